@@ -1,0 +1,75 @@
+//! What keeper and gate say to each other over the socket that is the gate's standard input ([`crate::wire`] frames).
+//!
+//! The first message is [`KeeperToGate::Start`]; with it ride the descriptors: the audit log first, then one listener
+//! per door, in the order of `doors`. When the socket closes, the other side is gone: the gate exits at once.
+
+use crate::{
+    door::Door,
+    policy::EgressPolicy,
+    secret::{Secret, SecretRef},
+    slug::Slug,
+};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeeperToGate {
+    Start(Box<GateStart>),
+    /// The answer to [`GateToKeeper::RefreshSecret`].
+    Secret {
+        source: SecretRef,
+        value: Result<Secret, String>,
+    },
+    /// A new policy; an invalid one leaves the last good one in force.
+    Policy(Box<EgressPolicy>),
+    Freeze(bool),
+    /// Take no new connections, finish what is under way for at most this long, exit.
+    Drain {
+        seconds: u32,
+    },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct GateStart {
+    pub bottle: Slug,
+    pub policy: EgressPolicy,
+    pub doors: Vec<Door>,
+    pub secrets: Vec<HeldSecret>,
+    pub authority: Authority,
+    /// The host uid and gid that the gate takes on before it serves, where root started it.
+    pub run_as: Option<(u32, u32)>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct HeldSecret {
+    pub source: SecretRef,
+    pub value: Secret,
+    pub placeholder: String,
+}
+
+/// The bottle's own certificate authority. It lives in the memory of keeper and gate, never on disk, and ends with
+/// the bottle's run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Authority {
+    pub certificate_pem: String,
+    pub key_pem: Secret,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GateToKeeper {
+    /// Confined and serving on every door.
+    Ready,
+    /// It will not serve; the process exits after this.
+    Failed {
+        message: String,
+    },
+    /// The upstream refused this secret (401): read it anew.
+    RefreshSecret {
+        source: SecretRef,
+    },
+    PolicyApplied {
+        accepted: bool,
+        message: String,
+    },
+}

@@ -1,0 +1,27 @@
+//! What is asked for, as data: names, policy, plan, verdicts, audit events and the messages between our processes.
+//!
+//! Invariant: nothing here touches the file system, the network, the environment or the clock; every function is
+//! a pure function of its arguments. What may happen is decided in `bottle-policy`; what does happen, in
+//! `bottle-gate` and `bottle-runtime`.
+
+#![forbid(unsafe_code)]
+
+pub mod door;
+pub mod init_link;
+pub mod secret;
+pub mod wire;
+
+#[cfg(feature = "manifest")]
+pub mod event;
+#[cfg(feature = "manifest")]
+pub mod gate_link;
+#[cfg(feature = "manifest")]
+pub mod host;
+#[cfg(feature = "manifest")]
+pub mod plan;
+#[cfg(feature = "manifest")]
+pub mod policy;
+#[cfg(feature = "manifest")]
+pub mod slug;
+#[cfg(feature = "manifest")]
+pub mod verdict;

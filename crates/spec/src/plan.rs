@@ -1,0 +1,121 @@
+//! The plan: a manifest with every default applied and every path absolute. Printable, hashable, and all that a
+//! launch goes by. It names secrets and never holds one.
+
+use crate::{policy::EgressPolicy, secret::SecretRef};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, path::PathBuf};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// The agent's name; the first part of the slug.
+    pub agent: String,
+    /// The bottle manifest it came from; `None` for `run`, which has none.
+    pub bottle: Option<String>,
+    pub backend: Backend,
+    pub provider: Provider,
+    /// Never empty.
+    pub command: Vec<String>,
+    /// Markdown; empty where the agent has none.
+    pub prompt: String,
+    pub skills: Vec<String>,
+    pub image: Image,
+    /// The agent's whole environment, placeholders included.
+    pub env: BTreeMap<String, String>,
+    pub mounts: Vec<Mount>,
+    pub workspace: Workspace,
+    pub egress: EgressPolicy,
+    /// Every secret that some part of this plan injects, and what the bottle holds in its place.
+    pub secrets: Vec<PlannedSecret>,
+    pub supervise: bool,
+    pub limits: Limits,
+    /// Ports of the bottle published on the host's `127.0.0.1`, each under the same number.
+    pub ports: Vec<u16>,
+    /// What the preflight must say: limits that cannot be enforced here, wildcards over a public suffix, and the like.
+    pub notices: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    Namespace,
+    Docker,
+    Smolmachines,
+    Kubernetes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    Claude,
+    Codex,
+    Opencode,
+    Gemini,
+    Pi,
+    Aider,
+    Command,
+}
+
+/// What the agent sees as `/usr` and the like.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Image {
+    /// A read-only view of the host's programs, without its data. Namespace backend only.
+    Host,
+    Dockerfile(PathBuf),
+    Reference(String),
+    DockerArchive(PathBuf),
+    OciArchive(PathBuf),
+    Dir(PathBuf),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mount {
+    /// On the host; absolute.
+    pub source: PathBuf,
+    /// In the bottle; absolute.
+    pub target: PathBuf,
+    pub writable: bool,
+}
+
+/// How the working directory gets into the bottle, at [`Workspace::TARGET`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "mode")]
+pub enum Workspace {
+    None,
+    /// A private copy, without what ignore files leave out.
+    Copy {
+        source: PathBuf,
+    },
+    /// The directory itself, writable.
+    Mount {
+        source: PathBuf,
+    },
+}
+
+impl Workspace {
+    pub const TARGET: &str = "/workspace";
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedSecret {
+    pub source: SecretRef,
+    /// What the bottle holds instead. Not itself a secret, never substituted.
+    pub placeholder: String,
+}
+
+/// `None` = no limit asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Thousandths of a CPU.
+    pub cpu_millis: Option<u32>,
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u32>,
+    /// Bytes.
+    pub disk: Option<u64>,
+}

@@ -1,0 +1,100 @@
+//! The policy as data: what a plan says a bottle may reach. Whether one request may pass is `bottle-policy`'s work.
+
+use crate::{
+    host::{HostName, HostPattern},
+    secret::SecretRef,
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+
+/// The ports of a route that names none.
+pub const DEFAULT_PORTS: [u16; 2] = [443, 80];
+
+/// Everything the egress door goes by. An empty list of routes lets nothing out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EgressPolicy {
+    pub routes: Vec<Route>,
+    /// PEM files on the host, trusted for upstreams besides the system's roots. Absolute.
+    #[serde(default)]
+    pub upstream_ca: Vec<PathBuf>,
+    /// Names with a fixed address and port, looked up nowhere; the address may be a private one.
+    #[serde(default)]
+    pub resolve: BTreeMap<HostName, SocketAddr>,
+    /// A corporate proxy that upstreams are reached through.
+    #[serde(default)]
+    pub upstream_proxy: Option<UpstreamProxy>,
+}
+
+/// `http://HOST:PORT`, optionally with a credential for `Proxy-Authorization: Basic`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamProxy {
+    /// A name or an address; the operator named it, so it may be a private one.
+    pub host: String,
+    pub port: u16,
+    /// `user:password`.
+    #[serde(default)]
+    pub auth: Option<SecretRef>,
+}
+
+/// What may be sent to one host (or to all below one). The first route whose host, port, method and path all match
+/// decides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    pub host: HostPattern,
+    /// Never empty after resolving; [`DEFAULT_PORTS`] where the manifest names none.
+    pub ports: Vec<u16>,
+    /// `None` = every method. Upper case, except where the user wrote a method that is not.
+    #[serde(default)]
+    pub methods: Option<Vec<String>>,
+    /// `None` = every path.
+    #[serde(default)]
+    pub paths: Option<Vec<PathPattern>>,
+    #[serde(default)]
+    pub tls: Tls,
+    #[serde(default)]
+    pub auth: Option<Auth>,
+    /// Lets the host resolve to private, loopback, CGNAT and unique-local addresses. Never to link-local and
+    /// metadata addresses.
+    #[serde(default)]
+    pub private: bool,
+}
+
+/// A path with wildcards: `*` within one segment, `**` over any number of segments. Starts with `/`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PathPattern(pub String);
+
+/// What the gate does with TLS to a host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tls {
+    /// Ends TLS at the gate, so that method, path and bodies are seen and a secret can be injected.
+    #[default]
+    Intercept,
+    /// Hands the bytes on after checking the server name. Excludes `methods`, `paths` and `auth`.
+    Passthrough,
+}
+
+/// Which secret is injected, and how it is worn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    pub carrier: Carrier,
+    pub secret: SecretRef,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Carrier {
+    /// `Authorization: Bearer VALUE`.
+    Bearer,
+    /// `Authorization: Basic base64(VALUE)`; the value is `user:password`.
+    Basic,
+    /// `NAME: VALUE`. Lower case.
+    Header(String),
+    /// `?NAME=VALUE`, percent-encoded.
+    Query(String),
+}

@@ -1,1 +1,12 @@
-//! Skeleton.
+//! What the tests and the demo share: upstreams that answer on loopback, and places to run a bottle in.
+//!
+//! Nothing here talks to anything but loopback, and everything ends when its value is dropped. Meant for tests: what
+//! cannot be set up panics with the reason.
+
+pub mod authority;
+pub mod upstream;
+pub mod wait;
+
+pub use authority::TestAuthority;
+pub use upstream::{Seen, TlsUpstream, scripted::ScriptedUpstream};
+pub use wait::{wait_for, wait_until};

@@ -1,0 +1,45 @@
+//! Waiting for something to become true, with an end. Tests never sleep for a guessed time.
+
+use std::time::{Duration, Instant};
+
+const STEP: Duration = Duration::from_millis(5);
+
+/// Asks `condition` until it gives a value; panics with `what` after `timeout`.
+#[track_caller]
+pub fn wait_for<T>(what: &str, timeout: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + timeout;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited {timeout:?} in vain for {what}");
+        std::thread::sleep(STEP);
+    }
+}
+
+/// [`wait_for`] for a plain truth.
+#[track_caller]
+pub fn wait_until(what: &str, timeout: Duration, mut condition: impl FnMut() -> bool) {
+    wait_for(what, timeout, || condition().then_some(()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_is_asked_until_it_holds() {
+        let mut asked = 0;
+        wait_until("the third time", Duration::from_secs(5), || {
+            asked += 1;
+            asked == 3
+        });
+        assert_eq!(asked, 3);
+    }
+
+    #[test]
+    #[should_panic(expected = "in vain for pigs to fly")]
+    fn waiting_ends() {
+        wait_until("pigs to fly", Duration::from_millis(20), || false);
+    }
+}

@@ -1,1 +1,14 @@
-//! Skeleton.
+//! May this happen? Pure decisions over the policy of `bottle-spec`: no I/O, no clock, no global state.
+//!
+//! Invariant: what may pass is expressed by [`Permitted`], which nothing outside this crate can make. Routes only ever
+//! allow; taking one away can therefore never let more out, and no route is an empty allowlist: nothing leaves.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used))]
+
+pub mod egress;
+mod path;
+mod validate;
+
+pub use egress::{Permitted, Question, Refused, Rules, Subject};
+pub use validate::{Fault, notices};

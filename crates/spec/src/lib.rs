@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod door;
+pub mod escape;
 pub mod init_link;
 pub mod secret;
 pub mod wire;
@@ -17,6 +18,8 @@ pub mod event;
 pub mod gate_link;
 #[cfg(feature = "manifest")]
 pub mod host;
+#[cfg(feature = "manifest")]
+pub mod manifest;
 #[cfg(feature = "manifest")]
 pub mod plan;
 #[cfg(feature = "manifest")]

@@ -1,0 +1,47 @@
+//! The command line as a tree. Each verb's own options live with the verb, in `commands/<verb>.rs`.
+
+use crate::commands::{
+    attach::AttachArgs, cleanup::CleanupArgs, completions::CompletionsArgs, cp::CpArgs, doctor::DoctorArgs,
+    exec::ExecArgs, init::InitArgs, list::ListArgs, logs::LogsArgs, man::ManArgs, policy::PolicyArgs,
+    preflight::PreflightArgs, resume::ResumeArgs, run::RunArgs, schema::SchemaArgs, start::StartArgs, stop::StopArgs,
+};
+use clap::{Parser, Subcommand};
+
+/// Runs AI coding agents in bottles: rooms with no network, no host files but those given, and no secret.
+///
+/// What leaves a bottle goes through its gate, which holds the secrets, applies the policy and writes it all down.
+#[derive(Debug, Parser)]
+#[command(name = "bot-bottle", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(after_help = "Exit codes: the agent's own for start, run and exec; else 2 usage, 3 manifest, 4 the host \
+                        cannot, 5 denied, 70 a bug.")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Init(InitArgs),
+    Start(StartArgs),
+    Run(RunArgs),
+    Preflight(PreflightArgs),
+    Resume(ResumeArgs),
+    Attach(AttachArgs),
+    Exec(ExecArgs),
+    Cp(CpArgs),
+    List(ListArgs),
+    Logs(LogsArgs),
+    Stop(StopArgs),
+    Cleanup(CleanupArgs),
+    Policy(PolicyArgs),
+    Schema(SchemaArgs),
+    Doctor(DoctorArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
+    /// One bottle's owner; started by `start` and `run`, which speak to it over its standard input.
+    #[command(hide = true)]
+    Keeper,
+    /// The host side of one bottle's doors; started by its keeper.
+    #[command(hide = true)]
+    Gate,
+}

@@ -1,0 +1,101 @@
+//! What a command works with: directories, the environment and the terminal. The only place that reads the
+//! environment and the home directory; everything below gets them as values.
+
+use crate::{error::CliError, ui::Ui};
+use bottle_runtime::dirs::Dirs;
+use std::{
+    collections::BTreeMap,
+    env, fmt,
+    path::{Path, PathBuf},
+};
+
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) config: PathBuf,
+    pub(crate) dirs: Dirs,
+    pub(crate) home: PathBuf,
+    pub(crate) cwd: PathBuf,
+    pub(crate) environment: Environment,
+    pub(crate) ui: Ui,
+}
+
+impl Context {
+    pub(crate) fn gather() -> Result<Context, CliError> {
+        let environment = Environment::of_process();
+        let home = home(&environment)?;
+        let base =
+            |variable: &str, fallback: &str| environment.absolute_path(variable).unwrap_or_else(|| home.join(fallback));
+        let dirs =
+            Dirs::new(&base("XDG_STATE_HOME", ".local/state"), environment.absolute_path("XDG_RUNTIME_DIR").as_deref());
+        let cwd = env::current_dir().map_err(|error| {
+            CliError::host("the working directory cannot be read").because(error).next("change to one that exists")
+        })?;
+        let config = base("XDG_CONFIG_HOME", ".config").join("bot-bottle");
+        Ok(Context { config, dirs, home, cwd, ui: Ui::of_process(), environment })
+    }
+
+    pub(crate) fn agents(&self) -> PathBuf {
+        self.config.join("agents")
+    }
+
+    pub(crate) fn bottles(&self) -> PathBuf {
+        self.config.join("bottles")
+    }
+
+    /// A path for people: with `~` for the home directory.
+    pub(crate) fn short(&self, path: &Path) -> String {
+        match path.strip_prefix(&self.home) {
+            Ok(rest) if rest.as_os_str().is_empty() => "~".to_owned(),
+            Ok(rest) => format!("~/{}", rest.display()),
+            Err(_) => path.display().to_string(),
+        }
+    }
+}
+
+/// `$HOME`, else what the user database says.
+fn home(environment: &Environment) -> Result<PathBuf, CliError> {
+    environment
+        .absolute_path("HOME")
+        .or_else(env::home_dir)
+        .filter(|home| home.is_absolute())
+        .ok_or_else(|| CliError::host("no home directory is known").next("set HOME to an absolute path"))
+}
+
+/// The variables of this process that are UTF-8. `Debug` shows names only: values may be secrets.
+#[derive(Clone, Default)]
+pub(crate) struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    fn of_process() -> Environment {
+        let utf8 = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Environment(env::vars_os().filter_map(utf8).collect())
+    }
+
+    /// A variable that is set and not empty.
+    pub(crate) fn value(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    pub(crate) fn variables(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+
+    /// As the XDG base directory specification has it, a relative path counts as unset.
+    fn absolute_path(&self, name: &str) -> Option<PathBuf> {
+        self.value(name).map(PathBuf::from).filter(|path| path.is_absolute())
+    }
+}
+
+impl From<BTreeMap<String, String>> for Environment {
+    fn from(variables: BTreeMap<String, String>) -> Environment {
+        Environment(variables)
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}

@@ -1,0 +1,1 @@
+//! The terminal of a session (raw mode, window size, detaching).

@@ -1,0 +1,19 @@
+//! Manifests: what the user wrote, read with every mistake found at once.
+//!
+//! Invariant: a value that comes out of here is well-formed on its own. Whether this host can give it, and which
+//! defaults apply, is [`crate::resolve`]'s work.
+
+mod mistake;
+
+pub use mistake::{Mistake, Mistakes, Place, Placed};
+
+/// The candidate that was probably meant, if one is close enough to say so.
+pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let folded = text.to_lowercase().replace(['-', ' '], "_");
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&folded, &candidate.to_lowercase().replace('-', "_")), candidate))
+        .filter(|(distance, candidate)| *distance <= candidate.chars().count().div_ceil(3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}

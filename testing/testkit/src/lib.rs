@@ -4,9 +4,13 @@
 //! cannot be set up panics with the reason.
 
 pub mod authority;
+pub mod env;
+pub mod messages_api;
 pub mod upstream;
 pub mod wait;
 
 pub use authority::TestAuthority;
+pub use env::{Ran, Running, TestEnv};
+pub use messages_api::FakeMessagesApi;
 pub use upstream::{Seen, TlsUpstream, scripted::ScriptedUpstream};
 pub use wait::{wait_for, wait_until};

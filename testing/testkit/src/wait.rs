@@ -6,13 +6,18 @@ const STEP: Duration = Duration::from_millis(5);
 
 /// Asks `condition` until it gives a value; panics with `what` after `timeout`.
 #[track_caller]
-pub fn wait_for<T>(what: &str, timeout: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, timeout: Duration, condition: impl FnMut() -> Option<T>) -> T {
+    comes_within(timeout, condition).unwrap_or_else(|| panic!("waited {timeout:?} in vain for {what}"))
+}
+
+/// Asks `condition` until it gives a value; `None` after `timeout`.
+pub fn comes_within<T>(timeout: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + timeout;
     loop {
-        if let Some(value) = condition() {
+        let value = condition();
+        if value.is_some() || Instant::now() >= deadline {
             return value;
         }
-        assert!(Instant::now() < deadline, "waited {timeout:?} in vain for {what}");
         std::thread::sleep(STEP);
     }
 }

@@ -51,6 +51,8 @@ pub struct HeldSecret {
 /// the bottle's run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Authority {
+    /// The common name of the certificate's subject; leaves repeat it as their issuer's.
+    pub name: String,
     pub certificate_pem: String,
     pub key_pem: Secret,
 }

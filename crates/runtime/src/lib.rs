@@ -1,1 +1,16 @@
-//! Skeleton.
+//! From a plan to a running bottle, and from a running or dead bottle to nothing left on the host.
+//!
+//! Invariants: nothing here reads the environment or the user's home (paths come in [`dirs::Dirs`]), prints, or
+//! imports the gate; whatever exists on the host is in the bottle's journal before it is made; nothing of what the
+//! agent writes is parsed.
+
+pub mod backend;
+pub mod client;
+pub mod dirs;
+pub mod process;
+pub mod protocol;
+pub mod socket;
+pub mod store;
+
+mod control_socket;
+mod sys;

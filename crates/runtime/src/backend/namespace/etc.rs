@@ -1,0 +1,75 @@
+//! The files of the room's `/etc` that are written anew: users, names, time zone. None of it comes from the host.
+
+use super::room::RoomSpec;
+use std::path::PathBuf;
+
+const PASSWD: &str = "\
+root:x:0:0:root:/root:/usr/sbin/nologin
+agent:x:1000:1000:agent:/home/agent:/bin/bash
+nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
+";
+const GROUP: &str = "\
+root:x:0:
+tty:x:5:
+agent:x:1000:
+nogroup:x:65534:
+";
+/// Names of the room, then of the resolver door; nothing of LDAP, mDNS or systemd.
+const NSSWITCH: &str = "\
+passwd: files
+group: files
+shadow: files
+hosts: files dns
+networks: files
+protocols: files
+services: files
+ethers: files
+rpc: files
+";
+const RESOLV_CONF: &str = "nameserver 127.0.0.1\noptions timeout:2 attempts:2\n";
+const SHELLS: &str = "/bin/sh\n/bin/bash\n";
+
+/// Where programs look for a time zone when the plan names none.
+const UTC: &str = "Etc/UTC";
+
+/// Name below `/etc` and contents.
+pub(super) fn files(spec: &RoomSpec<'_>) -> Vec<(&'static str, Vec<u8>)> {
+    let host = spec.slug.as_str();
+    let hosts = format!("127.0.0.1 localhost {host}\n::1 localhost ip6-localhost ip6-loopback {host}\n");
+    [
+        ("passwd", PASSWD.to_owned()),
+        ("group", GROUP.to_owned()),
+        ("nsswitch.conf", NSSWITCH.to_owned()),
+        ("resolv.conf", RESOLV_CONF.to_owned()),
+        ("shells", SHELLS.to_owned()),
+        ("host.conf", "multi on\n".to_owned()),
+        ("hosts", hosts),
+        ("hostname", format!("{host}\n")),
+        ("timezone", format!("{}\n", time_zone(spec))),
+    ]
+    .map(|(name, text)| (name, text.into_bytes()))
+    .into()
+}
+
+/// Name below `/etc` and where it points.
+pub(super) fn links(spec: &RoomSpec<'_>) -> Vec<(&'static str, PathBuf)> {
+    let bundle = "/etc/ssl/certs/ca-certificates.crt";
+    vec![
+        ("localtime", PathBuf::from("/usr/share/zoneinfo").join(time_zone(spec))),
+        ("mtab", "/proc/self/mounts".into()),
+        // The other names that Fedora, Alpine and OpenSSL itself look under.
+        ("ssl/cert.pem", bundle.into()),
+        ("pki/tls/certs/ca-bundle.crt", bundle.into()),
+        ("pki/tls/cert.pem", bundle.into()),
+    ]
+}
+
+/// The plan's `TZ` where it names a zone of the database, else UTC. A `TZ` in POSIX form stays what programs read from
+/// their environment.
+fn time_zone<'a>(spec: &'a RoomSpec<'_>) -> &'a str {
+    let zone = spec.plan.env.get("TZ").map_or(UTC, |zone| zone.trim_start_matches(':'));
+    let part = |part: &str| {
+        !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '+'))
+    };
+    if zone.split('/').all(part) { zone } else { UTC }
+}

@@ -1,0 +1,215 @@
+//! What the cli does with keepers: starts one, and talks to those that run.
+
+use crate::{
+    dirs::Dirs,
+    protocol::{
+        ControlReply, ControlRequest, Frame, FrameDecoder, LaunchEvent, LaunchFailure, LaunchRequest, MAX_PAYLOAD,
+        Status,
+    },
+    socket::{Link, SocketError, receive},
+};
+use bottle_spec::slug::Slug;
+use std::{
+    io::{self, Write as _},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::{net::UnixStream, process::CommandExt as _},
+    },
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("a keeper could not be started")]
+    Spawn(#[source] io::Error),
+    #[error("the keeper went away; `bot-bottle cleanup` removes what it left")]
+    KeeperGone(#[source] SocketError),
+    #[error("the bottle could not be launched")]
+    Launch(LaunchFailure),
+    #[error("no bottle named {0} is running; `bot-bottle list` shows those there are")]
+    NotRunning(Slug),
+    #[error("the keeper of {slug} could not be reached")]
+    Connect { slug: Slug, source: io::Error },
+    #[error("{message}")]
+    Refused { code: u8, message: String },
+    #[error("the keeper gave an answer that does not belong to the question")]
+    Confused,
+}
+
+/// A launched bottle; for a foreground launch, `session` is its program's.
+#[derive(Debug)]
+pub struct Launched {
+    pub slug: Slug,
+    pub session: Session,
+    /// Reaped in the end, so that a long-lived caller keeps no zombie.
+    pub keeper: Child,
+}
+
+/// Starts a keeper (`program keeper`), hands it the request and waits until the agent runs. `pipes` are the agent's
+/// standard input, output and error for [`crate::protocol::Console::Pipes`]; the caller should close its own copies.
+pub fn launch(
+    program: &Path,
+    request: &LaunchRequest,
+    pipes: Option<[OwnedFd; 3]>,
+    progress: &mut dyn FnMut(&LaunchEvent),
+) -> Result<Launched, ClientError> {
+    let (ours, theirs) = UnixStream::pair().map_err(ClientError::Spawn)?;
+    let keeper = Command::new(program)
+        .arg0("bot-bottle")
+        .arg("keeper")
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(ClientError::Spawn)?;
+    let mut link = Link::new(ours);
+    let riding: Vec<BorrowedFd<'_>> = pipes.iter().flatten().map(AsFd::as_fd).collect();
+    link.send(request, &riding).map_err(ClientError::KeeperGone)?;
+    drop(pipes);
+    let mut slug = None;
+    loop {
+        let event: LaunchEvent = link.receive().map_err(ClientError::KeeperGone)?;
+        progress(&event);
+        match event {
+            LaunchEvent::Named { slug: name } => slug = Some(name),
+            LaunchEvent::Failed(failure) => return Err(ClientError::Launch(failure)),
+            LaunchEvent::Step { .. } | LaunchEvent::Copied { .. } => {}
+            LaunchEvent::Ready => {
+                let slug = slug.ok_or(ClientError::Confused)?;
+                // Tells the keeper that raw frames may come: the blocking reader has kept none of them back.
+                let session = Session::new(link.into_socket());
+                session.send(&Frame::Signal(0)).map_err(ClientError::KeeperGone)?;
+                return Ok(Launched { slug, session, keeper });
+            }
+        }
+    }
+}
+
+/// Joins the agent's terminal.
+pub fn attach(dirs: &Dirs, slug: &Slug, request: &ControlRequest) -> Result<Session, ClientError> {
+    open_session(dirs, slug, request, None)
+}
+
+/// Runs a program in a running bottle; `request` is [`ControlRequest::Exec`].
+pub fn exec(
+    dirs: &Dirs,
+    slug: &Slug,
+    request: &ControlRequest,
+    pipes: Option<[OwnedFd; 3]>,
+) -> Result<Session, ClientError> {
+    open_session(dirs, slug, request, pipes)
+}
+
+fn open_session(
+    dirs: &Dirs,
+    slug: &Slug,
+    request: &ControlRequest,
+    pipes: Option<[OwnedFd; 3]>,
+) -> Result<Session, ClientError> {
+    let (link, reply) = ask(dirs, slug, request, pipes)?;
+    match reply {
+        ControlReply::Opened => {
+            let session = Session::new(link.into_socket());
+            session.send(&Frame::Signal(0)).map_err(ClientError::KeeperGone)?;
+            Ok(session)
+        }
+        _ => Err(ClientError::Confused),
+    }
+}
+
+pub fn status(dirs: &Dirs, slug: &Slug) -> Result<Status, ClientError> {
+    match ask(dirs, slug, &ControlRequest::Status, None)? {
+        (_, ControlReply::Status(status)) => Ok(status),
+        _ => Err(ClientError::Confused),
+    }
+}
+
+/// Ends the bottle and returns when nothing of it runs any more; the agent's exit code, where it had ended by itself.
+pub fn stop(dirs: &Dirs, slug: &Slug, grace_seconds: u32) -> Result<Option<u8>, ClientError> {
+    match ask(dirs, slug, &ControlRequest::Stop { grace_seconds }, None)? {
+        (_, ControlReply::Ended { code }) => Ok(code),
+        _ => Err(ClientError::Confused),
+    }
+}
+
+/// Waits for the bottle to end.
+pub fn wait(dirs: &Dirs, slug: &Slug) -> Result<Option<u8>, ClientError> {
+    match ask(dirs, slug, &ControlRequest::Wait, None)? {
+        (_, ControlReply::Ended { code }) => Ok(code),
+        _ => Err(ClientError::Confused),
+    }
+}
+
+fn ask(
+    dirs: &Dirs,
+    slug: &Slug,
+    request: &ControlRequest,
+    pipes: Option<[OwnedFd; 3]>,
+) -> Result<(Link, ControlReply), ClientError> {
+    let socket = match crate::control_socket::connect(&dirs.runtime.join(slug.as_str())) {
+        Ok(socket) => socket,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            return Err(ClientError::NotRunning(slug.clone()));
+        }
+        Err(source) => return Err(ClientError::Connect { slug: slug.clone(), source }),
+    };
+    let mut link = Link::new(socket);
+    let riding: Vec<BorrowedFd<'_>> = pipes.iter().flatten().map(AsFd::as_fd).collect();
+    link.send(request, &riding).map_err(ClientError::KeeperGone)?;
+    match link.receive().map_err(ClientError::KeeperGone)? {
+        ControlReply::Refused { code, message } => Err(ClientError::Refused { code, message }),
+        reply => Ok((link, reply)),
+    }
+}
+
+/// The client's end of a session. Reading and writing may happen on different threads.
+#[derive(Debug)]
+pub struct Session {
+    socket: UnixStream,
+    decoder: FrameDecoder,
+}
+
+impl Session {
+    fn new(socket: UnixStream) -> Session {
+        Session { socket, decoder: FrameDecoder::default() }
+    }
+
+    pub fn send(&self, frame: &Frame) -> Result<(), SocketError> {
+        (&self.socket).write_all(&frame.encode()).map_err(SocketError::Send)
+    }
+
+    /// Waits for the next frame. The end of the stream is [`SocketError::Closed`].
+    pub fn next_frame(&mut self) -> Result<Frame, SocketError> {
+        loop {
+            if let Some(frame) = self.take_frame()? {
+                return Ok(frame);
+            }
+            self.fill()?;
+        }
+    }
+
+    /// A frame already here, without reading.
+    pub fn take_frame(&mut self) -> Result<Option<Frame>, SocketError> {
+        self.decoder.next_frame().map_err(|_| SocketError::Closed)
+    }
+
+    /// Reads once; blocks unless the socket is readable.
+    pub fn fill(&mut self) -> Result<(), SocketError> {
+        let mut bytes = vec![0; MAX_PAYLOAD];
+        let (count, _) = receive(self.socket.as_fd(), &mut bytes).map_err(SocketError::Receive)?;
+        if count == 0 {
+            return Err(SocketError::Closed);
+        }
+        self.decoder.push(bytes.get(..count).unwrap_or_default());
+        Ok(())
+    }
+}
+
+impl AsFd for Session {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

@@ -1,0 +1,35 @@
+//! `control.sock`, reached through a descriptor of its directory: a path of any length fits in `sun_path`'s 108 bytes.
+
+use rustix::fs::{Mode, OFlags, open};
+use std::{
+    io,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::net::{UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+};
+
+const NAME: &str = "control.sock";
+
+/// Listens in `directory`, which is 0700 and the user's own; the socket itself is 0600.
+pub(crate) fn bind(directory: &Path) -> io::Result<UnixListener> {
+    let held = hold(directory)?;
+    let listener = UnixListener::bind(short(&held))?;
+    rustix::fs::chmodat(&held, NAME, Mode::RUSR | Mode::WUSR, rustix::fs::AtFlags::empty())?;
+    Ok(listener)
+}
+
+pub(crate) fn connect(directory: &Path) -> io::Result<UnixStream> {
+    let held = hold(directory)?;
+    UnixStream::connect(short(&held))
+}
+
+fn hold(directory: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(open(directory, flags, Mode::empty())?)
+}
+
+fn short(directory: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}/{NAME}", directory.as_raw_fd()))
+}

@@ -1,0 +1,27 @@
+//! Where bottles live on this host. The cli reads the environment; here are only paths.
+
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Both are bot-bottle's own and private to the user (0700); [`crate::store::Store::open`] makes and checks them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dirs {
+    /// `$XDG_STATE_HOME/bot-bottle`.
+    pub state: PathBuf,
+    /// `$XDG_RUNTIME_DIR/bot-bottle`, or `run` beneath [`Dirs::state`] where there is no such variable. Sockets are
+    /// reached through a descriptor of their directory, so a long path does no harm.
+    pub runtime: PathBuf,
+}
+
+impl Dirs {
+    /// From `$XDG_STATE_HOME` (or its default) and `$XDG_RUNTIME_DIR`.
+    pub fn new(state_home: &Path, runtime_home: Option<&Path>) -> Dirs {
+        let state = state_home.join("bot-bottle");
+        let runtime = runtime_home.map_or_else(|| state.join("run"), |home| home.join("bot-bottle"));
+        Dirs { state, runtime }
+    }
+
+    pub fn bottles(&self) -> PathBuf {
+        self.state.join("bottles")
+    }
+}

@@ -3,6 +3,8 @@
 pub mod address;
 pub mod audit;
 pub mod ca;
+pub mod confine;
 pub mod limits;
+pub mod resolver;
 pub mod synthetic;
 pub mod vault;

@@ -57,3 +57,6 @@ pub const MAX_AUDIT_LINE: usize = 64 << 10;
 
 /// Descriptors that may ride on the first frame: the audit log and the doors.
 pub const MAX_DOORS: usize = 64;
+
+/// `RLIMIT_DATA`, in bytes: a backstop far above what the other limits let the gate hold.
+pub const MAX_MEMORY: u64 = 1 << 30;

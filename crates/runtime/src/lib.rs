@@ -14,3 +14,4 @@ pub mod store;
 
 mod control_socket;
 mod sys;
+mod trust;

@@ -127,10 +127,21 @@ impl Link {
         }
     }
 
+    /// The oldest descriptor received and not yet taken.
+    pub(crate) fn descriptor(&mut self) -> Option<OwnedFd> {
+        self.inbox.descriptors.pop_front()
+    }
+
     /// The socket alone, for a session's raw frames. What was already read of them is lost, so the peer must not send
     /// any before it is asked to.
     pub(crate) fn into_socket(self) -> UnixStream {
         self.socket
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -6,11 +6,12 @@
 
 use super::{
     error::{During, Failure, Step},
-    ids, net,
-    report::{Report, Reporter},
+    ids,
+    layout::Entry,
+    net,
+    report::Reporter,
     room::RoomSpec,
     root::Root,
-    layout::Entry,
     sys,
 };
 use rustix::{
@@ -18,7 +19,7 @@ use rustix::{
     fs::{CWD, Mode, OFlags},
     mount::{MountPropagationFlags, UnmountFlags},
     process::Signal,
-    thread::{CapabilitySet, CapabilitySets, UnshareFlags},
+    thread::{CapabilitySet, CapabilitySets},
 };
 
 /// What the child works with, besides the spec; everything else of the keeper's is closed.
@@ -34,12 +35,16 @@ pub(super) struct Descriptors {
 pub(super) fn run(spec: &RoomSpec<'_>, layout: &[Entry], mut descriptors: Descriptors) -> ! {
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| build(spec, layout, &mut descriptors)));
     if let Ok(Err(failure)) = outcome {
-        descriptors.reporter.failed(&failure);
+        descriptors.reporter.failed(failure);
     }
     sys::exit_now(1)
 }
 
-fn build(spec: &RoomSpec<'_>, layout: &[Entry], descriptors: &mut Descriptors) -> Result<std::convert::Infallible, Failure> {
+fn build(
+    spec: &RoomSpec<'_>,
+    layout: &[Entry],
+    descriptors: &mut Descriptors,
+) -> Result<std::convert::Infallible, Failure> {
     // First of all: from here on a dead keeper means a dead child, even if it dies before the next line.
     die_with_keeper()?;
     // Before anything can fail or block: the keeper's locks, logs and sockets must not live on in this process.
@@ -59,7 +64,7 @@ fn build(spec: &RoomSpec<'_>, layout: &[Entry], descriptors: &mut Descriptors) -
     die_with_keeper()?;
 
     // Now, not in clone: a new cgroup namespace is rooted where its maker is, and by now that is the bottle's cgroup.
-    rustix::thread::unshare(UnshareFlags::NEWCGROUP).during(Step::CgroupNamespace, "cgroup")?;
+    sys::new_cgroup_namespace().during(Step::CgroupNamespace, "cgroup")?;
     rustix::system::sethostname(spec.slug.as_str().as_bytes()).during(Step::HostName, spec.slug)?;
 
     // The network while the host's /proc is still here to set it up with; the agent cannot, its /proc/sys is frozen.
@@ -81,7 +86,11 @@ fn build(spec: &RoomSpec<'_>, layout: &[Entry], descriptors: &mut Descriptors) -
     descriptors.reporter.built().during(Step::HandOver, "room")?;
     // From here on descriptors 0 to 3 are init's. All others close at exec, and that closing tells the keeper so.
     arrange(descriptors)?;
-    Err(Failure { step: Step::StartInit, subject: "init".to_owned(), source: sys::execute(descriptors.image.as_fd(), c"init") })
+    Err(Failure {
+        step: Step::StartInit,
+        subject: "init".to_owned(),
+        source: sys::execute(descriptors.image.as_fd(), c"init"),
+    })
 }
 
 fn die_with_keeper() -> Result<(), Failure> {
@@ -129,19 +138,12 @@ fn drop_capabilities() -> Result<(), Failure> {
 }
 
 /// 0 to 2 are the room's `/dev/null`, 3 is the link, and nothing else survives exec.
-fn arrange(descriptors: &mut Descriptors) -> Result<(), Failure> {
+fn arrange(descriptors: &Descriptors) -> Result<(), Failure> {
     let null = rustix::fs::openat(CWD, "/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .during(Step::ArrangeDescriptors, "/dev/null")?;
-    // Out of the way of 3, should one of them stand there.
-    descriptors.image = above(descriptors.image.as_fd())?;
-    descriptors.reporter.move_away().during(Step::ArrangeDescriptors, "report")?;
     sys::close_range(3, u32::MAX, true).during(Step::ArrangeDescriptors, "close on exec")?;
     for standard in 0..=2 {
         sys::duplicate_to(null.as_fd(), standard).during(Step::ArrangeDescriptors, standard)?;
     }
     sys::duplicate_to(descriptors.link.as_fd(), 3).during(Step::ArrangeDescriptors, 3)
-}
-
-fn above(fd: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
-    rustix::io::fcntl_dupfd_cloexec(fd, 4).during(Step::ArrangeDescriptors, "image")
 }

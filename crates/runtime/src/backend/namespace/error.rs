@@ -15,21 +15,40 @@ pub enum RoomError {
     Threads,
     #[error("root must name an unprivileged host uid and gid for the room, and nobody else may")]
     HostIds,
+    #[error("reading what this host has")]
+    Host(#[source] io::Error),
     #[error("opening the cgroup {}", path.display())]
-    Cgroup { path: PathBuf, #[source] source: io::Error },
+    Cgroup {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("making the socket to init")]
     Socket(#[source] io::Error),
     #[error("putting init into sealed memory (is `vm.memfd_noexec` 2? set it to 0 or 1)")]
     InitImage(#[source] io::Error),
     #[error("the kernel refused new namespaces: {hint}")]
-    Clone { hint: String, #[source] source: io::Error },
+    Clone {
+        hint: String,
+        #[source]
+        source: io::Error,
+    },
     #[error("mapping the bottle's uid and gid: {hint}")]
-    IdMap { hint: String, #[source] source: io::Error },
+    IdMap {
+        hint: String,
+        #[source]
+        source: io::Error,
+    },
     #[error("the process that builds the room ended without a word")]
     Silent(#[source] io::Error),
     /// Reported by the child that builds the room.
     #[error("{step}: {subject}")]
-    Build { step: Step, subject: String, #[source] source: io::Error },
+    Build {
+        step: Step,
+        subject: String,
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// What the child was doing.

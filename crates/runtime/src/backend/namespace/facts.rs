@@ -6,8 +6,7 @@
 //! are left out on purpose.
 
 use std::{
-    fs,
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -16,10 +15,46 @@ const PROGRAM_DIRECTORIES: [&str; 7] = ["bin", "sbin", "lib", "lib32", "lib64", 
 
 /// Entries of `/etc` that a room shows; a `*` at the end takes every entry that begins so.
 const SHOWN_OF_ETC: &[&str] = &[
-    "OpenCL", "R", "alternatives", "ant", "bash.bashrc", "ca-certificates.conf", "crypto-policies", "debian_version",
-    "dotnet", "fonts", "gcrypt", "ghc", "glvnd", "inputrc", "java*", "jvm*", "ld.so.*", "locale.alias", "locale.conf",
-    "lsb-release", "magic", "maven", "mime.types", "nanorc", "os-release", "paperspecs", "papersize", "perl", "php*",
-    "protocols", "python*", "redhat-release", "rpc", "services", "sgml", "terminfo", "texmf", "vim", "vulkan", "xml",
+    "OpenCL",
+    "R",
+    "alternatives",
+    "ant",
+    "bash.bashrc",
+    "ca-certificates.conf",
+    "crypto-policies",
+    "debian_version",
+    "dotnet",
+    "fonts",
+    "gcrypt",
+    "ghc",
+    "glvnd",
+    "inputrc",
+    "java*",
+    "jvm*",
+    "ld.so.*",
+    "locale.alias",
+    "locale.conf",
+    "lsb-release",
+    "magic",
+    "maven",
+    "mime.types",
+    "nanorc",
+    "os-release",
+    "paperspecs",
+    "papersize",
+    "perl",
+    "php*",
+    "protocols",
+    "python*",
+    "redhat-release",
+    "rpc",
+    "services",
+    "sgml",
+    "terminfo",
+    "texmf",
+    "vim",
+    "vulkan",
+    "xml",
 ];
 
 /// Where systems keep the bundle of certificate authorities they trust.
@@ -46,7 +81,10 @@ pub(super) struct HostFacts {
 pub(super) enum Program {
     Directory(&'static str),
     /// A relative link into `/usr`, as it stands on the host.
-    Link { name: &'static str, to: PathBuf },
+    Link {
+        name: &'static str,
+        to: PathBuf,
+    },
 }
 
 impl HostFacts {

@@ -32,7 +32,10 @@ pub(super) enum What {
     File(Vec<u8>),
     Link(PathBuf),
     /// A place of the host.
-    Bind { source: PathBuf, access: Access },
+    Bind {
+        source: PathBuf,
+        access: Access,
+    },
     Tmpfs(Bounds),
     /// A terminal file system of the room's own.
     Terminals,
@@ -71,8 +74,21 @@ const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
 /// What `/proc` shows of the host's kernel and no program in a bottle needs: memory, keys, addresses, timers.
 const MASKED_FILES: [&str; 15] = [
-    "kallsyms", "kcore", "key-users", "keys", "kmsg", "kpagecgroup", "kpagecount", "kpageflags", "latency_stats", "mdstat",
-    "sched_debug", "slabinfo", "sysrq-trigger", "timer_list", "vmallocinfo",
+    "kallsyms",
+    "kcore",
+    "key-users",
+    "keys",
+    "kmsg",
+    "kpagecgroup",
+    "kpagecount",
+    "kpageflags",
+    "latency_stats",
+    "mdstat",
+    "sched_debug",
+    "slabinfo",
+    "sysrq-trigger",
+    "timer_list",
+    "vmallocinfo",
 ];
 const MASKED_DIRECTORIES: [&str; 5] = ["acpi", "asound", "driver", "scsi", "sysvipc"];
 const FROZEN: [&str; 4] = ["bus", "fs", "irq", "sys"];
@@ -89,8 +105,8 @@ pub(super) fn layout(spec: &RoomSpec<'_>, facts: &HostFacts) -> Vec<Entry> {
     entries
 }
 
-/// Where programs of the room may write, as absolute paths inside it.
-pub(super) fn writable(spec: &RoomSpec<'_>) -> Vec<String> {
+/// Where programs of the room may write, as absolute paths inside it: `InitStart::writable`.
+pub fn writable(spec: &RoomSpec<'_>) -> Vec<String> {
     let mut places: Vec<String> =
         [HOME, "/tmp", "/var/tmp", "/run", "/dev", "/proc"].into_iter().map(str::to_owned).collect();
     if spec.workspace.is_some() {

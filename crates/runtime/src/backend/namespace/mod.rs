@@ -7,6 +7,20 @@
 //! Invariants: a room without any one of its walls is an error, never a lesser room; when [`create`] fails nothing of
 //! the room is left; nothing but init's socket crosses into the room.
 
+mod child;
+mod error;
+mod etc;
+mod facts;
+mod ids;
+mod layout;
+mod net;
+mod report;
+mod requirements;
 mod room;
+mod root;
+mod sys;
 
-pub use room::{Room, RoomError, RoomSpec, create, writable};
+pub use error::{RoomError, Step};
+pub use layout::writable;
+pub use requirements::{Requirement, requirements};
+pub use room::{Room, RoomSpec, create};

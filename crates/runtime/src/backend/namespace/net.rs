@@ -8,7 +8,7 @@ use super::{
     sys,
 };
 use bottle_spec::door::{Door, SYNTHETIC_NET};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, netlink, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use std::{
     fs, io,
     net::{Ipv4Addr, SocketAddrV4},
@@ -52,12 +52,8 @@ fn listener(address: SocketAddrV4, datagram: bool) -> io::Result<OwnedFd> {
 
 /// `ip route add local ADDRESS/LENGTH dev INDEX`.
 fn add_local_route(address: Ipv4Addr, length: u8, index: u32) -> io::Result<()> {
-    let socket = rustix::net::socket_with(
-        AddressFamily::NETLINK,
-        SocketType::RAW,
-        SocketFlags::CLOEXEC,
-        Some(netlink::ROUTE),
-    )?;
+    // No protocol is protocol 0, which of netlink is NETLINK_ROUTE.
+    let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
     rustix::net::send(&socket, &local_route_request(address, length, index), rustix::net::SendFlags::empty())?;
     let mut answer = [0; 256];
     let (count, _) = rustix::net::recv(&socket, &mut answer, rustix::net::RecvFlags::empty())?;

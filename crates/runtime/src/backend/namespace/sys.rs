@@ -78,6 +78,13 @@ pub(super) fn add_mount_attributes(mount: BorrowedFd<'_>, set: MountAttrFlags, r
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// `unshare(2)` of the cgroup namespace.
+pub(super) fn new_cgroup_namespace() -> io::Result<()> {
+    // SAFETY: a cgroup namespace changes what paths this process is shown and nothing of its memory or descriptors.
+    let result = unsafe { libc::unshare(libc::CLONE_NEWCGROUP) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// `close_range(2)`: closes every descriptor from `first` to `last`, both included, or marks them close-on-exec.
 pub(super) fn close_range(first: u32, last: u32, on_exec_only: bool) -> io::Result<()> {
     let flags = if on_exec_only { libc::CLOSE_RANGE_CLOEXEC } else { 0 };

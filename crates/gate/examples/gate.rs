@@ -1,0 +1,122 @@
+//! The gate as a process of its own, for the tests: confinement cannot be undone, so they cannot call it themselves.
+//!
+//! `gate` serves the link that is its standard input. `gate probe PORT DIR [confine [UID GID]]` tries what a gate must
+//! not be able to do, after confining itself if told so, and prints a line `ACT: done` or `ACT: refused` for each.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "what a child process tells its test")]
+
+use rustix::{
+    fd::AsFd,
+    net::{AddressFamily, SocketType, socket},
+    process::{DumpableBehavior, getppid, pidfd_open, set_dumpable_behavior, test_kill_process},
+};
+use std::{
+    error::Error,
+    fs::{self, File},
+    io::Write,
+    net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
+    os::unix::net::{UnixDatagram, UnixStream},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+    thread,
+};
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let outcome = match args.as_slice() {
+        [] => serve(),
+        ["probe", port, dir, confine @ ..] => probe(port, Path::new(dir), confine),
+        _ => Err("usage: gate [probe PORT DIR [confine [UID GID]]]".into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("{err}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve() -> Result<(), Box<dyn Error>> {
+    let link = std::io::stdin().as_fd().try_clone_to_owned()?;
+    Ok(bottle_gate::serve(UnixStream::from(link))?)
+}
+
+type Act = (&'static str, Box<dyn FnOnce() -> Result<(), Box<dyn Error>>>);
+
+fn probe(port: &str, dir: &Path, confine: &[&str]) -> Result<(), Box<dyn Error>> {
+    let port: u16 = port.parse()?;
+    // Open before, as the audit log of a gate is.
+    let log = File::create(dir.join("log"))?;
+    match confine {
+        [] => {}
+        ["confine"] => bottle_gate::confine::confine(None)?,
+        ["confine", uid, gid] => bottle_gate::confine::confine(Some((uid.parse()?, gid.parse()?)))?,
+        _ => return Err("confine takes nothing or UID GID".into()),
+    }
+    for (name, act) in forbidden(dir.to_owned()).into_iter().chain(needed(port, log)) {
+        match act() {
+            Ok(()) => println!("{name}: done"),
+            Err(err) => println!("{name}: refused ({err})"),
+        }
+    }
+    Ok(())
+}
+
+fn act(name: &'static str, act: impl FnOnce() -> Result<(), Box<dyn Error>> + 'static) -> Act {
+    (name, Box::new(act))
+}
+
+fn forbidden(dir: PathBuf) -> Vec<Act> {
+    let created = dir.join("created");
+    let linked = dir.join("linked");
+    vec![
+        act("read a file", || Ok(drop(File::open("/etc/passwd")?))),
+        act("look at a file", || Ok(drop(fs::metadata("/etc/passwd")?))),
+        act("read another process's environment", || Ok(drop(fs::read("/proc/1/environ")?))),
+        act("list a directory", || Ok(drop(fs::read_dir("/")?))),
+        act("write a file", move || Ok(fs::write(created, "x")?)),
+        act("make a link", move || Ok(std::os::unix::fs::symlink("/", linked)?)),
+        act("change directory", || Ok(std::env::set_current_dir("/")?)),
+        act("start a program", || Ok(drop(Command::new("/bin/true").status()?))),
+        act("start a thread", || Ok(drop(thread::Builder::new().spawn(|| {})?.join()))),
+        act("make a unix socket", || Ok(drop(UnixDatagram::unbound()?))),
+        act("make a raw socket", || Ok(drop(socket(AddressFamily::INET, SocketType::RAW, None)?))),
+        act("make a packet socket", || Ok(drop(socket(AddressFamily::PACKET, SocketType::DGRAM, None)?))),
+        act("make a netlink socket", || Ok(drop(socket(AddressFamily::NETLINK, SocketType::RAW, None)?))),
+        act("make a vsock socket", || Ok(drop(socket(AddressFamily::VSOCK, SocketType::STREAM, None)?))),
+        act("listen", || Ok(drop(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?))),
+        act("signal its parent", || Ok(test_kill_process(getppid().ok_or("no parent")?)?)),
+        act("hold its parent", || {
+            Ok(drop(pidfd_open(getppid().ok_or("no parent")?, rustix::process::PidfdFlags::empty())?))
+        }),
+        act("become root", || Ok(rustix::thread::set_thread_uid(rustix::thread::Uid::ROOT)?)),
+        act("mount", || {
+            rustix::mount::mount("none", "/mnt", "tmpfs", rustix::mount::MountFlags::empty(), None)?;
+            Ok(rustix::mount::unmount("/mnt", rustix::mount::UnmountFlags::DETACH)?)
+        }),
+        act("be dumped", || Ok(set_dumpable_behavior(DumpableBehavior::Dumpable)?)),
+    ]
+}
+
+/// What a gate cannot do without.
+fn needed(port: u16, mut log: File) -> Vec<Act> {
+    let mut appended = log.try_clone();
+    vec![
+        act("dial over TCP", move || Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?.set_nodelay(true)?)),
+        act("ask over UDP", move || {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+            Ok(drop(socket.send_to(b"x", (Ipv4Addr::LOCALHOST, port))?))
+        }),
+        act("write its log", move || Ok(log.write_all(b"line")?)),
+        act("cut its log", move || match &mut appended {
+            Ok(log) => Ok(log.set_len(0)?),
+            Err(err) => Err(err.to_string().into()),
+        }),
+        act("allocate", || {
+            // Above the allocator's threshold for a mapping of its own, then back.
+            Ok(drop(std::hint::black_box(vec![1_u8; 64 << 20])))
+        }),
+    ]
+}

@@ -1,0 +1,184 @@
+//! Plays the keeper to a real gate process: makes the doors, sends the start, reads what the gate says.
+
+use crate::child;
+use bottle_gate::ca;
+use bottle_spec::{
+    door::Door,
+    gate_link::{Authority, GateStart, GateToKeeper, HeldSecret, KeeperToGate},
+    policy::EgressPolicy,
+    secret::Secret,
+    wire::{self, Decoder},
+};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use std::{
+    fs::File,
+    io::{IoSlice, Read, Write},
+    mem::MaybeUninit,
+    net::{SocketAddr, TcpListener, UdpSocket},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+/// What outlives a gate: the keeper's side of a bottle.
+pub struct Bottle {
+    pub dir: tempfile::TempDir,
+    pub doors: Vec<(Door, OwnedFd)>,
+    pub authority: Authority,
+    pub policy: EgressPolicy,
+    pub secrets: Vec<HeldSecret>,
+}
+
+/// A running gate. Killed when dropped.
+pub struct Gate {
+    pub child: Child,
+    link: UnixStream,
+    decoder: Decoder,
+}
+
+impl Bottle {
+    /// A bottle with every door of this issue, on ports of this machine's loopback.
+    pub fn new(policy: &str) -> Bottle {
+        let tcp = || OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap());
+        let udp = OwnedFd::from(UdpSocket::bind("127.0.0.1:0").unwrap());
+        Bottle {
+            dir: tempfile::tempdir().unwrap(),
+            doors: vec![
+                (Door::Proxy, tcp()),
+                (Door::Transparent { port: 443 }, tcp()),
+                (Door::ResolverUdp, udp),
+                (Door::ResolverTcp, tcp()),
+            ],
+            authority: ca::generate(&"tester-abcde".parse().unwrap()).unwrap(),
+            policy: serde_json::from_str(policy).unwrap(),
+            secrets: Vec::new(),
+        }
+    }
+
+    pub fn secret(mut self, source: &str, value: &str) -> Bottle {
+        self.secrets.push(HeldSecret {
+            source: source.parse().unwrap(),
+            value: Secret::new(value.to_owned()),
+            placeholder: "placeholder".to_owned(),
+        });
+        self
+    }
+
+    /// Where a client inside would find this door.
+    pub fn address(&self, door: Door) -> SocketAddr {
+        let (_, descriptor) = self.doors.iter().find(|(kind, _)| *kind == door).unwrap();
+        let address = rustix::net::getsockname(descriptor).unwrap();
+        SocketAddr::try_from(address).unwrap()
+    }
+
+    pub fn log_path(&self) -> PathBuf {
+        self.dir.path().join("audit.jsonl")
+    }
+
+    pub fn log(&self) -> Vec<u8> {
+        std::fs::read(self.log_path()).unwrap()
+    }
+
+    /// Starts a gate and sends it everything.
+    pub fn start(&self) -> Gate {
+        let log = File::options().read(true).append(true).create(true).open(self.log_path()).unwrap();
+        self.start_with(log.as_fd(), &self.doors.iter().map(|(_, fd)| fd.as_fd()).collect::<Vec<_>>())
+    }
+
+    pub fn start_with(&self, log: BorrowedFd<'_>, doors: &[BorrowedFd<'_>]) -> Gate {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let child = Command::new(child::program())
+            .env_clear()
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(File::create(self.dir.path().join("gate.log")).unwrap())
+            .spawn()
+            .unwrap();
+        let start = GateStart {
+            bottle: "tester-abcde".parse().unwrap(),
+            policy: self.policy.clone(),
+            doors: self.doors.iter().map(|(door, _)| *door).collect(),
+            secrets: self.secrets.iter().map(copy).collect(),
+            authority: self.authority.clone(),
+            run_as: child::run_as(),
+        };
+        let descriptors: Vec<BorrowedFd<'_>> = std::iter::once(log).chain(doors.iter().copied()).collect();
+        send_with(&ours, &KeeperToGate::Start(Box::new(start)), &descriptors);
+        Gate { child, link: ours, decoder: Decoder::default() }
+    }
+
+    /// Starts a gate that serves.
+    pub fn serve(&self) -> Gate {
+        let mut gate = self.start();
+        let said = gate.hear();
+        assert!(matches!(said, Some(GateToKeeper::Ready)), "{said:?}: {}", stderr(self.dir.path()));
+        gate
+    }
+}
+
+fn copy(secret: &HeldSecret) -> HeldSecret {
+    HeldSecret { source: secret.source.clone(), value: secret.value.clone(), placeholder: secret.placeholder.clone() }
+}
+
+pub fn stderr(dir: &Path) -> String {
+    std::fs::read_to_string(dir.join("gate.log")).unwrap_or_default()
+}
+
+fn send_with(mut link: &UnixStream, message: &KeeperToGate, descriptors: &[BorrowedFd<'_>]) {
+    let frame = wire::encode(message).unwrap();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(100))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmRights(descriptors)));
+    let sent = sendmsg(link, &[IoSlice::new(&frame)], &mut control, SendFlags::empty()).unwrap();
+    link.write_all(&frame[sent..]).unwrap();
+}
+
+impl Gate {
+    pub fn say(&mut self, message: &KeeperToGate) {
+        self.link.write_all(&wire::encode(message).unwrap()).unwrap();
+    }
+
+    /// The gate's next message; `None` = it closed the link.
+    pub fn hear(&mut self) -> Option<GateToKeeper> {
+        loop {
+            if let Some(message) = self.decoder.next().unwrap() {
+                return Some(message);
+            }
+            let mut bytes = [0; 4096];
+            match self.link.read(&mut bytes) {
+                Ok(0) => return None,
+                Ok(length) => self.decoder.push(&bytes[..length]),
+                Err(err) if err.kind() == std::io::ErrorKind::ConnectionReset => return None,
+                Err(err) => panic!("the gate says nothing: {err}"),
+            }
+        }
+    }
+
+    /// Closes the link, as a keeper that dies, and waits for the gate's end.
+    pub fn abandon(self) -> ExitStatus {
+        let Gate { mut child, link, .. } = self;
+        drop(link);
+        child.wait().unwrap()
+    }
+
+    pub fn ended(mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// A field of `/proc/PID/status`.
+    pub fn status(&self, field: &str) -> String {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let value = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        value.unwrap().split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}

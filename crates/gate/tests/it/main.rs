@@ -1,0 +1,9 @@
+//! The gate from outside: real sockets on loopback, real processes.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+
+mod ca;
+mod child;
+mod confine;
+mod keeper;
+mod life;

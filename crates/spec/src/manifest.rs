@@ -3,9 +3,34 @@
 //! Invariant: a value that comes out of here is well-formed on its own. Whether this host can give it, and which
 //! defaults apply, is [`crate::resolve`]'s work.
 
+mod agent;
+mod bottle;
+mod egress;
+mod git;
 mod mistake;
+mod tree;
+mod walk;
 
+pub use agent::{Agent, BACKENDS, PROVIDERS};
+pub use bottle::Bottle;
+pub use egress::Egress;
+pub use git::{Approval, GitUpstream, Push};
 pub use mistake::{Mistake, Mistakes, Place, Placed};
+pub use walk::Keys;
+
+/// Every table that a bottle's manifest may hold, with its keys: what the JSON Schema must agree with.
+pub const BOTTLE_TABLES: &[Keys] = &[
+    bottle::BOTTLE,
+    bottle::LIMITS,
+    egress::EGRESS,
+    egress::ROUTE,
+    egress::AUTH,
+    egress::PROXY,
+    git::UPSTREAM,
+    git::PUSH,
+];
+/// The same for an agent's front matter.
+pub const AGENT_TABLES: &[Keys] = &[agent::AGENT];
 
 /// The candidate that was probably meant, if one is close enough to say so.
 pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

@@ -44,6 +44,32 @@ pub enum Backend {
     Kubernetes,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a backend is namespace, docker, smolmachines or kubernetes")]
+pub struct BackendError;
+
+impl std::str::FromStr for Backend {
+    type Err = BackendError;
+
+    fn from_str(text: &str) -> Result<Backend, BackendError> {
+        let found = Backend::ALL.into_iter().find(|backend| backend.as_str() == text);
+        found.ok_or(BackendError)
+    }
+}
+
+impl Backend {
+    pub const ALL: [Backend; 4] = [Backend::Namespace, Backend::Docker, Backend::Smolmachines, Backend::Kubernetes];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Backend::Namespace => "namespace",
+            Backend::Docker => "docker",
+            Backend::Smolmachines => "smolmachines",
+            Backend::Kubernetes => "kubernetes",
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Provider {

@@ -1,0 +1,88 @@
+//! What resolving must know of the host, as plain data. The cli gathers it; tests write it down.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostFacts {
+    pub home: PathBuf,
+    pub cwd: PathBuf,
+    /// bot-bottle's own directories: configuration and state. No bottle may write to them.
+    pub own: Vec<PathBuf>,
+    pub euid: u32,
+    /// `LANG`, `LANGUAGE` and `LC_*` as they are set.
+    pub locale: BTreeMap<String, String>,
+    /// As `Europe/Berlin`.
+    pub time_zone: Option<String>,
+    pub term: Option<String>,
+    pub color_term: Option<String>,
+    /// The cgroup v2 controllers that this user can set limits with.
+    pub controllers: BTreeSet<String>,
+    /// Why user namespaces cannot be made, where that is known.
+    pub user_namespaces_refused: Option<String>,
+    /// Of the programs that make a difference: `bash`, `java`.
+    pub programs: BTreeSet<String>,
+    /// The names of the environment's variables that are set and not empty.
+    pub variables: BTreeSet<String>,
+    /// What stands at the paths that [`crate::request::Request::paths`] asks about; absent = nothing.
+    pub paths: BTreeMap<PathBuf, PathKind>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathKind {
+    File,
+    Directory,
+    /// A socket, a device, a FIFO.
+    Other,
+}
+
+impl HostFacts {
+    pub fn is_root(&self) -> bool {
+        self.euid == 0
+    }
+
+    /// A path as the user wrote it, made absolute: `~` is the home, a relative one begins at `base`.
+    pub fn absolute(&self, path: &Path, base: &Path) -> PathBuf {
+        absolute(path, base, &self.home)
+    }
+}
+
+/// See [`HostFacts::absolute`]. `.` and `..` are folded as text, which is what the user sees.
+pub fn absolute(path: &Path, base: &Path, home: &Path) -> PathBuf {
+    let joined = match path.strip_prefix("~") {
+        Ok(rest) => home.join(rest),
+        Err(_) => base.join(path),
+    };
+    let mut folded = PathBuf::new();
+    for part in joined.components() {
+        match part {
+            std::path::Component::CurDir => {}
+            std::path::Component::ParentDir => {
+                folded.pop();
+            }
+            part => folded.push(part),
+        }
+    }
+    folded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_become_absolute() {
+        for (given, expected) in [
+            ("~", "/home/u"),
+            ("~/x", "/home/u/x"),
+            ("x/./y", "/base/x/y"),
+            ("../x", "/x"),
+            ("/a/../../b", "/b"),
+            ("~other/x", "/base/~other/x"),
+        ] {
+            assert_eq!(absolute(Path::new(given), Path::new("/base"), Path::new("/home/u")), Path::new(expected));
+        }
+    }
+}

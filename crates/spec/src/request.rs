@@ -1,0 +1,177 @@
+//! What is asked for, before it meets the host: an agent with its bottle, or the flags of `run`, in one form.
+
+use crate::{
+    facts::absolute,
+    manifest::{Agent, Bottle, Egress, GitUpstream, Mistake, Mistakes, Place, Placed},
+    notation::{MountText, Name, Port},
+    plan::{Backend, Image, Limits, Provider},
+    secret::SecretRef,
+};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+mod flags;
+
+pub use flags::{Allow, AuthFor, FlagError, Flags, ResolveTo};
+
+/// Paths in it are as written; where each begins follows from its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    pub agent: String,
+    /// The name of the bottle's manifest; `None` for `run`.
+    pub bottle: Option<String>,
+    /// For what concerns the request as a whole.
+    pub place: Place,
+    pub backend: Placed<Backend>,
+    pub provider: Placed<Provider>,
+    /// `None` = the provider's own.
+    pub command: Option<Vec<String>>,
+    pub prompt: String,
+    pub skills: Vec<Placed<Name>>,
+    pub image: Placed<Image>,
+    pub env: BTreeMap<String, String>,
+    pub mounts: Vec<Placed<MountText>>,
+    pub workspace: Placed<WorkspaceMode>,
+    pub egress: Egress,
+    pub git: Vec<Placed<GitUpstream>>,
+    pub supervise: Option<Placed<bool>>,
+    pub limits: Limits,
+    pub ports: Vec<Placed<Port>>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WorkspaceMode {
+    /// The working directory stays outside.
+    #[default]
+    None,
+    Copy,
+    Mount,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WorkspaceError {
+    #[error("`clone` comes with the git gate; until then: copy, mount or none")]
+    Clone,
+    #[error("a workspace is copy, mount or none")]
+    Unknown,
+}
+
+impl FromStr for WorkspaceMode {
+    type Err = WorkspaceError;
+
+    fn from_str(text: &str) -> Result<WorkspaceMode, WorkspaceError> {
+        match text {
+            "none" => Ok(WorkspaceMode::None),
+            "copy" => Ok(WorkspaceMode::Copy),
+            "mount" => Ok(WorkspaceMode::Mount),
+            "clone" => Err(WorkspaceError::Clone),
+            _ => Err(WorkspaceError::Unknown),
+        }
+    }
+}
+
+/// What flags and variables say over the manifest, each with where it was said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    pub backend: Option<Placed<String>>,
+    pub image: Option<Placed<String>>,
+    pub workspace: Option<Placed<String>>,
+}
+
+impl Request {
+    pub fn of_agent(agent: Agent, bottle: Bottle, overrides: &Overrides) -> Result<Request, Mistakes> {
+        let mut mistakes = Vec::new();
+        let over = Over::read(overrides, &mut mistakes);
+        let mut env = bottle.env;
+        env.extend(agent.env);
+        let of_place = |value| Placed { value, place: agent.place.clone() };
+        let request = Request {
+            backend: over.backend.or(agent.backend).unwrap_or_else(|| default_backend(&agent.place)),
+            image: over.image.or(bottle.image).unwrap_or_else(|| default_image(&agent.place)),
+            workspace: over.workspace.unwrap_or_else(|| of_place(WorkspaceMode::None)),
+            agent: agent.name,
+            bottle: Some(bottle.name),
+            provider: agent.provider,
+            command: agent.command,
+            prompt: agent.prompt,
+            skills: agent.skills,
+            env,
+            mounts: bottle.mounts,
+            egress: bottle.egress,
+            git: bottle.git,
+            supervise: bottle.supervise,
+            limits: bottle.limits,
+            ports: bottle.ports,
+            place: agent.place,
+        };
+        Mistakes::check(request, mistakes)
+    }
+
+    /// Every path on the host that resolving must know about, absolute.
+    pub fn paths(&self, home: &Path, cwd: &Path) -> Vec<PathBuf> {
+        let of = |path: &Path, place: &Place| absolute(path, base(place, cwd), home);
+        let mounts = self.mounts.iter().map(|mount| of(&mount.value.source, &mount.place));
+        let authorities = self.egress.upstream_ca.iter().map(|path| of(&path.value, &path.place));
+        let workspace = (self.workspace.value != WorkspaceMode::None).then(|| cwd.to_owned());
+        mounts.chain(authorities).chain(workspace).collect()
+    }
+
+    /// Every secret asked for, with the place of its route.
+    pub fn secrets(&self) -> impl Iterator<Item = (&SecretRef, &Place)> {
+        let routes =
+            self.egress.routes.iter().filter_map(|route| Some((&route.value.auth.as_ref()?.secret, &route.place)));
+        let proxy = self.egress.upstream_proxy.iter();
+        routes.chain(proxy.filter_map(|proxy| Some((proxy.value.auth.as_ref()?, &proxy.place))))
+    }
+}
+
+/// Where a relative path begins: beside the manifest that names it, else in the working directory.
+pub(crate) fn base<'a>(place: &'a Place, cwd: &'a Path) -> &'a Path {
+    match place {
+        Place::File { path, .. } => path.parent().unwrap_or(cwd),
+        Place::Flag(_) | Place::Variable(_) => cwd,
+    }
+}
+
+pub(crate) fn default_backend(place: &Place) -> Placed<Backend> {
+    Placed { value: Backend::Namespace, place: place.clone() }
+}
+
+pub(crate) fn default_image(place: &Place) -> Placed<Image> {
+    Placed { value: Image::Host, place: place.clone() }
+}
+
+/// [`Overrides`] read.
+pub(crate) struct Over {
+    pub(crate) backend: Option<Placed<Backend>>,
+    pub(crate) image: Option<Placed<Image>>,
+    pub(crate) workspace: Option<Placed<WorkspaceMode>>,
+}
+
+impl Over {
+    pub(crate) fn read(overrides: &Overrides, mistakes: &mut Vec<Mistake>) -> Over {
+        Over {
+            backend: read(overrides.backend.as_ref(), mistakes),
+            image: read(overrides.image.as_ref(), mistakes),
+            workspace: read(overrides.workspace.as_ref(), mistakes),
+        }
+    }
+}
+
+fn read<T: FromStr<Err: std::fmt::Display>>(
+    text: Option<&Placed<String>>,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Placed<T>> {
+    let text = text?;
+    match text.value.parse() {
+        Ok(value) => Some(Placed { value, place: text.place.clone() }),
+        Err(error) => {
+            let error: T::Err = error;
+            mistakes.push(Mistake::new(&text.place, error.to_string()));
+            None
+        }
+    }
+}

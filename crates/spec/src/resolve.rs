@@ -1,0 +1,256 @@
+//! Request + host facts → plan. A pure function: every default is applied, every path absolute, every mistake reported.
+//!
+//! What is asked for and cannot be given is refused, never dropped; what is given but cannot be enforced here is said
+//! in the plan's notices.
+
+use crate::{
+    facts::{HostFacts, PathKind},
+    manifest::{Mistake, Mistakes, Place, Placed},
+    plan::{Backend, Image, Limits, Mount, Plan, PlannedSecret, Provider, Workspace},
+    policy::{Auth, EgressPolicy},
+    request::{Request, WorkspaceMode, base},
+    secret::SecretRef,
+};
+use std::path::{Path, PathBuf};
+
+mod environment;
+
+pub use environment::{AGENT_HOME, CA_BUNDLE, CA_FILE, TRUST_STORE};
+
+/// What the plan holds where the request was sound.
+pub fn resolve(request: &Request, host: &HostFacts) -> Result<Plan, Mistakes> {
+    let mut resolver = Resolver { host, mistakes: Vec::new(), notices: Vec::new() };
+    resolver.refuse_what_is_not_built(request);
+    resolver.check_host(request);
+    let mounts = request.mounts.iter().filter_map(|mount| resolver.mount(mount)).collect();
+    let workspace = resolver.workspace(&request.workspace);
+    let egress = resolver.egress(request);
+    let secrets = resolver.secrets(request);
+    resolver.note_limits(&request.limits);
+    let plan = Plan {
+        agent: request.agent.clone(),
+        bottle: request.bottle.clone(),
+        backend: request.backend.value,
+        provider: request.provider.value,
+        command: command(request),
+        prompt: request.prompt.clone(),
+        skills: request.skills.iter().map(|skill| skill.value.0.clone()).collect(),
+        image: resolver.image(&request.image),
+        env: environment::environment(request, &secrets, host),
+        mounts,
+        workspace,
+        egress,
+        secrets,
+        supervise: request.supervise.as_ref().is_some_and(|supervise| supervise.value),
+        limits: request.limits,
+        ports: ports(request),
+        notices: resolver.notices,
+    };
+    Mistakes::check(plan, resolver.mistakes)
+}
+
+/// The provider's command, with the prompt where it takes one as an argument.
+fn command(request: &Request) -> Vec<String> {
+    let prompt = ["--append-system-prompt".to_owned(), request.prompt.clone()];
+    match (&request.command, request.provider.value) {
+        (Some(command), _) => command.clone(),
+        (None, Provider::Claude) if request.prompt.is_empty() => vec!["claude".to_owned()],
+        (None, Provider::Claude) => std::iter::once("claude".to_owned()).chain(prompt).collect(),
+        // Refused; the name is good enough for a plan that is thrown away.
+        (None, provider) => vec![format!("{provider:?}").to_lowercase()],
+    }
+}
+
+fn ports(request: &Request) -> Vec<u16> {
+    let mut ports: Vec<u16> = request.ports.iter().map(|port| port.value.0).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+struct Resolver<'a> {
+    host: &'a HostFacts,
+    mistakes: Vec<Mistake>,
+    notices: Vec<String>,
+}
+
+impl Resolver<'_> {
+    fn refuse_what_is_not_built(&mut self, request: &Request) {
+        let later = "it comes with a later version";
+        let backend = &request.backend;
+        if backend.value != Backend::Namespace {
+            let message = format!("the {} backend is not built yet", backend.value.as_str());
+            self.mistakes.push(Mistake::new(&backend.place, message).hint("use `namespace`, the default").of_host());
+        }
+        let provider = &request.provider;
+        if !matches!(provider.value, Provider::Claude | Provider::Command) {
+            let message = format!("the provider {} is not built yet", format!("{:?}", provider.value).to_lowercase());
+            let hint = "run it as `provider: command` with `command: [PROGRAM, ARGUMENT]`";
+            self.mistakes.push(Mistake::new(&provider.place, message).hint(hint));
+        }
+        if let Some(skill) = request.skills.first() {
+            let message = format!("skills are not built yet; {later}");
+            self.mistakes.push(Mistake::new(&skill.place, message).hint("remove `skills`, or mount them"));
+        }
+        if let Some(upstream) = request.git.first() {
+            let message = format!("the git gate is not built yet; {later}");
+            let hint = "remove `git`; a route to an https upstream lets the agent clone and fetch";
+            self.mistakes.push(Mistake::new(&upstream.place, message).hint(hint));
+        }
+        if let Some(supervise) = request.supervise.as_ref().filter(|supervise| supervise.value) {
+            let message = format!("supervision is not built yet; {later}");
+            self.mistakes.push(Mistake::new(&supervise.place, message).hint("remove `supervise` or set it to false"));
+        }
+    }
+
+    fn check_host(&mut self, request: &Request) {
+        if let Some(why) = &self.host.user_namespaces_refused {
+            let message = format!("this host does not let you make user namespaces: {why}");
+            let hint = "`bot-bottle doctor` says how to allow them";
+            self.mistakes.push(Mistake::new(&request.place, message).hint(hint).of_host());
+        }
+    }
+
+    fn image(&mut self, image: &Placed<Image>) -> Image {
+        let absolute = |path: &Path| self.host.absolute(path, base(&image.place, &self.host.cwd));
+        let resolved = match &image.value {
+            Image::Host => return Image::Host,
+            Image::Reference(text) => Image::Reference(text.clone()),
+            Image::Dockerfile(path) => Image::Dockerfile(absolute(path)),
+            Image::DockerArchive(path) => Image::DockerArchive(absolute(path)),
+            Image::OciArchive(path) => Image::OciArchive(absolute(path)),
+            Image::Dir(path) => Image::Dir(absolute(path)),
+        };
+        let message = "the namespace backend shows the host's programs and takes no other image";
+        self.mistakes.push(Mistake::new(&image.place, message).hint("use `image: host`, the default"));
+        resolved
+    }
+
+    fn mount(&mut self, mount: &Placed<crate::notation::MountText>) -> Option<Mount> {
+        let source = self.host.absolute(&mount.value.source, base(&mount.place, &self.host.cwd));
+        match self.host.paths.get(&source) {
+            None => {
+                let message = format!("there is nothing at {}", source.display());
+                self.mistakes.push(Mistake::new(&mount.place, message).hint("make it first, or correct the path"));
+                return None;
+            }
+            Some(PathKind::Other) => {
+                let message = format!("{} is a socket, a device or a pipe", source.display());
+                let hint = "only files and directories are mounted: anything else is a way out of the bottle";
+                self.mistakes.push(Mistake::new(&mount.place, message).hint(hint));
+                return None;
+            }
+            Some(PathKind::File | PathKind::Directory) => {}
+        }
+        self.guard_own(&source, mount.value.writable, &mount.place);
+        Some(Mount { source, target: mount.value.target.clone(), writable: mount.value.writable })
+    }
+
+    /// A bottle that could write to our configuration or state could widen itself, or another.
+    fn guard_own(&mut self, source: &Path, writable: bool, place: &Place) {
+        let Some(own) = self.host.own.iter().find(|own| own.starts_with(source) || source.starts_with(own)) else {
+            return;
+        };
+        if writable {
+            let message = format!("{} holds bot-bottle's own files ({})", source.display(), own.display());
+            let hint = "a bottle must not be able to change its own policy; give a directory further down";
+            self.mistakes.push(Mistake::new(place, message).hint(hint));
+        } else {
+            self.notices.push(format!(
+                "{} holds bot-bottle's own files: the agent can read manifests and what other bottles left",
+                source.display()
+            ));
+        }
+    }
+
+    fn workspace(&mut self, mode: &Placed<WorkspaceMode>) -> Workspace {
+        let source = self.host.cwd.clone();
+        match mode.value {
+            WorkspaceMode::None => return Workspace::None,
+            WorkspaceMode::Copy => self.guard_own(&source, false, &mode.place),
+            WorkspaceMode::Mount => self.guard_own(&source, true, &mode.place),
+        }
+        if self.host.paths.get(&source) != Some(&PathKind::Directory) {
+            let message = format!("{} is not a directory that can be read", source.display());
+            self.mistakes.push(Mistake::new(&mode.place, message).of_host());
+        }
+        match mode.value {
+            WorkspaceMode::Mount => Workspace::Mount { source },
+            WorkspaceMode::Copy | WorkspaceMode::None => Workspace::Copy { source },
+        }
+    }
+
+    fn egress(&mut self, request: &Request) -> EgressPolicy {
+        let upstream_ca = request.egress.upstream_ca.iter().filter_map(|path| self.authority(path)).collect();
+        let mut routes = Vec::with_capacity(request.egress.routes.len());
+        for route in &request.egress.routes {
+            let mut resolved = route.value.clone();
+            if let Some(Auth { secret, .. }) = &mut resolved.auth {
+                *secret = self.source(secret, &route.place);
+                if matches!(resolved.host, crate::host::HostPattern::Below(_)) {
+                    self.notices.push(format!("{secret} is sent to every host that {} matches", resolved.host));
+                }
+            }
+            routes.push(resolved);
+        }
+        let upstream_proxy = request.egress.upstream_proxy.as_ref().map(|proxy| {
+            let mut resolved = proxy.value.clone();
+            resolved.auth = resolved.auth.map(|secret| self.source(&secret, &proxy.place));
+            resolved
+        });
+        EgressPolicy { routes, upstream_ca, resolve: request.egress.resolve.clone(), upstream_proxy }
+    }
+
+    fn authority(&mut self, path: &Placed<PathBuf>) -> Option<PathBuf> {
+        let absolute = self.host.absolute(&path.value, base(&path.place, &self.host.cwd));
+        if self.host.paths.get(&absolute) == Some(&PathKind::File) {
+            return Some(absolute);
+        }
+        let message = format!("there is no file {}", absolute.display());
+        self.mistakes.push(Mistake::new(&path.place, message).hint("name a PEM file of certificates"));
+        None
+    }
+
+    /// A reference that means the same in every process: with an absolute path.
+    fn source(&self, secret: &SecretRef, place: &Place) -> SecretRef {
+        match secret {
+            SecretRef::File(path) => SecretRef::File(self.host.absolute(path, base(place, &self.host.cwd))),
+            other => other.clone(),
+        }
+    }
+
+    fn secrets(&mut self, request: &Request) -> Vec<PlannedSecret> {
+        let mut planned: Vec<PlannedSecret> = Vec::new();
+        for (secret, place) in request.secrets() {
+            if let SecretRef::Env(name) = secret
+                && !self.host.variables.contains(name)
+            {
+                let message = format!("the secret {secret} cannot be read: the variable {name} is not set");
+                let hint = format!("set {name}, or name another source (file:, command:, keyring:)");
+                self.mistakes.push(Mistake::new(place, message).hint(hint).of_host());
+            }
+            let source = self.source(secret, place);
+            if planned.iter().all(|known| known.source != source) {
+                planned.push(PlannedSecret { placeholder: environment::placeholder(&source), source });
+            }
+        }
+        planned
+    }
+
+    fn note_limits(&mut self, limits: &Limits) {
+        let unenforced = [("cpus", limits.cpu_millis.is_some(), "cpu"), ("memory", limits.memory.is_some(), "memory")];
+        for (limit, asked, controller) in unenforced {
+            if asked && !self.host.controllers.contains(controller) {
+                self.notices.push(format!(
+                    "limits.{limit} cannot be enforced: cgroup v2's {controller} controller is not delegated to you"
+                ));
+            }
+        }
+        if limits.disk.is_some() {
+            self.notices.push("limits.disk cannot be enforced by the namespace backend".to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

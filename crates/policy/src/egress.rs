@@ -178,7 +178,9 @@ fn miss(route: &Route, paths: Option<&[Pattern]>, question: &Question<'_>) -> Op
 /// Whether a header of this name (in any case, `_` for `-`) makes some servers act on another method.
 pub fn is_method_override(name: &str) -> bool {
     const NAMES: [&str; 4] = ["x-http-method-override", "x-http-method", "x-method-override", "x-original-method"];
-    name.len() <= 24 && NAMES.contains(&name.to_ascii_lowercase().replace('_', "-").as_str())
+    let same = |a: u8, b: u8| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-');
+    let spelled = |known: &&str| known.len() == name.len() && name.bytes().zip(known.bytes()).all(|(a, b)| same(a, b));
+    NAMES.iter().any(|known| spelled(&known))
 }
 
 /// Rails, Symfony and others take a parameter `_method`, also from the query.

@@ -1,0 +1,205 @@
+//! The bodies that pass through the gate, as enums: no boxing per request and no dynamic dispatch per frame.
+
+use super::{
+    decode::Decoded,
+    scrub::{Scrubber, Window},
+};
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+/// Why a body ended early; the peer sees a reset or a closed connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    #[error("the body broke off")]
+    Broken(#[source] hyper::Error),
+    #[error("the body could not be decompressed")]
+    Decode(#[source] io::Error),
+    #[error("the operator has frozen this bottle")]
+    Frozen,
+}
+
+/// What goes upstream.
+#[derive(Debug)]
+pub(crate) enum RequestBody {
+    /// As the agent sends it, while the bottle is not frozen.
+    Streamed(Incoming, Arc<AtomicBool>),
+    /// Held whole, so that the request can be repeated.
+    Held(Option<Bytes>),
+}
+
+impl RequestBody {
+    pub(crate) fn held(bytes: Bytes) -> RequestBody {
+        RequestBody::Held(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            RequestBody::Streamed(_, frozen) if frozen.load(Ordering::Relaxed) => {
+                Poll::Ready(Some(Err(BodyError::Frozen)))
+            }
+            RequestBody::Streamed(body, _) => {
+                Poll::Ready(ready!(Pin::new(body).poll_frame(cx)).map(|f| f.map_err(BodyError::Broken)))
+            }
+            RequestBody::Held(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            RequestBody::Streamed(body, _) => body.is_end_stream(),
+            RequestBody::Held(bytes) => bytes.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            RequestBody::Streamed(body, _) => body.size_hint(),
+            RequestBody::Held(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+        }
+    }
+}
+
+/// What goes back to the agent.
+#[derive(Debug)]
+pub(crate) enum ResponseBody {
+    Held(Option<Bytes>),
+    /// As the upstream sends it: no secret was ever injected for this host.
+    Streamed(Incoming),
+    /// Searched for injected secrets on its way.
+    Scrubbed(Box<Scrubbed>),
+}
+
+impl ResponseBody {
+    pub(crate) fn full(bytes: Bytes) -> ResponseBody {
+        ResponseBody::Held(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+
+    pub(crate) fn scrubbed(source: Source, scrubber: Arc<Scrubber>) -> ResponseBody {
+        ResponseBody::Scrubbed(Box::new(Scrubbed { source, window: Window::new(scrubber), end: End::Open }))
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            ResponseBody::Held(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            ResponseBody::Streamed(body) => {
+                Poll::Ready(ready!(Pin::new(body).poll_frame(cx)).map(|f| f.map_err(BodyError::Broken)))
+            }
+            ResponseBody::Scrubbed(body) => body.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            ResponseBody::Held(bytes) => bytes.is_none(),
+            ResponseBody::Streamed(body) => body.is_end_stream(),
+            ResponseBody::Scrubbed(body) => matches!(body.end, End::Closed),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            ResponseBody::Held(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            ResponseBody::Streamed(body) => body.size_hint(),
+            // What is scrubbed changes its length.
+            ResponseBody::Scrubbed(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// Where the bytes to scrub come from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    Identity(Incoming),
+    Encoded(Box<Decoded>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Scrubbed {
+    source: Source,
+    window: Window,
+    end: End,
+}
+
+#[derive(Debug)]
+enum End {
+    Open,
+    /// The last data has gone out; these are left.
+    Trailers(HeaderMap),
+    Closed,
+}
+
+impl Scrubbed {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            match std::mem::replace(&mut self.end, End::Closed) {
+                End::Closed => return Poll::Ready(None),
+                End::Trailers(trailers) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                End::Open => self.end = End::Open,
+            }
+            let frame = match ready!(self.source.poll(cx)) {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => {
+                    self.end = End::Closed;
+                    return Poll::Ready(Some(Err(error)));
+                }
+                None => {
+                    self.end = End::Closed;
+                    return Poll::Ready(self.rest());
+                }
+            };
+            match frame.into_data() {
+                Ok(data) => {
+                    let clean = self.window.push(data);
+                    if !clean.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(clean))));
+                    }
+                }
+                Err(frame) => {
+                    let mut trailers = frame.into_trailers().unwrap_or_default();
+                    self.window.scrubber().headers(&mut trailers);
+                    self.end = End::Trailers(trailers);
+                    if let Some(rest) = self.rest() {
+                        return Poll::Ready(Some(rest));
+                    }
+                }
+            }
+        }
+    }
+
+    fn rest(&mut self) -> Option<Result<Frame<Bytes>, BodyError>> {
+        let rest = self.window.finish();
+        if rest.is_empty() { None } else { Some(Ok(Frame::data(rest))) }
+    }
+}
+
+impl Source {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Source::Identity(body) => {
+                Poll::Ready(ready!(Pin::new(body).poll_frame(cx)).map(|f| f.map_err(BodyError::Broken)))
+            }
+            Source::Encoded(decoded) => decoded.poll(cx),
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! One connection's HTTP: every request in it is asked about anew, sent, and answered. The one place where a reason
+//! becomes a response and a line in the audit log.
+
+use super::{
+    Egress, Live,
+    accept::Place,
+    authority::Origin,
+    body::ResponseBody,
+    denial::Facts,
+    downstream::{Activity, Downstream},
+    guard::{Guard, REFUSED, Watch},
+    inject::Credentialed,
+    request::{self, Received, Screened, screen},
+    respond::{respond, strip_connection},
+    scrub::Scrubber,
+    upstream::Answer,
+    websocket::{self, splice},
+};
+use crate::limits::{HEAD_TIME, MAX_HEAD_BYTES, MAX_HEADERS, MAX_STREAMS};
+use bottle_spec::{secret::SecretRef, verdict::Reason};
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+    upgrade::OnUpgrade,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+};
+use tokio_rustls::server::TlsStream;
+
+/// How the origin of a connection's requests is known.
+#[derive(Debug)]
+pub(crate) enum Door {
+    /// By each request's absolute form.
+    Proxy,
+    /// By the tunnel, or the address that was connected to.
+    Tunnel(Arc<Origin>),
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Session {
+    egress: Arc<Egress>,
+    door: Door,
+    watch: Watch,
+    place: Place,
+}
+
+pub(crate) async fn serve_h1(egress: Arc<Egress>, stream: Downstream, door: Door, place: Place) {
+    let activity = stream.activity();
+    h1(egress, stream, activity, door, place).await;
+}
+
+pub(crate) async fn serve_tls_h1(
+    egress: Arc<Egress>,
+    tls: TlsStream<Downstream>,
+    activity: Activity,
+    origin: Arc<Origin>,
+    place: Place,
+) {
+    h1(egress, tls, activity, Door::Tunnel(origin), place).await;
+}
+
+async fn h1<S>(egress: Arc<Egress>, stream: S, activity: Activity, door: Door, place: Place)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (stream, watch) = Guard::new(stream);
+    let mut draining = egress.draining.subscribe();
+    let session = Arc::new(Session { egress, door, watch, place });
+    let service = {
+        let session = Arc::clone(&session);
+        service_fn(move |request| {
+            let session = Arc::clone(&session);
+            async move { Ok::<_, Infallible>(session.answer(request).await) }
+        })
+    };
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_headers(MAX_HEADERS + 1)
+        .max_buf_size(2 * MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = activity.idle() => return,
+        () = drained(&mut draining) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        session.broken(&error);
+    }
+}
+
+pub(crate) async fn serve_h2(
+    egress: Arc<Egress>,
+    tls: TlsStream<Downstream>,
+    activity: Activity,
+    origin: Arc<Origin>,
+    place: Place,
+) {
+    let mut draining = egress.draining.subscribe();
+    let session = Arc::new(Session { egress, door: Door::Tunnel(origin), watch: Watch::default(), place });
+    let service = {
+        let session = Arc::clone(&session);
+        service_fn(move |request| {
+            let session = Arc::clone(&session);
+            async move { Ok::<_, Infallible>(session.answer(request).await) }
+        })
+    };
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        // CVE-2023-44487: streams opened and reset at once.
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(64)
+        .max_header_list_size(MAX_HEAD_BYTES as u32)
+        .initial_stream_window_size(256 << 10)
+        .initial_connection_window_size(1 << 20)
+        .max_send_buf_size(256 << 10)
+        .keep_alive_interval(Duration::from_secs(60))
+        .serve_connection(TokioIo::new(tls), service);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = activity.idle() => return,
+        () = drained(&mut draining) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        session.broken(&error);
+    }
+}
+
+/// Returns when the door is to take nothing new.
+async fn drained(draining: &mut watch::Receiver<bool>) {
+    // An error means that the door itself is gone.
+    let _ = draining.wait_for(|draining| *draining).await;
+}
+
+impl Session {
+    /// A connection that ended in an error. Requests that hyper itself refused are denials like any other.
+    fn broken(&self, error: &hyper::Error) {
+        tracing::debug!(error = error as &dyn std::error::Error, "connection");
+        let facts = Facts { origin: self.origin(), ..Facts::default() };
+        if error.is_parse() || self.watch.has_refused() || is_h2_violation(error) {
+            self.egress.deny(&facts, Reason::RequestMalformed);
+        } else if error.is_timeout() && self.watch.is_within_head() {
+            self.egress.deny(&facts, Reason::LimitExceeded);
+        }
+    }
+
+    fn origin(&self) -> Option<Arc<Origin>> {
+        match &self.door {
+            Door::Tunnel(origin) => Some(Arc::clone(origin)),
+            Door::Proxy => None,
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+        if request.method().as_str() == REFUSED {
+            return self.refused(&request);
+        }
+        let mut facts = Facts {
+            origin: self.origin(),
+            method: Some(request.method().clone()),
+            target: request.uri().path_and_query().cloned(),
+        };
+        match self.exchange(request, &mut facts).await {
+            Ok(response) => response,
+            Err(reason) => {
+                self.egress.deny(&facts, reason);
+                facts.response(reason)
+            }
+        }
+    }
+
+    /// Answers a request that the guard took off the wire.
+    fn refused(&self, request: &Request<Incoming>) -> Response<ResponseBody> {
+        let code = request.uri().path().trim_start_matches('/');
+        let reason = Reason::ALL.iter().find(|reason| reason.code() == code).copied();
+        let reason = reason.unwrap_or(Reason::RequestMalformed);
+        let facts = Facts { origin: self.origin(), ..Facts::default() };
+        self.egress.deny(&facts, reason);
+        let mut response = facts.response(reason);
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+    }
+
+    async fn exchange(&self, request: Request<Incoming>, facts: &mut Facts) -> Result<Response<ResponseBody>, Reason> {
+        if self.egress.is_frozen() {
+            return Err(Reason::Frozen);
+        }
+        let live = self.egress.live.load_full();
+        let origin = request::origin(&request, &self.door)?;
+        facts.origin = Some(Arc::clone(&origin));
+        let received = Received::new(request, origin)?;
+        let permitted = live.rules.permit(received).map_err(|refused| refused.reason)?;
+        let mut screened = screen(permitted, &self.egress.frozen)?;
+        let mut spare = None;
+        if is_renewable(&live, &screened) {
+            screened.hold().await?;
+            spare = screened.spare();
+        }
+        let credentialed = live.credentials.inject(screened, &live.rules, &self.egress.vault)?;
+        self.egress.allow(facts, credentialed.injected.is_some())?;
+        let mut answer = live.upstream.send(credentialed).await?;
+        if let Some(again) = self.renewed(&live, &answer, spare).await {
+            self.egress.allow(facts, true)?;
+            answer = live.upstream.send(again?).await?;
+        }
+        let Answer { response, method, scrubber, upgrade, .. } = answer;
+        match (response.status(), upgrade) {
+            (StatusCode::SWITCHING_PROTOCOLS, Some(upgrade)) => self.switch(response, upgrade, scrubber),
+            (StatusCode::SWITCHING_PROTOCOLS, None) => Err(Reason::UpstreamProtocol),
+            _ => respond(response, &method, scrubber.as_ref()),
+        }
+    }
+
+    /// After a 401 to a secret that can be read anew: the request once more with the fresh one. Where the request
+    /// cannot be repeated, the fresh secret is there for the next.
+    async fn renewed(
+        &self,
+        live: &Live,
+        answer: &Answer,
+        spare: Option<Screened>,
+    ) -> Option<Result<Credentialed, Reason>> {
+        let injected = answer.injected.as_ref().filter(|injected| is_read_anew(&injected.source))?;
+        if answer.response.status() != StatusCode::UNAUTHORIZED {
+            return None;
+        }
+        if let Err(error) = self.egress.vault.refresh(&injected.source, injected.generation).await {
+            tracing::info!(%error, "a secret that the upstream refused was not renewed");
+            return None;
+        }
+        Some(live.credentials.inject(spare?, &live.rules, &self.egress.vault))
+    }
+
+    /// Answers 101 and copies bytes from then on, in a task of its own that keeps the connection's place.
+    fn switch(
+        &self,
+        mut response: Response<Incoming>,
+        upgrade: OnUpgrade,
+        scrubber: Option<Arc<Scrubber>>,
+    ) -> Result<Response<ResponseBody>, Reason> {
+        if !websocket::is_accepted(&response) {
+            return Err(Reason::UpstreamProtocol);
+        }
+        let upstream = hyper::upgrade::on(&mut response);
+        self.watch.open();
+        let (frozen, place, mask) = (Arc::clone(&self.egress.frozen), Arc::clone(&self.place), scrubber.clone());
+        tokio::spawn(async move {
+            let _place = place;
+            if let (Ok(down), Ok(up)) = tokio::join!(upgrade, upstream) {
+                splice(TokioIo::new(down), TokioIo::new(up), &frozen, mask).await;
+            }
+        });
+        let mut headers = std::mem::take(response.headers_mut());
+        strip_connection(&mut headers);
+        if let Some(scrubber) = scrubber {
+            scrubber.headers(&mut headers);
+        }
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        let mut switching = Response::new(ResponseBody::Held(None));
+        *switching.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *switching.headers_mut() = headers;
+        Ok(switching)
+    }
+}
+
+/// Whether the keeper can read this secret anew.
+fn is_read_anew(source: &SecretRef) -> bool {
+    matches!(source, SecretRef::Command(_) | SecretRef::File(_))
+}
+
+fn is_renewable(live: &Live, screened: &Screened) -> bool {
+    let auth = live.rules.route(screened.route).and_then(|route| route.auth.as_ref());
+    auth.is_some_and(|auth| is_read_anew(&auth.secret))
+}
+
+/// Whether the agent's HTTP/2 broke a rule or a limit, other than by going away.
+fn is_h2_violation(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
+    source.is_some_and(|error| !error.is_io() && !error.is_remote() && error.reason() != Some(h2::Reason::NO_ERROR))
+}

@@ -1,0 +1,164 @@
+//! The egress door: every request that leaves a bottle passes through here.
+//!
+//! A connection is accepted (`accept`), its tunnel opened (`connect`, `tunnel`) and its TLS ended (`tunnel`); each
+//! request in it is `Received`, `Permitted`, `Screened` and `Credentialed` (`request`, `inject`), goes out (`upstream`,
+//! `dial`) and its response comes back scrubbed (`respond`, `scrub`, `decode`).
+//!
+//! Invariants: nothing goes upstream but a `Credentialed`; the host of a tunnel, its TLS server name and the authority
+//! of every request in it are one; every decision is in the audit log before it takes effect, and one that cannot be
+//! written there is a denial. The gate itself speaks to no host of its own accord.
+//!
+//! Tasks: one per connection, and one per WebSocket that outlives its connection's HTTP. No channels.
+
+mod accept;
+mod authority;
+mod body;
+mod connect;
+mod decode;
+mod denial;
+mod dial;
+mod downstream;
+mod exchange;
+mod framing;
+mod guard;
+mod hello;
+mod inject;
+mod request;
+mod respond;
+mod scrub;
+mod tunnel;
+mod upstream;
+mod websocket;
+
+use crate::{audit::Audit, ca::Issuer, limits::MAX_CONNECTIONS, synthetic::Names, vault::Vault};
+use arc_swap::ArcSwap;
+use bottle_policy::{Fault, Rules};
+use bottle_spec::{policy::EgressPolicy, verdict::Reason};
+use denial::Facts;
+use hickory_resolver::TokioResolver;
+use inject::Credentials;
+use rustls::RootCertStore;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::{Semaphore, watch};
+use upstream::Upstream;
+
+/// What the door is made of.
+#[derive(Debug)]
+pub struct Parts {
+    pub policy: EgressPolicy,
+    pub issuer: Issuer,
+    pub vault: Vault,
+    pub audit: Audit,
+    pub names: Names,
+    pub resolver: TokioResolver,
+    /// What upstream certificates must lead to: the system's roots and the policy's `upstream_ca`.
+    pub upstream_roots: RootCertStore,
+    /// While set, every new request is refused and every body that is under way stops.
+    pub frozen: Arc<AtomicBool>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum EgressError {
+    #[error("the policy is not valid: {}", listed(.0))]
+    Policy(Vec<Fault>),
+    #[error("TLS towards upstreams could not be set up")]
+    Tls(#[source] rustls::Error),
+}
+
+fn listed(faults: &[Fault]) -> String {
+    faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// The egress door of one bottle.
+#[derive(Debug)]
+pub struct Egress {
+    live: ArcSwap<Live>,
+    issuer: Issuer,
+    vault: Vault,
+    audit: Audit,
+    names: Names,
+    resolver: TokioResolver,
+    frozen: Arc<AtomicBool>,
+    /// One permit per connection served.
+    connections: Arc<Semaphore>,
+    draining: watch::Sender<bool>,
+}
+
+/// What a policy brings with it. Replaced as a whole: a connection to an upstream that was made under one policy is
+/// never used under another.
+#[derive(Debug)]
+struct Live {
+    rules: Arc<Rules>,
+    upstream: Upstream,
+    credentials: Credentials,
+}
+
+impl Egress {
+    pub fn new(parts: Parts) -> Result<Arc<Egress>, EgressError> {
+        let live = live(parts.policy, parts.upstream_roots, &parts.resolver, &parts.vault)?;
+        Ok(Arc::new(Egress {
+            live: ArcSwap::from_pointee(live),
+            issuer: parts.issuer,
+            vault: parts.vault,
+            audit: parts.audit,
+            names: parts.names,
+            resolver: parts.resolver,
+            frozen: parts.frozen,
+            connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            draining: watch::Sender::new(false),
+        }))
+    }
+
+    /// Takes a new policy, or keeps the one in force and says why. Connections stay; their next requests are asked
+    /// about under the new policy.
+    pub fn reload(&self, policy: EgressPolicy, upstream_roots: RootCertStore) -> Result<(), EgressError> {
+        let live = live(policy, upstream_roots, &self.resolver, &self.vault)?;
+        self.live.store(Arc::new(live));
+        Ok(())
+    }
+
+    /// Takes no new connections, lets requests that are under way end, and returns when all have or the time is up.
+    pub async fn drain(&self, limit: Duration) {
+        self.draining.send_replace(true);
+        let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
+        // Fails only if the semaphore is closed, which it never is.
+        let _ = tokio::time::timeout(limit, self.connections.acquire_many(all)).await;
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.frozen.load(Ordering::Relaxed)
+    }
+
+    /// Writes a permission down; it holds only if that worked.
+    fn allow(&self, facts: &Facts, injected: bool) -> Result<(), Reason> {
+        self.audit.record(facts.event(None, injected)).map_err(|error| {
+            tracing::error!(%error, "the audit log could not be written: denied");
+            Reason::PolicyError
+        })
+    }
+
+    /// Writes a denial down. It holds in any case.
+    fn deny(&self, facts: &Facts, reason: Reason) {
+        if let Err(error) = self.audit.record(facts.event(Some(reason), false)) {
+            tracing::error!(%error, "the audit log could not be written");
+        }
+    }
+}
+
+fn live(
+    policy: EgressPolicy,
+    roots: RootCertStore,
+    resolver: &TokioResolver,
+    vault: &Vault,
+) -> Result<Live, EgressError> {
+    let rules = Arc::new(Rules::new(policy).map_err(EgressError::Policy)?);
+    let upstream = Upstream::new(&rules, roots, resolver, vault).map_err(EgressError::Tls)?;
+    let credentials = Credentials::new(&rules);
+    Ok(Live { rules, upstream, credentials })
+}

@@ -1,0 +1,73 @@
+//! What an upstream answered, made fit for the agent: connection headers taken off, injected secrets turned back into
+//! placeholders. hyper writes the head anew from parsed values, so nothing in it can split a response.
+
+use super::{
+    body::{ResponseBody, Source},
+    decode::Decoded,
+    scrub::Scrubber,
+};
+use bottle_spec::verdict::Reason;
+use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
+use hyper::body::Incoming;
+use std::sync::Arc;
+
+/// Makes the response to a request of this method.
+pub(crate) fn respond(
+    response: Response<Incoming>,
+    method: &Method,
+    scrubber: Option<&Arc<Scrubber>>,
+) -> Result<Response<ResponseBody>, Reason> {
+    let (mut parts, body) = response.into_parts();
+    strip_connection(&mut parts.headers);
+    // There is no way to another protocol or port from inside.
+    parts.headers.remove(header::ALT_SVC);
+    parts.headers.remove(header::PROXY_AUTHENTICATE);
+    parts.extensions.clear();
+    let Some(scrubber) = scrubber else {
+        return Ok(Response::from_parts(parts, ResponseBody::Streamed(body)));
+    };
+    scrubber.headers(&mut parts.headers);
+    if *method == Method::HEAD || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        return Ok(Response::from_parts(parts, ResponseBody::Streamed(body)));
+    }
+    let source = source(&mut parts.headers, body)?;
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.remove(header::ACCEPT_RANGES);
+    Ok(Response::from_parts(parts, ResponseBody::scrubbed(source, Arc::clone(scrubber))))
+}
+
+fn source(headers: &mut HeaderMap, body: Incoming) -> Result<Source, Reason> {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(Source::Identity(body)),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"identity") => Ok(Source::Identity(body)),
+        (Some(coding), None) => {
+            let decoded = Decoded::new(coding, body).ok_or(Reason::UpstreamProtocol)?;
+            headers.remove(header::CONTENT_ENCODING);
+            Ok(Source::Encoded(Box::new(decoded)))
+        }
+        // Several codings on one another cannot be searched.
+        (Some(_), Some(_)) => Err(Reason::UpstreamProtocol),
+    }
+}
+
+/// Takes off what concerns one connection only (RFC 9110, section 7.6.1), and what `Connection` names besides.
+pub(crate) fn strip_connection(headers: &mut HeaderMap) {
+    const HOP: [HeaderName; 3] = [header::TRANSFER_ENCODING, header::UPGRADE, header::CONNECTION];
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in HOP {
+        headers.remove(name);
+    }
+    for name in ["keep-alive", "proxy-connection", "http2-settings"] {
+        headers.remove(name);
+    }
+}

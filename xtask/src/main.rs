@@ -1,1 +1,37 @@
-fn main() {}
+//! `cargo xtask`: what is done to the source tree rather than with the product.
+//!
+//! `ci` everything a change must pass · `escape BACKEND` the escape suite · `check-deps` who may import whom ·
+//! `bench` the figures of docs/benchmarks.md · `init` the static init on its own.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal of whoever builds")]
+
+mod bench;
+mod build;
+mod check_deps;
+mod ci;
+mod escape;
+mod sources;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask ci [--quick] | escape namespace [--user root|ordinary] | check-deps | \
+                     bench [--write] [--only launch|proxy|memory] | init";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["ci", options @ ..] => ci::run(options),
+        ["escape", backend, options @ ..] => escape::run(backend, options),
+        ["check-deps"] => check_deps::run(),
+        ["bench", options @ ..] => bench::run(options),
+        ["init"] => build::init(),
+        _ => Err(anyhow::anyhow!(USAGE)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,5 +1,5 @@
 //! `probe run FIELD`: every case, one JSON line each. `probe case NAME FIELD`: one of them, in this process.
-//! `probe listen PORT SECONDS`: what a sibling bottle runs.
+//! `probe listen PORT SECONDS`: what a sibling bottle runs. `probe idle WORD…`: a process with those arguments.
 //!
 //! Each case has a process of its own and a few seconds: what is killed, hangs or crashes is an outcome like others.
 
@@ -21,6 +21,10 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["run", field] => run(field),
         ["case", name, field] => one(name, field),
+        ["idle", ..] => {
+            std::thread::sleep(Duration::from_secs(600));
+            Ok(())
+        }
         ["listen", port, seconds] => listen(port, seconds),
         _ => Err("usage: probe run FIELD | probe case NAME FIELD | probe listen PORT SECONDS".into()),
     };

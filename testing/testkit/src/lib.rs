@@ -6,11 +6,15 @@
 pub mod authority;
 pub mod env;
 pub mod messages_api;
+pub mod open_proxy;
+pub mod traps;
 pub mod upstream;
 pub mod wait;
 
 pub use authority::TestAuthority;
 pub use env::{Ran, Running, TestEnv};
 pub use messages_api::FakeMessagesApi;
+pub use open_proxy::OpenProxy;
+pub use traps::Traps;
 pub use upstream::{Seen, TlsUpstream, scripted::ScriptedUpstream};
 pub use wait::{wait_for, wait_until};

@@ -9,7 +9,7 @@ mod websocket;
 
 use crate::authority::{Shown, TestAuthority};
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Request;
 use http_body_util::{BodyExt, combinators::BoxBody};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -31,8 +31,9 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
+pub type Response = http::Response<Body>;
 pub type Body = BoxBody<Bytes, Infallible>;
-pub type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+pub type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
 /// What answers the requests of an upstream.
 pub type Handler = Arc<dyn Fn(Asked) -> Answer + Send + Sync>;
 
@@ -265,7 +266,7 @@ impl Server {
             .await;
     }
 
-    async fn answer(self, request: Request<Incoming>, sni: Option<String>) -> Result<Response<Body>, Infallible> {
+    async fn answer(self, request: Request<Incoming>, sni: Option<String>) -> Result<Response, Infallible> {
         let mut seen = head(&request, sni);
         let mut unread = None;
         if reads_on_its_own(seen.path()) {

@@ -1,0 +1,54 @@
+//! Building what the other tasks run, and finding it.
+
+use anyhow::{Context, Result, ensure};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The root of the source tree.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+}
+
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Which of cargo's profiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    Dev,
+    Release,
+}
+
+/// Builds the binary `name` of `package` and gives its path, as cargo says it.
+pub(crate) fn binary(package: &str, name: &str, profile: Profile) -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["build", "--locked", "--quiet", "--package", package, "--bin", name, "--message-format=json"]);
+    if profile == Profile::Release {
+        command.arg("--release");
+    }
+    let output = command.stderr(std::process::Stdio::inherit()).output().context("cargo cannot be started")?;
+    ensure!(output.status.success(), "{package} does not build");
+    let messages = String::from_utf8(output.stdout).context("cargo's messages are not text")?;
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["reason"] == "compiler-artifact" && message["target"]["name"] == name)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo named no executable for {name}"))
+}
+
+/// The static init on its own, to look at.
+pub(crate) fn init() -> Result<()> {
+    let status = cargo()
+        .args(["build", "--locked", "--release", "--package", "bottle-init", "--target", "x86_64-unknown-linux-gnu"])
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .status()
+        .context("cargo cannot be started")?;
+    ensure!(status.success(), "bottle-init does not build");
+    Ok(())
+}

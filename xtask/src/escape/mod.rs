@@ -1,0 +1,86 @@
+//! `cargo xtask escape BACKEND`: the probe on the bare host as control, then in a bottle, as root and as an ordinary
+//! user.
+//!
+//! The suite fails on an escape, and it fails as well where the control does not escape although it must: a suite
+//! that cannot fail proves nothing. Besides what the probe says, the upstream's own record is read: a request that
+//! should never have arrived is an escape whether the probe noticed or not.
+
+mod arena;
+mod judge;
+mod table;
+
+use crate::build::{self, Profile};
+use anyhow::{Context, Result, bail, ensure};
+use arena::{Arena, User};
+use bottle_probe::{Control, Outcome, Report, cases};
+
+pub(crate) fn run(backend: &str, options: &[&str]) -> Result<()> {
+    ensure!(backend == "namespace", "no escape suite for the backend `{backend}` yet; there is one for namespace");
+    let users = users(options)?;
+    let program = build::binary("bot-bottle", "bot-bottle", Profile::Dev)?;
+    let probe = build::binary("bottle-probe", "bottle-probe", Profile::Dev)?;
+    let mut faults = Vec::new();
+    for user in users {
+        let arena = Arena::set(&program, &probe, user)?;
+        let control = arena.on_the_bare_host().context("the control run")?;
+        faults.extend(unable_to_fail(&control, user).into_iter().map(|it| format!("{user}, bare host: {it}")));
+        let held = match arena.in_a_bottle() {
+            Ok(held) => held,
+            Err(error) => {
+                faults.push(format!("{user}, bottle: {error:#}"));
+                continue;
+            }
+        };
+        table::print(&user.to_string(), &control, &held);
+        faults.extend(missing(&held).into_iter().map(|it| format!("{user}: {it} did not report")));
+        faults.extend(escapes(&held).into_iter().map(|it| format!("{user}, bottle: {it}")));
+        faults.extend(arena.trespasses().into_iter().map(|it| format!("{user}, bottle: {it} reached the upstream")));
+    }
+    for fault in &faults {
+        eprintln!("escape: {fault}");
+    }
+    ensure!(faults.is_empty(), "{} faults", faults.len());
+    println!("escape {backend}: nothing got out");
+    Ok(())
+}
+
+fn users(options: &[&str]) -> Result<Vec<User>> {
+    let root = bottle_testkit::env::is_root();
+    match options {
+        [] if root => Ok(vec![User::Root, User::Ordinary]),
+        [] => {
+            println!("SKIPPED(not root): the suite as root");
+            Ok(vec![User::Ordinary])
+        }
+        ["--user", "ordinary"] => Ok(vec![User::Ordinary]),
+        ["--user", "root"] if root => Ok(vec![User::Root]),
+        _ => bail!("options: --user root (as root) or --user ordinary"),
+    }
+}
+
+/// Cases without a report: a probe that died early must not pass for one that found nothing.
+fn missing(reports: &[Report]) -> Vec<&'static str> {
+    let reported = |name: &str| reports.iter().any(|report| report.name == name);
+    cases::all().iter().map(|case| case.name).filter(|name| !reported(name)).collect()
+}
+
+fn escapes(reports: &[Report]) -> Vec<String> {
+    let escaped = |report: &Report| match &report.outcome {
+        Outcome::Escaped(evidence) => Some(format!("ESCAPED: {}: {evidence}", report.name)),
+        _ => None,
+    };
+    reports.iter().filter_map(escaped).collect()
+}
+
+/// Cases that must escape where nothing holds them, and did not.
+fn unable_to_fail(control: &[Report], user: User) -> Vec<String> {
+    let must = |case: &cases::Case| match case.control {
+        Control::Escapes => true,
+        Control::EscapesAsRoot => user == User::Root,
+        Control::Depends | Control::NotOnHost => false,
+    };
+    let escaped =
+        |name: &str| control.iter().any(|report| report.name == name && matches!(report.outcome, Outcome::Escaped(_)));
+    let silent = cases::all().into_iter().filter(|case| must(case) && !escaped(case.name));
+    silent.map(|case| format!("{} does not escape there, so it proves nothing", case.name)).collect()
+}

@@ -2,11 +2,8 @@
 
 use crate::{
     dirs::Dirs,
-    protocol::{
-        ControlReply, ControlRequest, Frame, FrameDecoder, LaunchEvent, LaunchFailure, LaunchRequest, MAX_PAYLOAD,
-        Status,
-    },
-    socket::{Link, SocketError, receive},
+    protocol::{ControlReply, ControlRequest, Frame, LaunchEvent, LaunchFailure, LaunchRequest, Status},
+    socket::{Link, SocketError},
 };
 use bottle_spec::slug::Slug;
 use std::{
@@ -79,10 +76,7 @@ pub fn launch(
             LaunchEvent::Step { .. } | LaunchEvent::Copied { .. } => {}
             LaunchEvent::Ready => {
                 let slug = slug.ok_or(ClientError::Confused)?;
-                // Tells the keeper that raw frames may come: the blocking reader has kept none of them back.
-                let session = Session::new(link.into_socket());
-                session.send(&Frame::Signal(0)).map_err(ClientError::KeeperGone)?;
-                return Ok(Launched { slug, session, keeper });
+                return Ok(Launched { slug, session: Session::open(link)?, keeper });
             }
         }
     }
@@ -111,11 +105,7 @@ fn open_session(
 ) -> Result<Session, ClientError> {
     let (link, reply) = ask(dirs, slug, request, pipes)?;
     match reply {
-        ControlReply::Opened => {
-            let session = Session::new(link.into_socket());
-            session.send(&Frame::Signal(0)).map_err(ClientError::KeeperGone)?;
-            Ok(session)
-        }
+        ControlReply::Opened => Session::open(link),
         _ => Err(ClientError::Confused),
     }
 }
@@ -165,51 +155,28 @@ fn ask(
     }
 }
 
-/// The client's end of a session. Reading and writing may happen on different threads.
+/// The client's end of a session: a socket that carries [`Frame`]s.
 #[derive(Debug)]
 pub struct Session {
     socket: UnixStream,
-    decoder: FrameDecoder,
 }
 
 impl Session {
-    fn new(socket: UnixStream) -> Session {
-        Session { socket, decoder: FrameDecoder::default() }
+    /// The keeper sends nothing before the client's first frame, so that the reader of its answer has read no more than
+    /// the answer. [`Frame::Signal`] of 0 is that frame and does nothing.
+    fn open(link: Link) -> Result<Session, ClientError> {
+        let session = Session { socket: link.into_socket() };
+        session.send(&Frame::Signal(0)).map_err(ClientError::KeeperGone)?;
+        Ok(session)
     }
 
     pub fn send(&self, frame: &Frame) -> Result<(), SocketError> {
         (&self.socket).write_all(&frame.encode()).map_err(SocketError::Send)
     }
 
-    /// Waits for the next frame. The end of the stream is [`SocketError::Closed`].
-    pub fn next_frame(&mut self) -> Result<Frame, SocketError> {
-        loop {
-            if let Some(frame) = self.take_frame()? {
-                return Ok(frame);
-            }
-            self.fill()?;
-        }
-    }
-
-    /// A frame already here, without reading.
-    pub fn take_frame(&mut self) -> Result<Option<Frame>, SocketError> {
-        self.decoder.next_frame().map_err(|_| SocketError::Closed)
-    }
-
-    /// Reads once; blocks unless the socket is readable.
-    pub fn fill(&mut self) -> Result<(), SocketError> {
-        let mut bytes = vec![0; MAX_PAYLOAD];
-        let (count, _) = receive(self.socket.as_fd(), &mut bytes).map_err(SocketError::Receive)?;
-        if count == 0 {
-            return Err(SocketError::Closed);
-        }
-        self.decoder.push(bytes.get(..count).unwrap_or_default());
-        Ok(())
-    }
-}
-
-impl AsFd for Session {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+    /// The socket, made non-blocking, for a loop of the caller's own.
+    pub fn into_socket(self) -> io::Result<UnixStream> {
+        self.socket.set_nonblocking(true)?;
+        Ok(self.socket)
     }
 }

@@ -1,0 +1,128 @@
+//! The socket to the keeper: [`bottle_spec::wire`] frames, with descriptors on the first byte of theirs.
+
+use bottle_spec::{
+    init_link::{InitToKeeper, KeeperToInit},
+    wire::{self, Decoder, WireError},
+};
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
+        SendFlags, recvmsg, sendmsg,
+    },
+};
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+};
+
+/// A `Spawn` carries three.
+const MAX_FDS: usize = 16;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LinkError {
+    #[error("the keeper is gone")]
+    Closed,
+    #[error("descriptor 3 is not a socket")]
+    Adopt(#[source] io::Error),
+    #[error("reading")]
+    Receive(#[source] io::Error),
+    #[error("writing")]
+    Send(#[source] io::Error),
+    #[error("a message cannot be read")]
+    Wire(#[source] WireError),
+}
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    socket: OwnedFd,
+    decoder: Decoder,
+    descriptors: VecDeque<OwnedFd>,
+}
+
+impl Link {
+    /// Takes descriptor 3, and keeps it from every program started later.
+    pub(crate) fn adopt() -> Result<Link, LinkError> {
+        let socket = crate::sys::adopt_descriptor(3).map_err(LinkError::Adopt)?;
+        Ok(Link { socket, decoder: Decoder::default(), descriptors: VecDeque::new() })
+    }
+
+    /// Waits for the next message.
+    pub(crate) fn receive(&mut self) -> Result<KeeperToInit, LinkError> {
+        loop {
+            if let Some(message) = self.pending()? {
+                return Ok(message);
+            }
+            self.fill()?;
+        }
+    }
+
+    /// A message that has arrived whole.
+    pub(crate) fn pending(&mut self) -> Result<Option<KeeperToInit>, LinkError> {
+        self.decoder.next().map_err(LinkError::Wire)
+    }
+
+    /// Reads once; blocks where nothing has arrived.
+    pub(crate) fn fill(&mut self) -> Result<(), LinkError> {
+        let mut bytes = [0; 4096];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received = rustix::io::retry_on_intr(|| {
+            recvmsg(&self.socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)
+        })
+        .map_err(|error| LinkError::Receive(error.into()))?;
+        if received.flags.contains(ReturnFlags::CTRUNC) {
+            return Err(LinkError::Receive(io::ErrorKind::InvalidData.into()));
+        }
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = message {
+                self.descriptors.extend(rights);
+            }
+        }
+        match bytes.get(..received.bytes) {
+            Some([]) | None => Err(LinkError::Closed),
+            Some(bytes) => {
+                self.decoder.push(bytes);
+                Ok(())
+            }
+        }
+    }
+
+    /// The oldest descriptor that came with a message and was not taken yet.
+    pub(crate) fn descriptor(&mut self) -> Option<OwnedFd> {
+        self.descriptors.pop_front()
+    }
+
+    pub(crate) fn send(&self, message: &InitToKeeper, riding: Option<BorrowedFd<'_>>) -> Result<(), LinkError> {
+        let frame = wire::encode(message).map_err(LinkError::Wire)?;
+        let mut rest = frame.as_slice();
+        let mut riding = riding;
+        while !rest.is_empty() {
+            let sent = send_some(self.socket.as_fd(), rest, riding.take())?;
+            rest = rest.get(sent..).unwrap_or_default();
+        }
+        Ok(())
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn send_some(socket: BorrowedFd<'_>, bytes: &[u8], riding: Option<BorrowedFd<'_>>) -> Result<usize, LinkError> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors: Vec<BorrowedFd<'_>> = riding.into_iter().collect();
+    if !descriptors.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    }
+    rustix::io::retry_on_intr(|| sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)).map_err(
+        |error| match error {
+            rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET => LinkError::Closed,
+            other => LinkError::Send(other.into()),
+        },
+    )
+}

@@ -1,0 +1,86 @@
+//! Which programs the keeper started, and how they ended. Everything else that ends is an orphan: reaped in silence.
+
+use rustix::{
+    io::Errno,
+    process::{Pid, WaitOptions, WaitStatus, wait},
+};
+use std::{collections::HashMap, io};
+
+/// Programs by pid.
+#[derive(Debug, Default)]
+pub(crate) struct Programs(HashMap<i32, u32>);
+
+/// What is left to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// There are processes, and none has ended.
+    Some,
+    /// There is no process but this one.
+    Nothing,
+}
+
+impl Programs {
+    pub(crate) fn started(&mut self, pid: i32, id: u32) {
+        self.0.insert(pid, id);
+    }
+
+    /// The leader of a program's process group, while it runs.
+    pub(crate) fn leader(&self, id: u32) -> Option<i32> {
+        self.0.iter().find(|(_, known)| **known == id).map(|(pid, _)| *pid)
+    }
+
+    pub(crate) fn leaders(&self) -> impl Iterator<Item = i32> {
+        self.0.keys().copied()
+    }
+
+    /// Reaps all that has ended; gives each program's id and exit code, and what is left.
+    pub(crate) fn reap(&mut self) -> io::Result<(Vec<(u32, u8)>, Left)> {
+        let mut ended = Vec::new();
+        loop {
+            match wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) => ended.extend(self.ended(pid, status)),
+                Ok(None) => return Ok((ended, Left::Some)),
+                Err(Errno::CHILD) => return Ok((ended, Left::Nothing)),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn ended(&mut self, pid: Pid, status: WaitStatus) -> Option<(u32, u8)> {
+        let code = exit_code(status)?;
+        self.0.remove(&pid.as_raw_pid()).map(|id| (id, code))
+    }
+}
+
+/// As a shell has it: the program's own code, or 128 and the signal. `None` for a stop, which is not an end.
+fn exit_code(status: WaitStatus) -> Option<u8> {
+    let code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal))?;
+    u8::try_from(code).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_a_shells() {
+        // wait(2): the code is in bits 8 to 15, the signal in bits 0 to 6.
+        for (raw, expected) in [(0, Some(0)), (3 << 8, Some(3)), (255 << 8, Some(255)), (9, Some(137)), (15, Some(143))]
+        {
+            assert_eq!(exit_code(WaitStatus::new(raw)), expected, "{raw:#x}");
+        }
+        assert_eq!(exit_code(WaitStatus::new(0x137f)), None, "stopped");
+    }
+
+    #[test]
+    fn an_orphan_is_not_a_program() {
+        let mut programs = Programs::default();
+        programs.started(7, 1);
+        let pid = |raw| Pid::from_raw(raw).unwrap();
+        assert_eq!(programs.ended(pid(8), WaitStatus::new(0)), None);
+        assert_eq!(programs.leader(1), Some(7));
+        assert_eq!(programs.ended(pid(7), WaitStatus::new(0)), Some((1, 0)));
+        assert_eq!(programs.leader(1), None);
+    }
+}

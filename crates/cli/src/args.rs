@@ -1,9 +1,10 @@
 //! The command line as a tree. Each verb's own options live with the verb, in `commands/<verb>.rs`.
 
 use crate::commands::{
-    attach::AttachArgs, cleanup::CleanupArgs, completions::CompletionsArgs, cp::CpArgs, doctor::DoctorArgs,
-    exec::ExecArgs, init::InitArgs, list::ListArgs, logs::LogsArgs, man::ManArgs, policy::PolicyArgs,
-    preflight::PreflightArgs, resume::ResumeArgs, run::RunArgs, schema::SchemaArgs, start::StartArgs, stop::StopArgs,
+    attach::AttachArgs, audit::AuditArgs, cleanup::CleanupArgs, completions::CompletionsArgs, cp::CpArgs,
+    doctor::DoctorArgs, exec::ExecArgs, init::InitArgs, list::ListArgs, logs::LogsArgs, man::ManArgs,
+    policy::PolicyArgs, preflight::PreflightArgs, resume::ResumeArgs, run::RunArgs, schema::SchemaArgs,
+    start::StartArgs, stop::StopArgs,
 };
 use clap::{Parser, Subcommand};
 
@@ -34,6 +35,7 @@ pub(crate) enum Command {
     Stop(StopArgs),
     Cleanup(CleanupArgs),
     Policy(PolicyArgs),
+    Audit(AuditArgs),
     Schema(SchemaArgs),
     Doctor(DoctorArgs),
     Completions(CompletionsArgs),

@@ -1,6 +1,7 @@
 //! One file per verb: its `Args`, whose doc comment is the help, and one function `run`.
 
 pub(crate) mod attach;
+pub(crate) mod audit;
 pub(crate) mod cleanup;
 pub(crate) mod completions;
 pub(crate) mod cp;
@@ -20,10 +21,22 @@ pub(crate) mod schema;
 pub(crate) mod start;
 pub(crate) mod stop;
 
-use crate::{args::Command, compose::Context, error::CliError};
+use crate::{
+    args::{Args, Command},
+    compose::Context,
+    error::{self, CliError},
+};
+use clap::Parser as _;
 use std::process::ExitCode;
 
-pub(crate) fn run(command: Command) -> Result<ExitCode, CliError> {
+pub(crate) fn main() -> ExitCode {
+    match Args::try_parse() {
+        Ok(args) => run(args.command).unwrap_or_else(|error| error::report(&error)),
+        Err(error) => error::report_clap(&error),
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, CliError> {
     // Keeper and gate start with an empty environment: there are no directories to find and nobody to talk to.
     let command = match command {
         Command::Keeper => return keeper::run(),
@@ -44,6 +57,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, CliError> {
         Command::Logs(args) => logs::run(args, &context),
         Command::Stop(args) => stop::run(args, &context),
         Command::Cleanup(args) => cleanup::run(args, &context),
+        Command::Audit(args) => audit::run(args, &context),
         Command::Policy(args) => policy::run(args, &context),
         Command::Schema(args) => schema::run(args, &context),
         Command::Doctor(args) => doctor::run(args, &context),

@@ -58,7 +58,7 @@ impl CliError {
     }
 
     /// The error that led to this one; its own sources are printed with it.
-    pub(crate) fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> CliError {
+    pub(crate) fn because<E: Into<Box<dyn Error + Send + Sync>>>(mut self, source: E) -> CliError {
         self.source = Some(source.into());
         self
     }
@@ -73,10 +73,10 @@ impl CliError {
     /// says which of the two kinds of asking it was.
     pub(crate) fn mistakes(mistakes: &Mistakes, asked_by: Kind) -> CliError {
         let kind = if mistakes.all_of_host() { Kind::Host } else { asked_by };
-        let mut message = mistakes.to_string();
-        if mistakes.len() > 1 {
-            let _ = write!(message, "\n{} mistakes", mistakes.len());
-        }
+        let message = match mistakes.len() {
+            1 => mistakes.to_string(),
+            count => format!("{count} mistakes\n{mistakes}"),
+        };
         CliError::new(kind, message)
     }
 }

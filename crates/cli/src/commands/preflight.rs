@@ -1,12 +1,197 @@
-//! `bot-bottle preflight`.
+//! `bot-bottle preflight`, and what `start` shows before it asks.
 
-use crate::{compose::Context, error::CliError};
-use std::process::ExitCode;
+use super::start;
+use crate::{compose::Context, error::CliError, launch::LaunchArgs};
+use bottle_spec::{
+    escape::Escaped,
+    plan::{Image, Limits, Plan, Workspace},
+    policy::{Auth, Carrier, Route, Tls},
+    request::Request,
+    secret::SecretRef,
+    slug::Slug,
+};
+use std::{collections::BTreeSet, fmt::Write as _, process::ExitCode};
 
-/// Show what `start` would do, and do nothing
+const NONE: &str = "(none)";
+/// A longer command is cut: it may carry a whole prompt.
+const COMMAND_SHOWN: usize = 160;
+
+/// Show what `start` would launch, and launch nothing
 #[derive(Debug, clap::Args)]
-pub(crate) struct PreflightArgs {}
+pub(crate) struct PreflightArgs {
+    /// The agent, as in agents/NAME.md
+    agent: String,
+    /// The whole plan as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    launch: LaunchArgs,
+}
 
-pub(crate) fn run(_args: PreflightArgs, _context: &Context) -> Result<ExitCode, CliError> {
-    Err(CliError::bug("`preflight` is not wired yet"))
+pub(crate) fn run(args: PreflightArgs, context: &Context) -> Result<ExitCode, CliError> {
+    let (request, plan) = start::plan(&args.agent, &args.launch, context)?;
+    show(&plan, &request, args.launch.name.as_ref(), args.json, context)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn show(
+    plan: &Plan,
+    request: &Request,
+    slug: Option<&Slug>,
+    json: bool,
+    context: &Context,
+) -> Result<(), CliError> {
+    if json { context.ui.json(plan) } else { context.ui.result(&render(plan, request, slug)) }
+}
+
+/// Everything that a person should weigh before they say yes. Each value is escaped.
+pub(crate) fn render(plan: &Plan, request: &Request, slug: Option<&Slug>) -> String {
+    let mut text = String::new();
+    let drawn = || format!("{}-…", plan.agent);
+    let slug = slug.map_or_else(drawn, Slug::to_string);
+    let rows: [(&str, Vec<String>); 15] = [
+        ("backend", vec![plan.backend.as_str().to_owned()]),
+        ("agent", vec![plan.agent.clone()]),
+        ("command", vec![command(&plan.command)]),
+        ("bottle", plan.bottle.iter().cloned().collect()),
+        ("slug", vec![slug]),
+        ("image", vec![image(&plan.image)]),
+        ("workspace", workspace(&plan.workspace)),
+        ("mounts", mounts(plan)),
+        ("env", one_line(env_names(plan, request))),
+        ("secrets", plan.secrets.iter().map(|secret| secret.source.to_string()).collect()),
+        ("skills", one_line(plan.skills.clone())),
+        ("git", request.git.iter().map(|upstream| upstream.value.name.clone()).collect()),
+        ("routes", routes(plan)),
+        ("limits", one_line(limits(&plan.limits))),
+        ("ports", one_line(plan.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect())),
+    ];
+    for (name, values) in rows {
+        row(&mut text, name, &values);
+    }
+    if !plan.notices.is_empty() {
+        row(&mut text, "note", &plan.notices);
+    }
+    text
+}
+
+fn row(text: &mut String, name: &str, values: &[String]) {
+    let none = [NONE.to_owned()];
+    let values = if values.is_empty() { &none } else { values };
+    for (index, value) in values.iter().enumerate() {
+        let name = if index == 0 { name } else { "" };
+        let _ = writeln!(text, "{name:<10} {}", Escaped(value));
+    }
+}
+
+fn one_line(values: Vec<String>) -> Vec<String> {
+    if values.is_empty() { values } else { vec![values.join(", ")] }
+}
+
+fn command(argv: &[String]) -> String {
+    let plain =
+        |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c));
+    let quoted = |word: &String| if plain(word) { word.clone() } else { format!("'{}'", word.replace('\'', "'\\''")) };
+    let whole = argv.iter().map(quoted).collect::<Vec<_>>().join(" ");
+    match whole.char_indices().nth(COMMAND_SHOWN) {
+        Some((end, _)) => format!("{}…", whole.get(..end).unwrap_or_default()),
+        None => whole,
+    }
+}
+
+fn image(image: &Image) -> String {
+    match image {
+        Image::Host => "host".to_owned(),
+        Image::Dockerfile(path) => format!("dockerfile:{}", path.display()),
+        Image::Reference(text) => text.clone(),
+        Image::DockerArchive(path) => format!("docker-archive:{}", path.display()),
+        Image::OciArchive(path) => format!("oci-archive:{}", path.display()),
+        Image::Dir(path) => format!("dir:{}", path.display()),
+    }
+}
+
+fn workspace(workspace: &Workspace) -> Vec<String> {
+    match workspace {
+        Workspace::None => Vec::new(),
+        Workspace::Copy { source } => vec![format!("a copy of {}", source.display())],
+        Workspace::Mount { source } => vec![format!("{} itself, writable", source.display())],
+    }
+}
+
+fn mounts(plan: &Plan) -> Vec<String> {
+    let line = |mount: &bottle_spec::plan::Mount| {
+        let mode = if mount.writable { "writable" } else { "read-only" };
+        format!("{} at {}, {mode}", mount.source.display(), mount.target.display())
+    };
+    plan.mounts.iter().map(line).collect()
+}
+
+/// What was asked for and what stands in for secrets; not the forty that every bottle has.
+fn env_names(plan: &Plan, request: &Request) -> Vec<String> {
+    let placeholders = plan.secrets.iter().filter_map(|secret| match &secret.source {
+        SecretRef::Env(name) => Some(name.clone()),
+        _ => None,
+    });
+    let names: BTreeSet<String> = request.env.keys().cloned().chain(placeholders).collect();
+    names.into_iter().collect()
+}
+
+fn routes(plan: &Plan) -> Vec<String> {
+    let resolve = &plan.egress.resolve;
+    let mut lines: Vec<String> = plan.egress.routes.iter().map(route).collect();
+    lines.extend(resolve.iter().map(|(host, address)| format!("{host} is reached at {address}")));
+    lines.extend(plan.egress.upstream_ca.iter().map(|path| format!("certificates in {} are trusted", path.display())));
+    lines.extend(
+        plan.egress.upstream_proxy.iter().map(|proxy| format!("through the proxy {}:{}", proxy.host, proxy.port)),
+    );
+    lines
+}
+
+fn route(route: &Route) -> String {
+    let ports: Vec<String> = route.ports.iter().map(u16::to_string).collect();
+    let mut line = format!("{}:{}", route.host, ports.join(","));
+    let methods = route.methods.as_ref().map_or_else(|| "all methods".to_owned(), |methods| methods.join(","));
+    let paths = route.paths.as_ref().map_or_else(
+        || "all paths".to_owned(),
+        |paths| paths.iter().map(|path| path.0.as_str()).collect::<Vec<_>>().join(" "),
+    );
+    match route.tls {
+        Tls::Intercept => line.push_str(&format!("  {methods}  {paths}")),
+        Tls::Passthrough => line.push_str("  passed through unseen"),
+    }
+    if route.private {
+        line.push_str("  private addresses too");
+    }
+    if let Some(auth) = &route.auth {
+        line.push_str(&format!("  {}", sent(auth)));
+    }
+    line
+}
+
+fn sent(auth: &Auth) -> String {
+    let carrier = match &auth.carrier {
+        Carrier::Bearer => "as bearer".to_owned(),
+        Carrier::Basic => "as basic".to_owned(),
+        Carrier::Header(name) => format!("in header {name}"),
+        Carrier::Query(name) => format!("in query {name}"),
+    };
+    format!("{} {carrier}", auth.secret)
+}
+
+fn limits(limits: &Limits) -> Vec<String> {
+    let cpus = |millis: u32| format!("cpus {}", f64::from(millis) / 1000.0);
+    let items = [
+        limits.cpu_millis.map(cpus),
+        limits.memory.map(|bytes| format!("memory {}", size(bytes))),
+        limits.pids.map(|pids| format!("pids {pids}")),
+        limits.disk.map(|bytes| format!("disk {}", size(bytes))),
+    ];
+    items.into_iter().flatten().collect()
+}
+
+/// In the largest unit that divides it.
+fn size(bytes: u64) -> String {
+    let units = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+    let fitting = units.into_iter().find(|(_, unit)| bytes >= *unit && bytes % unit == 0);
+    fitting.map_or_else(|| format!("{bytes}B"), |(name, unit): (&str, u64)| format!("{}{name}", bytes / unit))
 }

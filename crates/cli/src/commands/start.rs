@@ -1,12 +1,67 @@
-//! `bot-bottle start`.
+//! `bot-bottle start`: a described agent in its bottle, after the preflight.
 
-use crate::{compose::Context, error::CliError};
+use super::preflight;
+use crate::{
+    catalog,
+    compose::Context,
+    error::{CliError, Kind},
+    launch::{self, Afterwards, LaunchArgs},
+};
+use bottle_spec::{plan::Plan, request::Request, slug::Slug};
 use std::process::ExitCode;
 
-/// Start a described agent in its bottle
+/// Start a described agent in its bottle, after showing what the bottle may do
 #[derive(Debug, clap::Args)]
-pub(crate) struct StartArgs {}
+pub(crate) struct StartArgs {
+    /// The agent, as in agents/NAME.md
+    agent: String,
+    #[command(flatten)]
+    launch: LaunchArgs,
+}
 
-pub(crate) fn run(_args: StartArgs, _context: &Context) -> Result<ExitCode, CliError> {
-    Err(CliError::bug("`start` is not wired yet"))
+pub(crate) fn run(args: StartArgs, context: &Context) -> Result<ExitCode, CliError> {
+    let (request, plan) = plan(&args.agent, &args.launch, context)?;
+    let slug = match &args.launch.name {
+        Some(name) => name.clone(),
+        None => draw(&plan.agent, context)?,
+    };
+    if !args.launch.yes {
+        ask(&plan, &request, &slug, context)?;
+    }
+    launch::launch(plan, Some(slug), Afterwards::Keep, &args.launch, context)
+}
+
+/// An agent's request and plan.
+pub(crate) fn plan(agent: &str, args: &LaunchArgs, context: &Context) -> Result<(Request, Plan), CliError> {
+    let (agent, bottle) = catalog::agent_and_bottle(agent, context)?;
+    let request = Request::of_agent(agent, bottle, &args.overrides(context))
+        .map_err(|mistakes| CliError::mistakes(&mistakes, Kind::Usage))?;
+    let plan = launch::plan(&request, Kind::Manifest, context)?;
+    Ok((request, plan))
+}
+
+fn ask(plan: &Plan, request: &Request, slug: &Slug, context: &Context) -> Result<(), CliError> {
+    if !context.ui.can_ask() {
+        return Err(CliError::usage("nobody is at a terminal to be asked")
+            .next(format!("look at `bot-bottle preflight {0}`, then `bot-bottle start --yes {0}`", plan.agent)));
+    }
+    context.ui.say(&preflight::render(plan, request, Some(slug)));
+    if context.ui.confirm("Start this bottle?")? {
+        Ok(())
+    } else {
+        Err(CliError::denied("you said no; nothing was started"))
+    }
+}
+
+/// A name that no bottle here has. Should one take it meanwhile, the launch says so.
+fn draw(agent: &str, context: &Context) -> Result<Slug, CliError> {
+    loop {
+        let mut random = [0; 5];
+        getrandom::fill(&mut random)
+            .map_err(|error| CliError::host("the system gave no random bytes").because(error.to_string()))?;
+        let slug = Slug::new(agent, random);
+        if !context.dirs.bottles().join(slug.as_str()).exists() {
+            return Ok(slug);
+        }
+    }
 }

@@ -66,6 +66,14 @@ impl Agent {
         };
         walk.finish(agent)
     }
+
+    /// The bottle that a text names, whatever else is wrong with it: so that its mistakes can be told too.
+    pub fn bottle_named(path: &Path, text: &str) -> Option<Placed<String>> {
+        let mut walk = Walk::new(path);
+        let root = walk.read(split(path, text).ok()?.0, 2).ok()??;
+        let node = walk.table(&root, AGENT)?.take("bottle")?;
+        walk.parsed::<Name>(node, "`bottle`").map(|bottle| walk.placed(node, bottle.0))
+    }
 }
 
 /// The front matter and what follows it.

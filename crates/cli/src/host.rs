@@ -1,0 +1,96 @@
+//! Gathers what resolving must know of this host. Reads, and changes nothing.
+
+use crate::compose::Context;
+use bottle_spec::facts::{HostFacts, PathKind};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+/// Facts of this host, with what stands at `paths`.
+pub(crate) fn facts(context: &Context, paths: &[PathBuf]) -> HostFacts {
+    let environment = &context.environment;
+    let of = |name: &str| environment.value(name).map(str::to_owned);
+    let is_locale = |name: &str| name == "LANG" || name == "LANGUAGE" || name.starts_with("LC_");
+    HostFacts {
+        home: context.home.clone(),
+        cwd: context.cwd.clone(),
+        own: vec![context.config.clone(), context.dirs.state.clone()],
+        euid: rustix::process::geteuid().as_raw(),
+        locale: environment
+            .variables()
+            .iter()
+            .filter(|(name, value)| is_locale(name) && !value.is_empty())
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+        time_zone: time_zone(of("TZ")),
+        term: of("TERM"),
+        color_term: of("COLORTERM"),
+        controllers: controllers(),
+        user_namespaces_refused: user_namespaces_refused(),
+        programs: ["bash", "java"].into_iter().filter(|name| is_installed(name)).map(str::to_owned).collect(),
+        variables: environment.variables().keys().filter(|name| environment.value(name).is_some()).cloned().collect(),
+        paths: kinds(paths),
+    }
+}
+
+/// Follows symbolic links: what is given is what they lead to.
+fn kinds(paths: &[PathBuf]) -> BTreeMap<PathBuf, PathKind> {
+    let kind = |path: &PathBuf| {
+        let metadata = fs::metadata(path).ok()?;
+        let kind = match metadata.file_type() {
+            file_type if file_type.is_dir() => PathKind::Directory,
+            file_type if file_type.is_file() => PathKind::File,
+            _ => PathKind::Other,
+        };
+        Some((path.clone(), kind))
+    };
+    paths.iter().filter_map(kind).collect()
+}
+
+/// A zone's name from `TZ`, else from where `/etc/localtime` leads.
+fn time_zone(variable: Option<String>) -> Option<String> {
+    let link = || {
+        let target = fs::canonicalize("/etc/localtime").ok()?;
+        let text = target.to_str()?;
+        text.split_once("/zoneinfo/").map(|(_, zone)| zone.to_owned())
+    };
+    variable.filter(|zone| !zone.starts_with(['/', ':'])).or_else(link)
+}
+
+/// In a directory that the bottle sees.
+fn is_installed(program: &str) -> bool {
+    let is_program = |path: PathBuf| {
+        fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    };
+    ["/usr/local/bin", "/usr/bin", "/bin"].iter().any(|folder| is_program(Path::new(folder).join(program)))
+}
+
+/// The cgroup v2 controllers of the cgroup that we are in, where we may make groups below it.
+pub(crate) fn controllers() -> BTreeSet<String> {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let Some(group) = own.lines().find_map(|line| line.strip_prefix("0::/")) else { return BTreeSet::new() };
+    let folder = Path::new("/sys/fs/cgroup").join(group);
+    let writable = rustix::fs::access(&folder, rustix::fs::Access::WRITE_OK).is_ok();
+    let listed = fs::read_to_string(folder.join("cgroup.controllers")).unwrap_or_default();
+    if writable { listed.split_whitespace().map(str::to_owned).collect() } else { BTreeSet::new() }
+}
+
+/// Why user namespaces cannot be made, where a setting says so. What only shows when it is tried (AppArmor, a seccomp
+/// filter of a container) is reported by the launch.
+pub(crate) fn user_namespaces_refused() -> Option<String> {
+    let setting = |path: &str| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+    if !Path::new("/proc/self/ns/user").exists() {
+        return Some("this kernel has none".to_owned());
+    }
+    if setting("/proc/sys/user/max_user_namespaces").as_deref() == Some("0") {
+        return Some("the setting user.max_user_namespaces is 0".to_owned());
+    }
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root && setting("/proc/sys/kernel/unprivileged_userns_clone").as_deref() == Some("0") {
+        return Some("the setting kernel.unprivileged_userns_clone is 0".to_owned());
+    }
+    None
+}

@@ -1,0 +1,175 @@
+//! From a request to a launch: plan, secrets, and the request to a keeper. What `start` and `run` share.
+
+use crate::{
+    compose::Context,
+    error::{CliError, Kind},
+    host, secrets, terminal,
+};
+use bottle_policy::{Fault, Rules};
+use bottle_runtime::{
+    protocol::{Console, LaunchRequest, Lifetime, Origin},
+    store::Store,
+};
+use bottle_spec::{
+    escape::Escaped,
+    gate_link::HeldSecret,
+    manifest::{Mistake, Mistakes, Place, Placed},
+    plan::Plan,
+    request::{Overrides, Request},
+    resolve::resolve,
+    slug::Slug,
+};
+use std::process::ExitCode;
+
+/// A secret shorter than this may stand in any text by chance.
+const TELLING_LENGTH: usize = 8;
+
+/// Flags that `start` and `run` have in common.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct LaunchArgs {
+    /// How the working directory gets in, at /workspace: copy, mount or none [default: none]
+    #[arg(long, value_name = "MODE")]
+    workspace: Option<String>,
+    /// What the agent sees as the system [env: BOT_BOTTLE_IMAGE] [default: host]
+    #[arg(long)]
+    image: Option<String>,
+    /// What makes the room [env: BOT_BOTTLE_BACKEND] [default: namespace]
+    #[arg(long)]
+    backend: Option<String>,
+    /// The bottle's name, as reviewer-kqzmb, instead of a drawn one
+    #[arg(long)]
+    pub(crate) name: Option<Slug>,
+    /// Leave the agent running in the background and print the bottle's name
+    #[arg(long, short)]
+    detach: bool,
+    /// Ask nothing
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Stop the keeper at this step of the launch (crash tests)
+    #[arg(long, hide = true)]
+    hold_at: Option<String>,
+}
+
+impl LaunchArgs {
+    /// Flags go before variables, and both before the manifest.
+    pub(crate) fn overrides(&self, context: &Context) -> Overrides {
+        let pick = |flag: &str, given: &Option<String>, variable: Option<&str>| {
+            let by_flag = given.clone().map(|value| (Place::Flag(format!("--{flag} {value}")), value));
+            let by_variable = || {
+                let name = variable?;
+                let value = context.environment.value(name)?;
+                Some((Place::Variable(format!("{name}={value}")), value.to_owned()))
+            };
+            by_flag.or_else(by_variable).map(|(place, value)| Placed { value, place })
+        };
+        Overrides {
+            backend: pick("backend", &self.backend, Some("BOT_BOTTLE_BACKEND")),
+            image: pick("image", &self.image, Some("BOT_BOTTLE_IMAGE")),
+            workspace: pick("workspace", &self.workspace, None),
+        }
+    }
+}
+
+/// The plan of a request on this host, its policy accepted by the policy's own rules.
+pub(crate) fn plan(request: &Request, asked_by: Kind, context: &Context) -> Result<Plan, CliError> {
+    let facts = host::facts(context, &request.paths(&context.home, &context.cwd));
+    let mut plan = resolve(request, &facts).map_err(|mistakes| CliError::mistakes(&mistakes, asked_by))?;
+    let rules =
+        Rules::new(plan.egress.clone()).map_err(|faults| CliError::mistakes(&misplaced(&faults, request), asked_by))?;
+    plan.notices.extend(bottle_policy::notices(rules.policy()));
+    Ok(plan)
+}
+
+/// Faults that only the policy knows, at the request's place: they name their route themselves.
+fn misplaced(faults: &[Fault], request: &Request) -> Mistakes {
+    Mistakes::from(faults.iter().map(|fault| Mistake::new(&request.place, fault.to_string())).collect::<Vec<_>>())
+}
+
+/// Whether the bottle's state goes with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Afterwards {
+    Keep,
+    Remove,
+}
+
+/// Reads the secrets and launches. In the foreground it stays until the agent ends, and gives its exit code.
+pub(crate) fn launch(
+    plan: Plan,
+    name: Option<Slug>,
+    afterwards: Afterwards,
+    args: &LaunchArgs,
+    context: &Context,
+) -> Result<ExitCode, CliError> {
+    // Here rather than in the keeper: a state directory that cannot be written to should not cost a secret's reading.
+    Store::open(context.dirs.clone()).map_err(|error| {
+        CliError::host("bot-bottle's state cannot be kept")
+            .because(error)
+            .next(format!("make {} yours, or set XDG_STATE_HOME", context.short(&context.dirs.state)))
+    })?;
+    let secrets = read_secrets(&plan, context)?;
+    refuse_secrets_inside(&plan, &secrets)?;
+    let mut refresh_env = context.environment.variables().clone();
+    refresh_env.entry("HOME".to_owned()).or_insert_with(|| context.home.display().to_string());
+    let request = LaunchRequest {
+        dirs: context.dirs.clone(),
+        origin: Origin::New { name },
+        plan,
+        secrets,
+        refresh_env,
+        console: Console::Pipes,
+        lifetime: Lifetime::Foreground,
+        ephemeral: afterwards == Afterwards::Remove,
+        wall_seconds: None,
+        hold_at: args.hold_at.clone(),
+    };
+    if !args.detach {
+        return terminal::foreground(request, &context.ui);
+    }
+    let slug = terminal::detached(request, &context.ui)?;
+    context.ui.result(&format!("{slug}\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Every secret of a plan, read where it is kept; also for `resume`.
+pub(crate) fn read_secrets(plan: &Plan, context: &Context) -> Result<Vec<HeldSecret>, CliError> {
+    let mut held = Vec::with_capacity(plan.secrets.len());
+    for secret in &plan.secrets {
+        let reading = secrets::read(&secret.source, &context.environment).map_err(|error| {
+            let next = error.next_step();
+            let source = Escaped(&secret.source.to_string()).to_string();
+            CliError::host(format!("the secret {source} cannot be read")).because(error).next(next)
+        })?;
+        if let Some(warning) = reading.warning {
+            context.ui.say(&format!("warning: {}", Escaped(&warning)));
+        }
+        held.push(HeldSecret {
+            source: secret.source.clone(),
+            value: reading.value,
+            placeholder: secret.placeholder.clone(),
+        });
+    }
+    Ok(held)
+}
+
+/// A shell that expanded `$TOKEN` on the command line, or a variable passed on with `--env`, would carry the secret
+/// into the bottle; that is never what someone who injects it wants.
+fn refuse_secrets_inside(plan: &Plan, secrets: &[HeldSecret]) -> Result<(), CliError> {
+    for secret in secrets {
+        let value = secret.value.expose();
+        if value.len() < TELLING_LENGTH {
+            continue;
+        }
+        let in_command = plan.command.iter().any(|word| word.contains(value));
+        let in_env = plan.env.iter().find(|(_, text)| text.contains(value)).map(|(name, _)| name);
+        let place = match in_env {
+            _ if in_command => "the command".to_owned(),
+            Some(name) => format!("the variable {name}"),
+            None => continue,
+        };
+        let source = Escaped(&secret.source.to_string()).to_string();
+        return Err(CliError::usage(format!("{place} of the bottle would hold the secret {source}")).next(
+            "leave it out: the gate puts the secret on the requests (quote `$NAME` so that no shell expands it)",
+        ));
+    }
+    Ok(())
+}

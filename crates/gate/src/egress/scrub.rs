@@ -46,11 +46,6 @@ impl Scrubber {
         Scrubber { spellings, placeholders, search }
     }
 
-    /// Whether any spelling is in here.
-    pub(crate) fn finds(&self, bytes: &[u8]) -> bool {
-        self.search.as_ref().is_some_and(|search| search.is_match(bytes))
-    }
-
     /// Scrubs a text that is there as a whole; `None` where it is clean.
     pub(crate) fn whole(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         let search = self.search.as_ref().filter(|search| search.is_match(bytes))?;
@@ -110,13 +105,23 @@ fn spellings_of(value: &str) -> Vec<Zeroizing<Vec<u8>>> {
         STANDARD.encode(value),
         STANDARD_NO_PAD.encode(value),
         URL_SAFE_NO_PAD.encode(value),
-        percent.to_ascii_lowercase(),
+        lower_escapes(&percent),
         percent.replace("%20", "+"),
         percent,
         json.replace('/', "\\/"),
         json,
     ];
     all.into_iter().map(|spelling| Zeroizing::new(spelling.into_bytes())).collect()
+}
+
+/// `%2F` as `%2f`.
+fn lower_escapes(percent: &str) -> String {
+    let mut digits = 0;
+    let lower = |c: char| {
+        digits = if c == '%' { 3 } else { u8::saturating_sub(digits, 1) };
+        if digits > 0 { c.to_ascii_lowercase() } else { c }
+    };
+    percent.chars().map(lower).collect()
 }
 
 /// One body on its way through.

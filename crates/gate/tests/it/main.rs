@@ -5,5 +5,6 @@
 mod ca;
 mod child;
 mod confine;
+mod egress;
 mod keeper;
 mod life;

@@ -32,6 +32,10 @@ pub const BOTTLE_TABLES: &[Keys] = &[
 /// The same for an agent's front matter.
 pub const AGENT_TABLES: &[Keys] = &[agent::AGENT];
 
+/// The JSON Schemas that ship with the product.
+pub const AGENT_SCHEMA: &str = include_str!("../schema/agent.json");
+pub const BOTTLE_SCHEMA: &str = include_str!("../schema/bottle.json");
+
 /// The candidate that was probably meant, if one is close enough to say so.
 pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = text.to_lowercase().replace(['-', ' '], "_");

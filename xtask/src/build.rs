@@ -27,10 +27,12 @@ pub(crate) enum Profile {
 /// Builds the binary `name` of `package` and gives its path, as cargo says it.
 pub(crate) fn binary(package: &str, name: &str, profile: Profile) -> Result<PathBuf> {
     let mut command = cargo();
-    command.args(["build", "--locked", "--quiet", "--package", package, "--bin", name, "--message-format=json"]);
-    if profile == Profile::Release {
-        command.arg("--release");
-    }
+    command.args(["build", "--locked", "--quiet", "--message-format=json"]);
+    match profile {
+        // All together, so that dependencies have the features they have for the tests and are built once.
+        Profile::Dev => command.args(["--workspace", "--bins"]),
+        Profile::Release => command.args(["--package", package, "--bin", name, "--release"]),
+    };
     let output = command.stderr(std::process::Stdio::inherit()).output().context("cargo cannot be started")?;
     ensure!(output.status.success(), "{package} does not build");
     let messages = String::from_utf8(output.stdout).context("cargo's messages are not text")?;

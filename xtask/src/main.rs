@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         ["check-deps"] => check_deps::run(),
         ["bench", options @ ..] => bench::run(options),
         ["init"] => build::init(),
+        ["load", file] => bench::load::run(file.as_ref()),
         _ => Err(anyhow::anyhow!(USAGE)),
     };
     match done {

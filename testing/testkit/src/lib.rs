@@ -7,6 +7,7 @@ pub mod authority;
 pub mod env;
 pub mod messages_api;
 pub mod open_proxy;
+pub mod registries;
 pub mod traps;
 pub mod upstream;
 pub mod wait;

@@ -1,4 +1,66 @@
-//! placeholder
-pub(crate) fn run(_: &[&str]) -> anyhow::Result<()> {
-    anyhow::bail!("not yet")
+//! `cargo xtask bench`: the figures of docs/benchmarks.md, each a ratio between things measured in this run.
+//!
+//! What is compared is measured in turns, so that a machine that slows down slows all alike; figures are medians.
+//! Everything runs on loopback and ends with the run.
+
+mod launch;
+pub(crate) mod load;
+mod memory;
+mod proxy;
+mod rivals;
+mod table;
+
+use crate::build::{self, Profile, root};
+use anyhow::{Context, Result, bail};
+use std::fmt::Write as _;
+use table::Table;
+
+const START: &str = "<!-- xtask bench: from here -->";
+const END: &str = "<!-- xtask bench: to here -->";
+
+pub(crate) fn run(options: &[&str]) -> Result<()> {
+    let mut write = false;
+    let mut only = None;
+    let mut words = options.iter();
+    while let Some(word) = words.next() {
+        match *word {
+            "--write" => write = true,
+            "--only" => only = words.next().copied(),
+            other => bail!("no option `{other}`: --write, --only launch|proxy|memory"),
+        }
+    }
+    let wanted = |part: &str| only.is_none_or(|only| only == part);
+    let program = build::binary("bot-bottle", "bot-bottle", Profile::Release)?;
+    let mut tables: Vec<Table> = Vec::new();
+    if wanted("launch") {
+        tables.push(launch::one(&program)?);
+        tables.push(launch::many(&program)?);
+    }
+    if wanted("proxy") {
+        tables.extend(proxy::measure(&program)?);
+    }
+    if wanted("memory") {
+        tables.push(memory::measure(&program)?);
+    }
+    let mut text = String::new();
+    for table in &tables {
+        writeln!(text, "{table}")?;
+    }
+    println!("{text}");
+    if write { record(&text) } else { Ok(()) }
+}
+
+/// Replaces the measured part of docs/benchmarks.md; what people wrote around it stays.
+fn record(text: &str) -> Result<()> {
+    let path = root().join("docs/benchmarks.md");
+    let old = std::fs::read_to_string(&path).unwrap_or_else(|_| format!("# Benchmarks\n\n{START}\n{END}\n"));
+    let (before, rest) = old.split_once(START).context("docs/benchmarks.md has lost its first mark")?;
+    let (_, after) = rest.split_once(END).context("docs/benchmarks.md has lost its second mark")?;
+    std::fs::create_dir_all(root().join("docs"))?;
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    let new = format!(
+        "{before}{START}\nMeasured in one run of `cargo xtask bench --write`, {cores} cores, Linux {kernel}.\n\n{text}{END}{after}"
+    );
+    std::fs::write(&path, new).with_context(|| format!("{} cannot be written", path.display()))
 }

@@ -2,12 +2,13 @@
 //! ways to run it.
 
 use super::judge::{self, ALLOWED, DENIED};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bottle_probe::{Field, Limits, Report};
 use bottle_testkit::{
     OpenProxy, Running, TestEnv, TlsUpstream, Traps,
-    env::ORDINARY,
+    env::{ORDINARY, leftovers},
     open_proxy::{Destination, Names},
+    wait::comes_within,
     wait_until,
 };
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -136,10 +137,15 @@ impl Arena {
         let field = Field { limits: Limits { memory_enforced: memory_enforced(), ..LIMITS }, ..self.field.clone() };
         self.write_field("field.json", &field)?;
         self.manifests(&field)?;
-        let sibling = self.env.spawn(&["start", "sibling", "--yes"]);
-        wait_until("the sibling bottle", Duration::from_secs(60), || {
-            self.env.bottles().iter().any(|it| it.starts_with("sibling"))
+        let mut sibling = self.env.spawn(&["start", "sibling", "--yes"]);
+        let up = comes_within(Duration::from_secs(60), || match sibling.ended() {
+            Some(_) => Some(false),
+            None => self.listens("sibling").then_some(true),
         });
+        if up != Some(true) {
+            sibling.kill();
+            bail!("the sibling bottle did not come up: {}", sibling.finish(Duration::from_secs(5)));
+        }
         let held = reports(self.env.spawn(&["start", "probe", "--yes"]));
         for bottle in self.env.bottles() {
             // Both have ended or are ended here; what is left behind is found when the environment is dropped.
@@ -157,6 +163,13 @@ impl Arena {
                 .map(|why| format!("{} {} {} ({why})", seen.method, seen.host, seen.target))
         };
         seen.filter_map(why).collect()
+    }
+
+    /// Whether the program of a bottle of that agent runs.
+    fn listens(&self, agent: &str) -> bool {
+        let ours = leftovers::processes(&self.env.root().to_string_lossy());
+        self.env.bottles().iter().any(|slug| slug.starts_with(agent))
+            && ours.iter().any(|(_, line)| line.starts_with("/field/probe listen"))
     }
 
     fn write_field(&self, name: &str, field: &Field) -> Result<PathBuf> {

@@ -8,7 +8,7 @@ pub mod scripted;
 mod websocket;
 
 use crate::authority::{Shown, TestAuthority};
-use bytes::Bytes;
+pub use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, combinators::BoxBody};
 use hyper::{body::Incoming, service::service_fn};

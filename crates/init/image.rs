@@ -25,7 +25,7 @@ pub fn build(target: &Path) -> Result<PathBuf, String> {
     for inherited in ["CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET", "CARGO_TARGET_DIR"] {
         cargo.env_remove(inherited);
     }
-    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
+    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
     let status = cargo.status().map_err(|error| format!("cargo cannot be started: {error}"))?;
     if !status.success() {
         return Err("building init failed; its messages stand above".to_owned());

@@ -17,8 +17,10 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::net::UnixStream,
     },
+    rc::Rc,
 };
 use tokio::io::Interest;
+use zeroize::Zeroizing;
 
 /// The most descriptors in one message (`SCM_MAX_FD`): the audit log and every door ride on one.
 const MAX_FDS: usize = 253;
@@ -91,17 +93,17 @@ fn send_some(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>
 
 /// A blocking end.
 #[derive(Debug)]
-pub(crate) struct Link {
+pub struct Link {
     socket: UnixStream,
     inbox: Inbox,
 }
 
 impl Link {
-    pub(crate) fn new(socket: UnixStream) -> Link {
+    pub fn new(socket: UnixStream) -> Link {
         Link { socket, inbox: Inbox::default() }
     }
 
-    pub(crate) fn send<T: Serialize>(&self, message: &T, descriptors: &[BorrowedFd<'_>]) -> Result<(), SocketError> {
+    pub fn send<T: Serialize>(&self, message: &T, descriptors: &[BorrowedFd<'_>]) -> Result<(), SocketError> {
         if descriptors.len() > MAX_FDS {
             return Err(SocketError::TooManyFds);
         }
@@ -116,7 +118,7 @@ impl Link {
         Ok(())
     }
 
-    pub(crate) fn receive<T: DeserializeOwned>(&mut self) -> Result<T, SocketError> {
+    pub fn receive<T: DeserializeOwned>(&mut self) -> Result<T, SocketError> {
         loop {
             if let Some(message) = self.inbox.message()? {
                 return Ok(message);
@@ -128,13 +130,13 @@ impl Link {
     }
 
     /// The oldest descriptor received and not yet taken.
-    pub(crate) fn descriptor(&mut self) -> Option<OwnedFd> {
+    pub fn descriptor(&mut self) -> Option<OwnedFd> {
         self.inbox.descriptors.pop_front()
     }
 
     /// The socket alone, for a session's raw frames. What was already read of them is lost, so the peer must not send
     /// any before it is asked to.
-    pub(crate) fn into_socket(self) -> UnixStream {
+    pub fn into_socket(self) -> UnixStream {
         self.socket
     }
 }
@@ -148,16 +150,17 @@ impl AsFd for Link {
 /// An end in the keeper's loop.
 #[derive(Debug)]
 pub(crate) struct AsyncLink {
-    socket: tokio::net::UnixStream,
+    sender: AsyncSender,
     inbox: Inbox,
 }
 
-impl AsyncLink {
-    pub(crate) fn new(socket: UnixStream) -> io::Result<AsyncLink> {
-        socket.set_nonblocking(true)?;
-        Ok(AsyncLink { socket: tokio::net::UnixStream::from_std(socket)?, inbox: Inbox::default() })
-    }
+/// The sending half. One task at a time may use it: frames are not kept apart here.
+#[derive(Debug, Clone)]
+pub(crate) struct AsyncSender {
+    socket: Rc<tokio::net::UnixStream>,
+}
 
+impl AsyncSender {
     pub(crate) async fn send<T: Serialize>(
         &self,
         message: &T,
@@ -166,7 +169,8 @@ impl AsyncLink {
         if descriptors.len() > MAX_FDS {
             return Err(SocketError::TooManyFds);
         }
-        let frame = wire::encode(message).map_err(SocketError::Wire)?;
+        // A frame to the gate holds secrets.
+        let frame = Zeroizing::new(wire::encode(message).map_err(SocketError::Wire)?);
         self.send_bytes(&frame, descriptors).await
     }
 
@@ -184,6 +188,18 @@ impl AsyncLink {
         }
         Ok(())
     }
+}
+
+impl AsyncLink {
+    pub(crate) fn new(socket: UnixStream) -> io::Result<AsyncLink> {
+        socket.set_nonblocking(true)?;
+        let socket = Rc::new(tokio::net::UnixStream::from_std(socket)?);
+        Ok(AsyncLink { sender: AsyncSender { socket }, inbox: Inbox::default() })
+    }
+
+    pub(crate) fn sender(&self) -> AsyncSender {
+        self.sender.clone()
+    }
 
     /// The next message. Safe to drop and call again: nothing read is lost.
     pub(crate) async fn receive<T: DeserializeOwned>(&mut self) -> Result<T, SocketError> {
@@ -191,7 +207,7 @@ impl AsyncLink {
             if let Some(message) = self.inbox.message()? {
                 return Ok(message);
             }
-            let AsyncLink { socket, inbox } = self;
+            let AsyncLink { sender: AsyncSender { socket }, inbox } = self;
             let count = socket
                 .async_io(Interest::READABLE, || inbox.fill(socket.as_fd()))
                 .await
@@ -204,21 +220,23 @@ impl AsyncLink {
 
     /// Raw bytes, for a session's frames; 0 at the end.
     pub(crate) async fn read(&self, bytes: &mut [u8]) -> Result<usize, SocketError> {
-        self.socket
-            .async_io(Interest::READABLE, || receive(self.socket.as_fd(), bytes).map(|(count, _)| count))
+        let socket = &self.sender.socket;
+        socket
+            .async_io(Interest::READABLE, || receive(socket.as_fd(), bytes).map(|(count, _)| count))
             .await
             .map_err(closed_or(SocketError::Receive))
     }
 
     /// Waits until the peer is gone. Never ends once the peer has sent something: then reading will tell.
     pub(crate) async fn closed(&self) {
+        let socket = &self.sender.socket;
         let peek = || {
             let mut byte = [0];
-            let (_, length) = rustix::net::recv(&self.socket, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
+            let (_, length) = rustix::net::recv(&**socket, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
             Ok(length)
         };
-        match self.socket.async_io(Interest::READABLE, peek).await {
-            Ok(0) | Err(_) => return,
+        match socket.async_io(Interest::READABLE, peek).await {
+            Ok(0) | Err(_) => {}
             Ok(_) => std::future::pending().await,
         }
     }
@@ -229,7 +247,7 @@ impl AsyncLink {
     }
 
     pub(crate) fn peer(&self) -> io::Result<rustix::net::UCred> {
-        Ok(rustix::net::sockopt::socket_peercred(&self.socket)?)
+        Ok(rustix::net::sockopt::socket_peercred(&*self.sender.socket)?)
     }
 }
 

@@ -141,6 +141,8 @@ fn drop_capabilities() -> Result<(), Failure> {
 fn arrange(descriptors: &Descriptors) -> Result<(), Failure> {
     let null = rustix::fs::openat(CWD, "/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .during(Step::ArrangeDescriptors, "/dev/null")?;
+    // It may have got the number 3, and would take the link with it when it goes.
+    let null = rustix::io::fcntl_dupfd_cloexec(null, 4).during(Step::ArrangeDescriptors, "/dev/null")?;
     sys::close_range(3, u32::MAX, true).during(Step::ArrangeDescriptors, "close on exec")?;
     for standard in 0..=2 {
         sys::duplicate_to(null.as_fd(), standard).during(Step::ArrangeDescriptors, standard)?;

@@ -89,7 +89,7 @@ impl Resolver<'_> {
             self.mistakes.push(Mistake::new(&provider.place, message).hint(hint));
         }
         if let Some(skill) = request.skills.first() {
-            let message = format!("skills are not built yet; {later}");
+            let message = "skills are not built yet; they come with a later version";
             self.mistakes.push(Mistake::new(&skill.place, message).hint("remove `skills`, or mount them"));
         }
         if let Some(upstream) = request.git.first() {
@@ -251,6 +251,3 @@ impl Resolver<'_> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

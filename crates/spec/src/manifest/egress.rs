@@ -220,7 +220,7 @@ fn resolve(walk: &mut Walk<'_>, node: &Node) -> BTreeMap<HostName, SocketAddr> {
 /// `http://HOST:PORT`, or a table with `url` and `auth`.
 fn upstream_proxy(walk: &mut Walk<'_>, node: &Node) -> Option<Placed<UpstreamProxy>> {
     let (url, auth) = match &node.value {
-        super::tree::Value::Scalar(_) => (walk.parsed::<ProxyUrl>(node, "`upstream_proxy`")?, None),
+        super::tree::Value::Scalar(_) => (proxy_url(walk, node)?, None),
         _ => {
             let mut table = walk.table(node, PROXY)?;
             let auth = match table.take("auth") {
@@ -231,8 +231,20 @@ fn upstream_proxy(walk: &mut Walk<'_>, node: &Node) -> Option<Placed<UpstreamPro
                 walk.missing(node.spot, "`upstream_proxy`", "url", "write `url: http://proxy.example:3128`");
                 return None;
             };
-            (walk.parsed::<ProxyUrl>(url, "`url`")?, auth)
+            (proxy_url(walk, url)?, auth)
         }
     };
     Some(walk.placed(node, UpstreamProxy { host: url.host, port: url.port, auth }))
+}
+
+/// The text is not repeated in the message: it may hold a password.
+fn proxy_url(walk: &mut Walk<'_>, node: &Node) -> Option<ProxyUrl> {
+    match walk.text(node, "`upstream_proxy`")?.parse() {
+        Ok(url) => Some(url),
+        Err(error) => {
+            let error: crate::notation::NotationError = error;
+            walk.note(node.spot, format!("`upstream_proxy`: {error}"), None);
+            None
+        }
+    }
 }

@@ -243,7 +243,7 @@ impl Flags {
 fn each<T: FromStr<Err: Display>>(flag: &str, texts: &[String], mistakes: &mut Vec<Mistake>) -> Vec<Placed<T>> {
     let mut values = Vec::new();
     for text in texts {
-        let place = Place::Flag(format!("{flag} {text}"));
+        let place = Place::Flag(format!("{flag} {}", without_secret(flag, text)));
         match text.parse() {
             Ok(value) => values.push(Placed { value, place }),
             Err(error) => {
@@ -253,6 +253,19 @@ fn each<T: FromStr<Err: Display>>(flag: &str, texts: &[String], mistakes: &mut V
         }
     }
     values
+}
+
+/// What of a flag's value may be repeated: someone may have written the secret itself where its source belongs.
+fn without_secret(flag: &str, text: &str) -> String {
+    let shown = match flag {
+        "--auth" => text.split_once('=').map(|(host, rest)| host.len() + 1 + rest.find(':').unwrap_or(0)),
+        "--env" => text.split_once('=').map(|(name, _)| name.len() + 1),
+        _ => None,
+    };
+    match shown.and_then(|end| text.get(..end)) {
+        Some(start) => format!("{start}…"),
+        None => text.to_owned(),
+    }
 }
 
 fn placed<T>(flag: &str, value: T, text: impl Display) -> Placed<T> {
@@ -312,15 +325,17 @@ mod tests {
         let text = |items: &[&str]| items.iter().map(|item| (*item).to_owned()).collect::<Vec<_>>();
         let flags = Flags {
             allow: text(&["a.test", "https://b.test", "a.test:GET:GET"]),
-            auth: text(&["a.test=bearer:TOKEN", "c.test=bearer:env:T", "a.test=token:env:T", "a.test"]),
+            auth: text(&["a.test=bearer:sk-verysecret", "c.test=bearer:env:T", "a.test=token:env:T", "a.test"]),
             resolve: text(&["a.test=127.0.0.1", "a.test=127.0.0.1:1", "a.test=127.0.0.1:2"]),
-            env: text(&["A", "1=2"]),
+            env: text(&["A", "1=verysecret"]),
             mounts: text(&["/x", "/x:/etc"]),
             ports: text(&["0"]),
             command: text(&["curl"]),
             ..Flags::default()
         };
-        insta::assert_snapshot!(flags.request().unwrap_err(), @"");
+        let mistakes = flags.request().unwrap_err();
+        assert!(!mistakes.to_string().contains("verysecret"), "a secret written by mistake is not repeated");
+        insta::assert_snapshot!(mistakes);
     }
 
     proptest! {

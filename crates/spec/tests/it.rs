@@ -1,0 +1,309 @@
+//! Manifests, schemas and resolving from outside of the crate: what a user writes and what comes of it.
+
+use bottle_spec::{
+    facts::{HostFacts, PathKind},
+    manifest::{
+        AGENT_SCHEMA, AGENT_TABLES, Agent, BOTTLE_SCHEMA, BOTTLE_TABLES, Bottle, Keys, Mistakes, Place, Placed,
+    },
+    plan::Plan,
+    request::{Flags, Overrides, Request},
+    resolve::resolve,
+};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+const EXAMPLE_AGENT: &str = include_str!("../../../examples/agents/example.md");
+const EXAMPLE_BOTTLE: &str = include_str!("../../../examples/bottles/example.yaml");
+
+fn bottle(text: &str) -> Result<Bottle, Mistakes> {
+    Bottle::parse("dev", Path::new("/cfg/bottles/dev.yaml"), text)
+}
+
+fn agent(text: &str) -> Result<Agent, Mistakes> {
+    Agent::parse("reviewer", Path::new("/cfg/agents/reviewer.md"), text)
+}
+
+fn host() -> HostFacts {
+    let text = |text: &str| text.to_owned();
+    HostFacts {
+        home: PathBuf::from("/home/u"),
+        cwd: PathBuf::from("/home/u/app"),
+        own: vec![PathBuf::from("/home/u/.config/bot-bottle"), PathBuf::from("/home/u/.local/state/bot-bottle")],
+        euid: 1000,
+        locale: BTreeMap::from([(text("LANG"), text("de_DE.UTF-8"))]),
+        time_zone: Some(text("Europe/Berlin")),
+        term: Some(text("xterm-kitty")),
+        color_term: None,
+        controllers: BTreeSet::from([text("cpu"), text("memory"), text("pids")]),
+        user_namespaces_refused: None,
+        programs: BTreeSet::from([text("bash"), text("java")]),
+        variables: BTreeSet::from([text("ANTHROPIC_API_KEY"), text("TOKEN")]),
+        paths: BTreeMap::from([
+            (PathBuf::from("/home/u"), PathKind::Directory),
+            (PathBuf::from("/home/u/app"), PathKind::Directory),
+            (PathBuf::from("/home/u/data"), PathKind::Directory),
+            (PathBuf::from("/home/u/ca.pem"), PathKind::File),
+            (PathBuf::from("/run/docker.sock"), PathKind::Other),
+        ]),
+    }
+}
+
+fn start(agent: Agent, bottle: Bottle, host: &HostFacts) -> Result<Plan, Mistakes> {
+    resolve(&Request::of_agent(agent, bottle, &Overrides::default())?, host)
+}
+
+fn run(edit: impl FnOnce(&mut Flags), host: &HostFacts) -> Result<Plan, Mistakes> {
+    let mut flags = Flags { command: vec!["curl".to_owned(), "https://a.test".to_owned()], ..Flags::default() };
+    edit(&mut flags);
+    resolve(&flags.request()?, host)
+}
+
+fn flag(name: &str, value: &str) -> Option<Placed<String>> {
+    Some(Placed { value: value.to_owned(), place: Place::Flag(format!("--{name} {value}")) })
+}
+
+#[test]
+fn every_mistake_of_a_bottle_at_once() {
+    let text = "\
+image: -rf
+evn: { A: 1 }
+env: { 1A: x, B: [y] }
+mounts: [/a, /b:/etc/x, ~/c:/c:rx]
+egress:
+  routes:
+    - hots: a.test
+    - host: 169.254.169.254
+    - host: api.test
+      methods:
+    - host: api.test
+      methods: GET
+      paths: [repos, /a/../b, /a**]
+    - host: raw.test
+      tls: passthrough
+      methods: [GET]
+      auth: { scheme: bearer, secret: env:TOKEN }
+    - host: key.test:8443
+      ports: [443]
+      auth: { header: x-api-key, secret: sk-ant-verysecret }
+    - host: two.test
+      auth: { header: a, query: b, secret: env:T }
+      private: perhaps
+    - host: \"a.*.test\"
+      tls: intercpet
+  resolve: { a.test: 127.0.0.1, 10.0.0.1: \"127.0.0.1:1\" }
+  upstream_proxy: http://u:verysecret@proxy.test:3128
+git:
+  - name: app
+    upstream: \"ext::sh -c id\"
+limits: { cpus: many, memory: 4G, pids: 0, disc: 1GiB }
+ports: [0, 99999]
+ports: [3000]
+supervise: yes
+";
+    let mistakes = bottle(text).unwrap_err();
+    assert!(!mistakes.to_string().contains("verysecret"), "a secret written by mistake is not repeated");
+    insta::assert_snapshot!(mistakes);
+}
+
+#[test]
+fn every_mistake_of_an_agent_at_once() {
+    let text = "---\nbotle: dev\nprovider: cluade\ncommand: []\nskills: pdf\nbackend: dokcer\nenv: [A]\n---\nHello\n";
+    insta::assert_snapshot!(agent(text).unwrap_err());
+    for text in
+        ["", "hello", "---\nbottle: dev\n", "---\n---\nx", "---\na: [\n---\n", "---\nbottle: ../x\ncommand: [a]\n---"]
+    {
+        assert!(agent(text).is_err(), "{text:?} was taken");
+    }
+}
+
+#[test]
+fn a_key_without_a_value_never_widens() {
+    for text in [
+        "egress: { routes: [{ host: a.test, methods: }] }",
+        "egress: { routes: [{ host: a.test, paths: ~ }] }",
+        "egress: { routes: [{ host: a.test, ports: }] }",
+        "limits: { memory: }",
+        "egress: { routes: [{ host: a.test, methods: [] }] }",
+        "egress: { routes: [{ host: a.test, paths: [] }] }",
+    ] {
+        assert!(bottle(text).is_err(), "{text} was taken");
+    }
+    for text in ["", "# nothing\n", "egress:", "egress: { routes: }", "~"] {
+        assert_eq!(bottle(text).unwrap().egress.routes, []);
+    }
+}
+
+#[test]
+fn the_examples_are_sound() {
+    let agent = agent(EXAMPLE_AGENT).unwrap();
+    assert_eq!(agent.bottle.value, "example");
+    let plan = start(agent, bottle(EXAMPLE_BOTTLE).unwrap(), &host()).unwrap();
+    assert_eq!(plan.egress.routes.len(), 1);
+    // What is commented out is as sound as what is not.
+    let open = |line: &str| line.replacen("# ", "", 1);
+    let is_yaml = |line: &&str| {
+        let bare = line.trim_start();
+        !bare.starts_with("# ")
+            || bare.starts_with("# - ")
+            || bare.starts_with("#   ")
+            || bare.starts_with("# l")
+            || bare.starts_with("# ports: [")
+            || bare.starts_with("# mounts:")
+    };
+    let all: String = EXAMPLE_BOTTLE.lines().filter(is_yaml).map(|line| open(line) + "\n").collect();
+    let bottle = bottle(&all).unwrap();
+    assert_eq!((bottle.egress.routes.len(), bottle.mounts.len(), bottle.ports.len()), (4, 1, 1), "{all}");
+}
+
+/// Each table of keys that the walker knows is one closed object of the schema, with the same keys; and there is no
+/// closed object in the schema that the walker does not know.
+#[test]
+fn schema_and_walker_know_the_same_keys() {
+    for (schema, tables) in [(BOTTLE_SCHEMA, BOTTLE_TABLES), (AGENT_SCHEMA, AGENT_TABLES)] {
+        let schema: Value = serde_json::from_str(schema).unwrap();
+        let mut objects = Vec::new();
+        closed_objects(&schema, &mut objects);
+        let names = |keys: &Keys| keys.names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<String>>();
+        let mut known: Vec<BTreeSet<String>> = tables.iter().map(names).collect();
+        objects.sort();
+        known.sort();
+        assert_eq!(objects, known);
+    }
+}
+
+fn closed_objects(schema: &Value, found: &mut Vec<BTreeSet<String>>) {
+    match schema {
+        Value::Object(object) => {
+            if object.get("additionalProperties") == Some(&Value::Bool(false)) {
+                let properties = object["properties"].as_object().unwrap();
+                found.push(properties.keys().cloned().collect());
+            }
+            object.values().for_each(|value| closed_objects(value, found));
+        }
+        Value::Array(items) => items.iter().for_each(|value| closed_objects(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn a_manifest_becomes_a_plan() {
+    let agent = agent(
+        "---\nbottle: dev\nprovider: claude\nenv: { LANG: C.UTF-8, EXTRA: 010 }\n---\n\nYou review pull requests.\n",
+    )
+    .unwrap();
+    let bottle = bottle(
+        "\
+env: { EXTRA: bottle, SHARED: no }
+mounts: [\"~/data:/data\"]
+egress:
+  routes:
+    - host: api.anthropic.com
+      auth: { header: X-Api-Key, secret: env:ANTHROPIC_API_KEY }
+    - host: API.GitHub.com
+      methods: [get]
+      paths: [/repos/acme/app/**]
+      auth: { scheme: bearer, secret: \"command:gh auth token\" }
+    - host: \"*.pythonhosted.org:8443\"
+      auth: { query: key, secret: file:token }
+    - { host: raw.test, tls: passthrough }
+  upstream_ca: ~/ca.pem
+  resolve: { api.internal.test: \"127.0.0.1:9443\" }
+  upstream_proxy: { url: \"http://proxy.corp:3128\", auth: env:TOKEN }
+limits: { cpus: 1.5, memory: 4GiB, pids: 512, disk: 10GiB }
+ports: [3000, 3000, 80]
+",
+    )
+    .unwrap();
+    let plan = start(agent, bottle, &host()).unwrap();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&plan).unwrap());
+}
+
+#[test]
+fn flags_become_a_plan() {
+    let plan = run(
+        |flags| {
+            flags.allow =
+                vec!["api.test:GET/path/**".to_owned(), "api.test:POST".to_owned(), "*.b.test:8443".to_owned()];
+            flags.auth = vec!["api.test=bearer:env:TOKEN".to_owned()];
+            flags.resolve = vec!["api.test=127.0.0.1:9443".to_owned()];
+            flags.mounts = vec!["../data:/data:rw".to_owned()];
+            flags.env = vec!["A=b=c".to_owned()];
+            flags.overrides.workspace = flag("workspace", "copy");
+        },
+        &host(),
+    )
+    .unwrap();
+    assert_eq!(plan.env["TOKEN"], "bot-bottle-placeholder-TOKEN");
+    assert_eq!(plan.env["A"], "b=c");
+    assert_eq!(plan.secrets.len(), 1);
+    insta::assert_snapshot!(serde_json::to_string_pretty(&(&plan.egress, &plan.mounts, &plan.workspace)).unwrap());
+}
+
+#[test]
+fn a_variable_that_is_set_goes_before_the_placeholder() {
+    let edit = |flags: &mut Flags| {
+        flags.allow = vec!["a.test".to_owned()];
+        flags.auth = vec!["a.test=bearer:env:TOKEN".to_owned()];
+        flags.env = vec!["TOKEN=mine".to_owned()];
+    };
+    assert_eq!(run(edit, &host()).unwrap().env["TOKEN"], "mine");
+}
+
+#[test]
+fn what_cannot_be_given_is_refused_and_not_dropped() {
+    let agent = agent("---\nbottle: dev\nprovider: codex\nskills: [pdf]\nbackend: docker\n---\n").unwrap();
+    let bottle = bottle(
+        "\
+image: debian:13
+mounts: [/nonexistent:/x, /run/docker.sock:/docker.sock, \"~:/host:rw\", \"~:/host2\"]
+egress:
+  upstream_ca: [missing.pem]
+  routes: [{ host: a.test, auth: { scheme: bearer, secret: env:ABSENT } }]
+git: [{ name: app, upstream: \"git@github.com:acme/app.git\" }]
+supervise: true
+",
+    )
+    .unwrap();
+    insta::assert_snapshot!(start(agent, bottle, &host()).unwrap_err());
+}
+
+#[test]
+fn a_bottle_cannot_write_to_what_decides_about_it() {
+    for source in ["/", "/home/u", "~/.config/bot-bottle", "~/.config/bot-bottle/bottles", "~/.local/state"] {
+        let mut host = host();
+        host.paths.insert(host.absolute(Path::new(source), Path::new("/")), PathKind::Directory);
+        let mounted = |text: String| run(|flags| flags.mounts = vec![text], &host);
+        assert!(mounted(format!("{source}:/x:rw")).is_err(), "{source} was given");
+        assert_eq!(mounted(format!("{source}:/x")).unwrap().notices.len(), 1, "{source}");
+    }
+    let mut at_home = host();
+    at_home.cwd = at_home.home.clone();
+    let workspace = |mode: &str| run(|flags| flags.overrides.workspace = flag("workspace", mode), &at_home);
+    assert!(workspace("mount").is_err());
+    assert!(workspace("clone").is_err());
+    assert_eq!(workspace("copy").unwrap().notices.len(), 1);
+}
+
+#[test]
+fn what_this_host_lacks_is_said() {
+    let mut host = host();
+    host.controllers.clear();
+    let limits = "limits: { cpus: 2, memory: 4GiB, pids: 512, disk: 1GiB }";
+    let agent = || agent("---\nbottle: dev\ncommand: [true]\n---\n").unwrap();
+    let plan = start(agent(), bottle(limits).unwrap(), &host).unwrap();
+    assert_eq!(plan.notices.len(), 3, "{:?}", plan.notices);
+    host.user_namespaces_refused = Some("the setting user.max_user_namespaces is 0".to_owned());
+    let mistakes = start(agent(), bottle("").unwrap(), &host).unwrap_err();
+    assert!(mistakes.all_of_host(), "{mistakes}");
+}
+
+#[test]
+fn hostile_text_reaches_no_terminal() {
+    let text = "\u{1b}]0;owned\u{7}: 1\n\"\\e[31m\u{202e}\": 2\n";
+    let shown = bottle(text).unwrap_err().to_string();
+    assert!(shown.chars().all(|c| c == '\n' || !c.is_control()), "{shown:?}");
+    assert!(!shown.contains('\u{202e}'));
+}

@@ -96,8 +96,10 @@ where
             connection.await
         }
     };
-    if let Err(error) = ended {
-        session.broken(&error);
+    if let Err(error) = &ended {
+        session.broken(error);
+    } else if session.watch.has_refused() {
+        session.egress.deny(&Facts { origin: session.origin(), ..Facts::default() }, Reason::RequestMalformed);
     }
 }
 

@@ -123,7 +123,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 return Poll::Ready(Ok(()));
             }
             if this.closed {
-                return Poll::Ready(Ok(()));
+                // Not an end of file, at which hyper would drop the answer: it closes once it has sent it.
+                return Poll::Pending;
             }
             // A body of known length, and what is no HTTP any more, go straight to the reader's buffer.
             let sized = this.unseen().filter(|_| this.pending.is_empty());

@@ -4,7 +4,13 @@
 //! it was permitted and screened. A placeholder is never looked for and never substituted: what the agent sends in
 //! other places goes out as it is.
 
-use super::{authority::Origin, body::RequestBody, request::Screened, respond::strip_connection, scrub::Scrubber};
+use super::{
+    authority::Origin,
+    body::RequestBody,
+    request::Screened,
+    respond::strip_connection,
+    scrub::{Scrubber, percent_encoded},
+};
 use crate::vault::{Held, Vault};
 use arc_swap::ArcSwapOption;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -19,7 +25,7 @@ use http::{
     uri::{self, PathAndQuery},
 };
 use hyper::upgrade::OnUpgrade;
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::percent_decode_str;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -157,8 +163,8 @@ fn dress(carrier: &Carrier, held: &Held) -> Result<Form, Reason> {
             (name, Zeroizing::new(value.to_owned()))
         }
         Carrier::Query(name) => {
-            let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
-            let pair = Zeroizing::new(format!("{}={}", encoded(name), encoded(value)));
+            let encoded = Zeroizing::new(percent_encoded(value));
+            let pair = Zeroizing::new(format!("{}={}", percent_encoded(name), encoded.as_str()));
             return Ok(Form::Query(name.clone(), pair));
         }
     };

@@ -23,13 +23,16 @@ pub(crate) fn respond(
     parts.headers.remove(header::ALT_SVC);
     parts.headers.remove(header::PROXY_AUTHENTICATE);
     parts.extensions.clear();
+    if let Some(scrubber) = scrubber {
+        scrubber.headers(&mut parts.headers);
+    }
+    // Such a response has no body, whatever its length says and its upstream sends.
+    if *method == Method::HEAD || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        return Ok(Response::from_parts(parts, ResponseBody::Held(None)));
+    }
     let Some(scrubber) = scrubber else {
         return Ok(Response::from_parts(parts, ResponseBody::Streamed(body)));
     };
-    scrubber.headers(&mut parts.headers);
-    if *method == Method::HEAD || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
-        return Ok(Response::from_parts(parts, ResponseBody::Streamed(body)));
-    }
     let source = source(&mut parts.headers, body)?;
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.remove(header::ACCEPT_RANGES);

@@ -97,7 +97,7 @@ impl fmt::Debug for Scrubber {
 }
 
 fn spellings_of(value: &str) -> Vec<Zeroizing<Vec<u8>>> {
-    let percent = utf8_percent_encode(value, RESERVED).to_string();
+    let percent = percent_encoded(value);
     let json = serde_json::to_string(value).unwrap_or_default();
     let json = json.trim_matches('"').to_owned();
     let all = [
@@ -112,6 +112,11 @@ fn spellings_of(value: &str) -> Vec<Zeroizing<Vec<u8>>> {
         json,
     ];
     all.into_iter().map(|spelling| Zeroizing::new(spelling.into_bytes())).collect()
+}
+
+/// As `inject` puts a value into a query.
+pub(crate) fn percent_encoded(value: &str) -> String {
+    utf8_percent_encode(value, RESERVED).to_string()
 }
 
 /// `%2F` as `%2f`.

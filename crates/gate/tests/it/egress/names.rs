@@ -270,23 +270,22 @@ fn a_corporate_proxy_is_gone_through() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let proxy = listener.local_addr().unwrap();
     let target = upstream.address();
-    let head = std::thread::spawn(move || {
+    let (asked, head) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        let head = super::harness::head(&mut stream);
+        asked.send(super::harness::head(&mut stream)).unwrap();
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
         let mut up = std::net::TcpStream::connect(target).unwrap();
         let (mut from, mut to) = (stream.try_clone().unwrap(), up.try_clone().unwrap());
         std::thread::spawn(move || std::io::copy(&mut from, &mut to));
         let _ = std::io::copy(&mut up, &mut stream);
-        head
     });
     let setup =
         bare(json!([{ "host": "api.test" }])).roots(upstream.authority().roots()).secret("env:PROXY", "user:pass");
     let proxy = json!({ "host": "127.0.0.1", "port": proxy.port(), "auth": "env:PROXY" });
     let gate = setup.set("upstream_proxy", proxy).start();
     assert_eq!(gate.curl(&["https://api.test/echo"]).status, 200);
-    drop(gate);
-    let head = head.join().unwrap();
+    let head = head.recv_timeout(LIMIT).unwrap();
     assert!(head.starts_with("CONNECT api.test:443 HTTP/1.1\r\n"), "{head}");
     assert!(head.contains("proxy-authorization: Basic dXNlcjpwYXNz\r\n"), "{head}");
 }

@@ -18,7 +18,7 @@ fn each_carrier_replaces_what_the_agent_sent() {
         (json!("bearer"), SECRET, "authorization", format!("Bearer {SECRET}"), "/echo"),
         (json!("basic"), "user:pass-word", "authorization", "Basic dXNlcjpwYXNzLXdvcmQ=".to_owned(), "/echo"),
         (json!({ "header": "x-api-key" }), SECRET, "x-api-key", SECRET.to_owned(), "/echo"),
-        (json!({ "query": "key" }), SECRET, "", String::new(), "/echo?key=sk%2Dlive%2F4242%2Babc%3D%22x"),
+        (json!({ "query": "key" }), SECRET, "", String::new(), "/echo?key=sk-live%2F4242%2Babc%3D%22x"),
     ] {
         let upstream = TlsUpstream::start(&["api.test", "other.test"]);
         let gate = setup(&upstream, routes(carrier.clone(), "env:TOKEN")).secret("env:TOKEN", value).start();

@@ -7,8 +7,8 @@
 
 use rustix::{
     fd::AsFd,
-    net::{AddressFamily, SocketType, socket},
-    process::{DumpableBehavior, getppid, pidfd_open, set_dumpable_behavior, test_kill_process},
+    net::{AddressFamily, SocketType, ipproto, socket},
+    process::{DumpableBehavior, Pid, PidfdFlags, getppid, pidfd_open, set_dumpable_behavior, test_kill_process},
 };
 use std::{
     error::Error,
@@ -49,13 +49,15 @@ fn probe(port: &str, dir: &Path, confine: &[&str]) -> Result<(), Box<dyn Error>>
     let port: u16 = port.parse()?;
     // Open before, as the audit log of a gate is.
     let log = File::create(dir.join("log"))?;
+    let needed = needed(port, log)?;
+    let parent = getppid().ok_or("no parent")?;
     match confine {
         [] => {}
         ["confine"] => bottle_gate::confine::confine(None)?,
         ["confine", uid, gid] => bottle_gate::confine::confine(Some((uid.parse()?, gid.parse()?)))?,
         _ => return Err("confine takes nothing or UID GID".into()),
     }
-    for (name, act) in forbidden(dir.to_owned()).into_iter().chain(needed(port, log)) {
+    for (name, act) in forbidden(dir.to_owned(), parent).into_iter().chain(needed) {
         match act() {
             Ok(()) => println!("{name}: done"),
             Err(err) => println!("{name}: refused ({err})"),
@@ -68,29 +70,28 @@ fn act(name: &'static str, act: impl FnOnce() -> Result<(), Box<dyn Error>> + 's
     (name, Box::new(act))
 }
 
-fn forbidden(dir: PathBuf) -> Vec<Act> {
+fn forbidden(dir: PathBuf, parent: Pid) -> Vec<Act> {
     let created = dir.join("created");
     let linked = dir.join("linked");
+    let environment = format!("/proc/{}/environ", parent.as_raw_pid());
     vec![
         act("read a file", || Ok(drop(File::open("/etc/passwd")?))),
         act("look at a file", || Ok(drop(fs::metadata("/etc/passwd")?))),
-        act("read another process's environment", || Ok(drop(fs::read("/proc/1/environ")?))),
+        act("read its parent's environment", move || Ok(drop(fs::read(environment)?))),
         act("list a directory", || Ok(drop(fs::read_dir("/")?))),
         act("write a file", move || Ok(fs::write(created, "x")?)),
         act("make a link", move || Ok(std::os::unix::fs::symlink("/", linked)?)),
         act("change directory", || Ok(std::env::set_current_dir("/")?)),
-        act("start a program", || Ok(drop(Command::new("/bin/true").status()?))),
+        act("start a program", || Ok(Command::new("/bin/true").status().map(|_| ())?)),
         act("start a thread", || Ok(drop(thread::Builder::new().spawn(|| {})?.join()))),
         act("make a unix socket", || Ok(drop(UnixDatagram::unbound()?))),
-        act("make a raw socket", || Ok(drop(socket(AddressFamily::INET, SocketType::RAW, None)?))),
+        act("make a raw socket", || Ok(drop(socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::ICMP))?))),
         act("make a packet socket", || Ok(drop(socket(AddressFamily::PACKET, SocketType::DGRAM, None)?))),
         act("make a netlink socket", || Ok(drop(socket(AddressFamily::NETLINK, SocketType::RAW, None)?))),
         act("make a vsock socket", || Ok(drop(socket(AddressFamily::VSOCK, SocketType::STREAM, None)?))),
         act("listen", || Ok(drop(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?))),
-        act("signal its parent", || Ok(test_kill_process(getppid().ok_or("no parent")?)?)),
-        act("hold its parent", || {
-            Ok(drop(pidfd_open(getppid().ok_or("no parent")?, rustix::process::PidfdFlags::empty())?))
-        }),
+        act("signal its parent", move || Ok(test_kill_process(parent)?)),
+        act("hold its parent", move || Ok(drop(pidfd_open(parent, PidfdFlags::empty())?))),
         act("become root", || Ok(rustix::thread::set_thread_uid(rustix::thread::Uid::ROOT)?)),
         act("mount", || {
             rustix::mount::mount("none", "/mnt", "tmpfs", rustix::mount::MountFlags::empty(), None)?;
@@ -101,22 +102,19 @@ fn forbidden(dir: PathBuf) -> Vec<Act> {
 }
 
 /// What a gate cannot do without.
-fn needed(port: u16, mut log: File) -> Vec<Act> {
-    let mut appended = log.try_clone();
-    vec![
+fn needed(port: u16, mut log: File) -> Result<Vec<Act>, Box<dyn Error>> {
+    let cut = log.try_clone()?;
+    Ok(vec![
         act("dial over TCP", move || Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?.set_nodelay(true)?)),
         act("ask over UDP", move || {
             let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-            Ok(drop(socket.send_to(b"x", (Ipv4Addr::LOCALHOST, port))?))
+            Ok(socket.send_to(b"x", (Ipv4Addr::LOCALHOST, port)).map(|_| ())?)
         }),
         act("write its log", move || Ok(log.write_all(b"line")?)),
-        act("cut its log", move || match &mut appended {
-            Ok(log) => Ok(log.set_len(0)?),
-            Err(err) => Err(err.to_string().into()),
-        }),
+        act("cut its log", move || Ok(cut.set_len(0)?)),
         act("allocate", || {
             // Above the allocator's threshold for a mapping of its own, then back.
             Ok(drop(std::hint::black_box(vec![1_u8; 64 << 20])))
         }),
-    ]
+    ])
 }

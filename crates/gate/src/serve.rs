@@ -78,9 +78,10 @@ pub enum GateError {
 /// Serves one bottle's doors until the keeper drains the gate or goes. Confines the process for good; to be called by
 /// a process of one thread that does nothing else. Returns in error after telling the keeper why.
 pub fn serve(link: UnixStream) -> Result<(), GateError> {
-    let received = link::receive_start(&link).map_err(GateError::Link)?;
-    let run_as = received.start.run_as;
-    let ready = prepare(received).and_then(|prepared| {
+    let received = link::receive_start(&link).map_err(GateError::Link);
+    let ready = received.and_then(|received| {
+        let run_as = received.start.run_as;
+        let prepared = prepare(received)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -181,9 +182,15 @@ impl Prepared {
         let ended = gate.obey(&mut link, &mut questions, &mut tasks).await;
         // No more connections, whatever ended it.
         tasks.shutdown().await;
-        if let Ok(End::Drain(grace)) = ended {
-            gate.egress.drain(grace).await;
-        }
+        let ended = match ended {
+            Ok(End::Drain(grace)) => tokio::select! {
+                () = gate.egress.drain(grace) => Ok(End::Drain(grace)),
+                // What is under way may need a secret anew; and without a keeper, or told to drain twice, it waits no
+                // longer.
+                ended = gate.obey(&mut link, &mut questions, &mut tasks) => ended,
+            },
+            ended => ended,
+        };
         gate.audit.record(AuditEvent::GateStopped).and_then(|()| gate.audit.sync()).map_err(GateError::Audit)?;
         ended.map(|_| ())
     }

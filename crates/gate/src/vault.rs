@@ -134,8 +134,8 @@ impl Vault {
     }
 
     fn give_up(&self, source: &SecretRef) {
-        if let Some(mut entry) = self.entry(source) {
-            entry.pending = None;
+        if let Some(pending) = self.entry(source).and_then(|mut entry| entry.pending.take()) {
+            pending.send_replace(Some(Err(VaultError::Timeout)));
         }
     }
 

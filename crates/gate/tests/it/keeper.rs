@@ -25,24 +25,24 @@ use std::{
 };
 
 /// What outlives a gate: the keeper's side of a bottle.
-pub struct Bottle {
-    pub dir: tempfile::TempDir,
-    pub doors: Vec<(Door, OwnedFd)>,
-    pub authority: Authority,
-    pub policy: EgressPolicy,
-    pub secrets: Vec<HeldSecret>,
+pub(crate) struct Bottle {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) doors: Vec<(Door, OwnedFd)>,
+    pub(crate) authority: Authority,
+    pub(crate) policy: EgressPolicy,
+    pub(crate) secrets: Vec<HeldSecret>,
 }
 
 /// A running gate. Killed when dropped.
-pub struct Gate {
-    pub child: Child,
+pub(crate) struct Gate {
+    pub(crate) child: Child,
     link: UnixStream,
     decoder: Decoder,
 }
 
 impl Bottle {
     /// A bottle with every door of this issue, on ports of this machine's loopback.
-    pub fn new(policy: &str) -> Bottle {
+    pub(crate) fn new(policy: &str) -> Bottle {
         let tcp = || OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap());
         let udp = OwnedFd::from(UdpSocket::bind("127.0.0.1:0").unwrap());
         Bottle {
@@ -59,7 +59,7 @@ impl Bottle {
         }
     }
 
-    pub fn secret(mut self, source: &str, value: &str) -> Bottle {
+    pub(crate) fn secret(mut self, source: &str, value: &str) -> Bottle {
         self.secrets.push(HeldSecret {
             source: source.parse().unwrap(),
             value: Secret::new(value.to_owned()),
@@ -69,27 +69,27 @@ impl Bottle {
     }
 
     /// Where a client inside would find this door.
-    pub fn address(&self, door: Door) -> SocketAddr {
+    pub(crate) fn address(&self, door: Door) -> SocketAddr {
         let (_, descriptor) = self.doors.iter().find(|(kind, _)| *kind == door).unwrap();
         let address = rustix::net::getsockname(descriptor).unwrap();
         SocketAddr::try_from(address).unwrap()
     }
 
-    pub fn log_path(&self) -> PathBuf {
+    pub(crate) fn log_path(&self) -> PathBuf {
         self.dir.path().join("audit.jsonl")
     }
 
-    pub fn log(&self) -> Vec<u8> {
+    pub(crate) fn log(&self) -> Vec<u8> {
         std::fs::read(self.log_path()).unwrap()
     }
 
     /// Starts a gate and sends it everything.
-    pub fn start(&self) -> Gate {
+    pub(crate) fn start(&self) -> Gate {
         let log = File::options().read(true).append(true).create(true).open(self.log_path()).unwrap();
         self.start_with(log.as_fd(), &self.doors.iter().map(|(_, fd)| fd.as_fd()).collect::<Vec<_>>())
     }
 
-    pub fn start_with(&self, log: BorrowedFd<'_>, doors: &[BorrowedFd<'_>]) -> Gate {
+    pub(crate) fn start_with(&self, log: BorrowedFd<'_>, doors: &[BorrowedFd<'_>]) -> Gate {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let child = Command::new(child::program())
@@ -113,7 +113,7 @@ impl Bottle {
     }
 
     /// Starts a gate that serves.
-    pub fn serve(&self) -> Gate {
+    pub(crate) fn serve(&self) -> Gate {
         let mut gate = self.start();
         let said = gate.hear();
         assert!(matches!(said, Some(GateToKeeper::Ready)), "{said:?}: {}", stderr(self.dir.path()));
@@ -125,7 +125,7 @@ fn copy(secret: &HeldSecret) -> HeldSecret {
     HeldSecret { source: secret.source.clone(), value: secret.value.clone(), placeholder: secret.placeholder.clone() }
 }
 
-pub fn stderr(dir: &Path) -> String {
+pub(crate) fn stderr(dir: &Path) -> String {
     std::fs::read_to_string(dir.join("gate.log")).unwrap_or_default()
 }
 
@@ -139,12 +139,12 @@ fn send_with(mut link: &UnixStream, message: &KeeperToGate, descriptors: &[Borro
 }
 
 impl Gate {
-    pub fn say(&mut self, message: &KeeperToGate) {
+    pub(crate) fn say(&mut self, message: &KeeperToGate) {
         self.link.write_all(&wire::encode(message).unwrap()).unwrap();
     }
 
     /// The gate's next message; `None` = it closed the link.
-    pub fn hear(&mut self) -> Option<GateToKeeper> {
+    pub(crate) fn hear(&mut self) -> Option<GateToKeeper> {
         loop {
             if let Some(message) = self.decoder.next().unwrap() {
                 return Some(message);
@@ -160,23 +160,23 @@ impl Gate {
     }
 
     /// Closes the link, as a keeper that dies, and waits for the gate's end.
-    pub fn abandon(self) -> ExitStatus {
+    pub(crate) fn abandon(self) -> ExitStatus {
         let Gate { mut child, link, .. } = self;
         drop(link);
         child.wait().unwrap()
     }
 
-    pub fn ended(mut self) -> ExitStatus {
+    pub(crate) fn ended(mut self) -> ExitStatus {
         self.child.wait().unwrap()
     }
 
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// A field of `/proc/PID/status`.
-    pub fn status(&self, field: &str) -> String {
+    pub(crate) fn status(&self, field: &str) -> String {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let value = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         value.unwrap().split_whitespace().collect::<Vec<_>>().join(" ")

@@ -11,7 +11,7 @@ use std::{
 
 /// Builds init and gives the path of its executable. `target` is the outer build's target directory: all builds of all
 /// profiles share one image in it.
-pub fn build(target: &Path) -> Result<PathBuf, String> {
+pub(crate) fn build(target: &Path) -> Result<PathBuf, String> {
     let init = Path::new(env!("CARGO_MANIFEST_DIR")).join("../init");
     let triple = format!("{}-unknown-linux-gnu", env::consts::ARCH);
     let directory = target.join("init-image");

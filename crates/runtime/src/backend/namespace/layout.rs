@@ -43,6 +43,8 @@ pub(super) enum What {
     Proc,
     /// A file that reads as `/dev/null`, or a directory that is empty. What the kernel does not have is left alone.
     Mask(Kind),
+    /// Nothing can be added any more to the memory file system that an earlier entry made.
+    Seal,
     /// Made read-only where it is. What the kernel does not have is left alone.
     Freeze,
 }
@@ -98,7 +100,7 @@ pub(super) fn layout(spec: &RoomSpec<'_>, facts: &HostFacts) -> Vec<Entry> {
     let mut entries = Vec::new();
     programs(&mut entries, facts);
     written(&mut entries, spec, facts);
-    devices(&mut entries);
+    devices(&mut entries, spec.plan.limits);
     processes(&mut entries);
     scratch(&mut entries, spec.plan.limits);
     given(&mut entries, spec);
@@ -158,12 +160,13 @@ fn written(entries: &mut Vec<Entry>, spec: &RoomSpec<'_>, facts: &HostFacts) {
     entries.push(entry("etc/bot-bottle/ca.pem", What::File(spec.trust_anchor_pem.as_bytes().to_vec())));
 }
 
-fn devices(entries: &mut Vec<Entry>) {
+fn devices(entries: &mut Vec<Entry>, limits: Limits) {
     entries.push(entry("dev", What::Tmpfs(Bounds { bytes: 64 << 10, inodes: 64 })));
     for name in DEVICES {
         entries.push(host(Path::new("/dev").join(name), Path::new("dev").join(name), Access::Device));
     }
     entries.push(entry("dev/pts", What::Terminals));
+    entries.push(entry("dev/shm", What::Tmpfs(scratch_bounds(limits))));
     for (name, to) in [
         ("dev/ptmx", "pts/ptmx"),
         ("dev/fd", "/proc/self/fd"),
@@ -173,6 +176,7 @@ fn devices(entries: &mut Vec<Entry>) {
     ] {
         entries.push(entry(name, What::Link(to.into())));
     }
+    entries.push(entry("dev", What::Seal));
 }
 
 /// Comes after the devices: the masks are made of `/dev/null`.
@@ -187,7 +191,7 @@ fn processes(entries: &mut Vec<Entry>) {
 fn scratch(entries: &mut Vec<Entry>, limits: Limits) {
     let large = scratch_bounds(limits);
     let small = Bounds { bytes: large.bytes.min(64 << 20), inodes: 1 << 16 };
-    for (target, bounds) in [("tmp", large), ("var/tmp", large), ("dev/shm", large), ("run", small)] {
+    for (target, bounds) in [("tmp", large), ("var/tmp", large), ("run", small)] {
         entries.push(entry(target, What::Tmpfs(bounds)));
     }
     for name in ["cache", "lib", "log"] {
@@ -223,4 +227,142 @@ fn host(source: impl Into<PathBuf>, target: impl AsRef<Path>, access: Access) ->
 
 fn entry(target: impl AsRef<Path>, what: What) -> Entry {
     Entry { target: target.as_ref().to_path_buf(), what }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bottle_spec::{
+        plan::{Backend, Image, Mount, Plan, Provider},
+        policy::EgressPolicy,
+        slug::Slug,
+    };
+    use std::collections::BTreeMap;
+
+    fn plan() -> Plan {
+        let mount =
+            |source: &str, target: &str, writable| Mount { source: source.into(), target: target.into(), writable };
+        Plan {
+            agent: "a".into(),
+            bottle: None,
+            backend: Backend::Namespace,
+            provider: Provider::Command,
+            command: vec!["true".into()],
+            prompt: String::new(),
+            skills: Vec::new(),
+            image: Image::Host,
+            env: BTreeMap::from([("TZ".into(), "Europe/Berlin".into())]),
+            mounts: vec![mount("/srv/data", "/data", false), mount("/srv/out", "/home/agent/out", true)],
+            workspace: Workspace::None,
+            egress: EgressPolicy::default(),
+            secrets: Vec::new(),
+            supervise: false,
+            limits: Limits::default(),
+            ports: Vec::new(),
+            notices: Vec::new(),
+        }
+    }
+
+    fn with<T>(look: impl FnOnce(&RoomSpec<'_>, &[Entry]) -> T) -> T {
+        let (plan, slug): (Plan, Slug) = (plan(), "a-abcde".parse().unwrap());
+        let spec = RoomSpec {
+            slug: &slug,
+            plan: &plan,
+            home: Path::new("/state/home"),
+            workspace: Some(Path::new("/state/workspace")),
+            trust_anchor_pem: "",
+            init_image: &[],
+            doors: &[],
+            host_ids: None,
+            cgroup: None,
+        };
+        let facts = HostFacts {
+            programs: vec![Program::Directory("usr"), Program::Link { name: "bin", to: "usr/bin".into() }],
+            etc: vec!["ld.so.cache".into()],
+            ..HostFacts::default()
+        };
+        look(&spec, &layout(&spec, &facts))
+    }
+
+    #[test]
+    fn of_the_host_only_what_was_given_is_writable() {
+        with(|_, entries| {
+            let writable: Vec<_> = entries
+                .iter()
+                .filter_map(|entry| match &entry.what {
+                    What::Bind { source, access: Access::Writable } => Some((source.as_path(), entry.target.as_path())),
+                    _ => None,
+                })
+                .collect();
+            let pair = |source: &'static str, target: &'static str| (Path::new(source), Path::new(target));
+            assert_eq!(
+                writable,
+                [
+                    pair("/state/home", "home/agent"),
+                    pair("/state/workspace", "workspace"),
+                    pair("/srv/out", "home/agent/out")
+                ]
+            );
+        });
+    }
+
+    #[test]
+    fn nothing_private_of_the_host_is_a_source() {
+        with(|spec, entries| {
+            for Entry { what, .. } in entries {
+                let What::Bind { source, .. } = what else { continue };
+                let given = [spec.home, Path::new("/state/workspace"), Path::new("/srv/data"), Path::new("/srv/out")];
+                let shown = ["/usr", "/opt", "/etc", "/dev"].iter().any(|place| source.starts_with(place));
+                assert!(given.contains(&source.as_path()) || shown, "{}", source.display());
+            }
+        });
+    }
+
+    #[test]
+    fn nothing_is_made_below_a_place_that_is_sealed_or_before_its_mount() {
+        with(|_, entries| {
+            for (index, entry) in entries.iter().enumerate() {
+                if entry.what == What::Seal {
+                    let later = entries.iter().skip(index + 1).find(|later| later.target.starts_with(&entry.target));
+                    assert_eq!(later, None);
+                }
+                let mounted_over = entries.iter().take(index).find(|earlier| {
+                    earlier.target.starts_with(&entry.target) && !matches!(entry.what, What::Seal | What::Freeze)
+                });
+                assert_eq!(mounted_over, None, "hidden by /{}", entry.target.display());
+            }
+        });
+    }
+
+    #[test]
+    fn writable_places_are_those_of_the_mounts() {
+        let places = with(|spec, _| writable(spec));
+        assert!(places.contains(&"/home/agent/out".to_owned()) && places.contains(&"/workspace".to_owned()));
+        assert!(!places.contains(&"/data".to_owned()) && !places.iter().any(|place| place == "/" || place == "/etc"));
+    }
+
+    #[test]
+    fn scratch_space_is_bounded_by_the_limits() {
+        let bounds = |memory, disk| scratch_bounds(Limits { memory, disk, ..Limits::default() }).bytes;
+        for (memory, disk, expected) in [
+            (None, None, 2 << 30),
+            (Some(1 << 30), None, 1 << 29),
+            (None, Some(1 << 30), 1 << 28),
+            (Some(1 << 40), Some(1 << 40), 2 << 30),
+            (Some(0), None, 1 << 20),
+        ] {
+            assert_eq!(bounds(memory, disk), expected);
+        }
+    }
+
+    #[test]
+    fn targets_that_would_break_the_room_are_refused() {
+        for target in
+            ["/", "relative", "/usr/local", "/etc", "/proc/x", "/tmp", "/a/../etc", "/home/agent", "/workspace"]
+        {
+            assert_eq!(relative(Path::new(target)), None, "{target}");
+        }
+        assert_eq!(relative(Path::new("/home/agent/.cargo")), Some("home/agent/.cargo".into()));
+        assert_eq!(relative(Path::new("/data")), Some("data".into()));
+    }
 }

@@ -57,7 +57,7 @@ impl Root {
                 What::Directory | What::File(_) | What::Link(_) => Step::MakeEntry,
                 What::Bind { .. } | What::Tmpfs(_) | What::Terminals => Step::Mount,
                 What::Proc => Step::MountProc,
-                What::Mask(_) | What::Freeze => Step::Mask,
+                What::Mask(_) | What::Freeze | What::Seal => Step::Mask,
             };
             self.make_entry(target, what, &mut sources).during(step, format_args!("/{}", target.display()))?;
         }
@@ -89,6 +89,9 @@ impl Root {
             What::Terminals => attach(terminals()?.as_fd(), self.place(target, Kind::Directory)?.as_fd()),
             What::Proc => attach(processes()?.as_fd(), self.place(target, Kind::Directory)?.as_fd()),
             What::Mask(kind) => self.if_there(target, |onto| self.mask(onto, *kind)),
+            What::Seal => {
+                sys::add_mount_attributes(self.open(target)?.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY, false)
+            }
             What::Freeze => self.if_there(target, |onto| freeze(onto)),
         }
     }

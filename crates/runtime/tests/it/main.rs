@@ -1,0 +1,3 @@
+//! What the runtime does to a real host: rooms.
+
+mod room;

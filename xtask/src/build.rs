@@ -24,17 +24,17 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Builds the binary `name` of `package` and gives its path, as cargo says it.
-pub(crate) fn binary(package: &str, name: &str, profile: Profile) -> Result<PathBuf> {
+/// Builds the binary `name`, which its package is called, too, and gives its path, as cargo says it.
+pub(crate) fn binary(name: &str, profile: Profile) -> Result<PathBuf> {
     let mut command = cargo();
     command.args(["build", "--locked", "--quiet", "--message-format=json"]);
     match profile {
         // All together, so that dependencies have the features they have for the tests and are built once.
         Profile::Dev => command.args(["--workspace", "--bins"]),
-        Profile::Release => command.args(["--package", package, "--bin", name, "--release"]),
+        Profile::Release => command.args(["--package", name, "--bin", name, "--release"]),
     };
     let output = command.stderr(std::process::Stdio::inherit()).output().context("cargo cannot be started")?;
-    ensure!(output.status.success(), "{package} does not build");
+    ensure!(output.status.success(), "{name} does not build");
     let messages = String::from_utf8(output.stdout).context("cargo's messages are not text")?;
     messages
         .lines()
@@ -42,6 +42,13 @@ pub(crate) fn binary(package: &str, name: &str, profile: Profile) -> Result<Path
         .filter(|message| message["reason"] == "compiler-artifact" && message["target"]["name"] == name)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .with_context(|| format!("cargo named no executable for {name}"))
+}
+
+/// The binary `name` as it was built before, beside this one.
+pub(crate) fn beside(name: &str) -> Result<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name(name);
+    ensure!(path.exists(), "{} is not built yet", path.display());
+    Ok(path)
 }
 
 /// The static init on its own, to look at.

@@ -13,7 +13,7 @@ mod sources;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask ci [--quick] | escape namespace [--user root|ordinary] | check-deps | \
+const USAGE: &str = "usage: cargo xtask ci [--quick] | escape namespace [--user root|ordinary] [--built] | check-deps | \
                      bench [--write] [--only launch|proxy|memory] | init";
 
 fn main() -> ExitCode {

@@ -30,7 +30,7 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
         }
     }
     let wanted = |part: &str| only.is_none_or(|only| only == part);
-    let program = build::binary("bot-bottle", "bot-bottle", Profile::Release)?;
+    let program = build::binary("bot-bottle", Profile::Release)?;
     let mut tables: Vec<Table> = Vec::new();
     if wanted("launch") {
         tables.push(launch::one(&program)?);

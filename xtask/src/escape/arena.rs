@@ -43,7 +43,6 @@ impl fmt::Display for User {
 }
 
 pub(super) struct Arena {
-    env: TestEnv,
     user: User,
     upstream: TlsUpstream,
     plain: TlsUpstream,
@@ -56,6 +55,8 @@ pub(super) struct Arena {
     leak: File,
     _traps: Traps,
     _planted: Vec<NamedTempFile>,
+    /// Dropped last: by then nothing of the above may be left.
+    env: TestEnv,
 }
 
 impl Arena {
@@ -100,6 +101,8 @@ impl Arena {
             sibling_port: free_port()?,
             limits: LIMITS,
         };
+        // As a careless user keeps it; only the control is run beside it.
+        env.write("work/.env", format!("PROBE_TOKEN={secret}\n"));
         let leak = File::open("/dev/null")?;
         Ok(Arena { env, user, upstream, plain, proxy, talker, field, secret, leak, _traps: traps, _planted: outside })
     }

@@ -16,9 +16,10 @@ use bottle_probe::{Control, Outcome, Report, cases};
 
 pub(crate) fn run(backend: &str, options: &[&str]) -> Result<()> {
     ensure!(backend == "namespace", "no escape suite for the backend `{backend}` yet; there is one for namespace");
-    let users = users(options)?;
-    let program = build::binary("bot-bottle", "bot-bottle", Profile::Dev)?;
-    let probe = build::binary("bottle-probe", "bottle-probe", Profile::Dev)?;
+    let (built, options): (Vec<&str>, Vec<&str>) = options.iter().copied().partition(|option| *option == "--built");
+    let users = users(&options)?;
+    let find = |name: &str| if built.is_empty() { build::binary(name, Profile::Dev) } else { build::beside(name) };
+    let (program, probe) = (find("bot-bottle")?, find("bottle-probe")?);
     let mut faults = Vec::new();
     for user in users {
         let arena = Arena::set(&program, &probe, user)?;
@@ -54,7 +55,7 @@ fn users(options: &[&str]) -> Result<Vec<User>> {
         }
         ["--user", "ordinary"] => Ok(vec![User::Ordinary]),
         ["--user", "root"] if root => Ok(vec![User::Root]),
-        _ => bail!("options: --user root (as root) or --user ordinary"),
+        _ => bail!("options: --user root (as root) or --user ordinary; --built to build nothing"),
     }
 }
 

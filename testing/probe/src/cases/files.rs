@@ -24,15 +24,15 @@ pub(super) const CASES: &[Case] = &[
     case("writing to /etc", EscapesAsRoot, |_| writes_into("/etc")),
     case("devices besides the harmless ones", Depends, devices),
     case("core_pattern", EscapesAsRoot, |_| opens_to_write(&["/proc/sys/kernel/core_pattern"])),
-    case("modprobe path and hotplug helper", EscapesAsRoot, |_| {
+    case("modprobe path and hotplug helper", Depends, |_| {
         opens_to_write(&["/proc/sys/kernel/modprobe", "/sys/kernel/uevent_helper", "/proc/sys/kernel/hotplug"])
     }),
     case("binfmt_misc", Depends, |_| opens_to_write(&["/proc/sys/fs/binfmt_misc/register"])),
-    case("sysrq", EscapesAsRoot, |_| opens_to_write(&["/proc/sysrq-trigger"])),
+    case("sysrq", Depends, |_| opens_to_write(&["/proc/sysrq-trigger"])),
     case("kernel settings", EscapesAsRoot, |_| {
         opens_to_write(&["/proc/sys/vm/overcommit_memory", "/proc/sys/kernel/pid_max", "/proc/sys/kernel/hostname"])
     }),
-    case("kernel memory", EscapesAsRoot, |_| opens(&["/proc/kcore", "/dev/mem", "/dev/kmem", "/dev/port"])),
+    case("kernel memory", Depends, |_| opens(&["/proc/kcore", "/dev/mem", "/dev/kmem", "/dev/port"])),
     case("kernel log", Depends, |_| opens(&["/dev/kmsg", "/proc/kmsg"])),
     case("kernel keys and timers", Depends, |_| {
         reads_something(&["/proc/keys", "/proc/timer_list", "/proc/sched_debug"])

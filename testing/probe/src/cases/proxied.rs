@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{Field, wire};
 use std::{
-    io::{Read, Write},
+    io::Write,
     net::{SocketAddr, TcpListener, UdpSocket},
     time::Duration,
 };
@@ -195,12 +195,12 @@ fn relay(field: &Field) -> Outcome {
     plain(&Field { proxy: address, ..field.clone() }, "GET http://{D}/ HTTP/1.1\r\nHost: {D}\r\n\r\n")
 }
 
-fn hand_on(listener: &TcpListener, proxy: SocketAddr) -> std::io::Result<()> {
+fn hand_on(listener: &TcpListener, proxy: SocketAddr) -> std::io::Result<u64> {
     let (mut inner, _) = listener.accept()?;
-    inner.set_read_timeout(Some(Duration::from_millis(100)))?;
-    let mut question = Vec::new();
-    let _ = inner.read_to_end(&mut question);
-    inner.write_all(&wire::ask(proxy, &question)?)
+    let mut outer = wire::connect(proxy)?;
+    let (mut back, mut answer) = (inner.try_clone()?, outer.try_clone()?);
+    std::thread::spawn(move || std::io::copy(&mut answer, &mut back));
+    std::io::copy(&mut inner, &mut outer)
 }
 
 /// Asks the bottle's resolver for `looked_up` and dials what it says.

@@ -125,7 +125,7 @@ pub(crate) async fn serve_h2(
         // CVE-2023-44487: streams opened and reset at once.
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(64)
-        .max_header_list_size(MAX_HEAD_BYTES as u32)
+        .max_header_list_size(super::MAX_HEADER_LIST)
         .initial_stream_window_size(256 << 10)
         .initial_connection_window_size(1 << 20)
         .max_send_buf_size(256 << 10)

@@ -123,11 +123,12 @@ impl<'a> Input<'a> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+#[expect(clippy::cast_possible_truncation, reason = "lengths of short messages")]
+mod tests {
     use super::*;
 
     /// A ClientHello with these extensions, cut into records of at most `record` bytes.
-    pub(crate) fn hello(extensions: &[(u16, Vec<u8>)], record: usize) -> Vec<u8> {
+    fn hello(extensions: &[(u16, Vec<u8>)], record: usize) -> Vec<u8> {
         let mut body = vec![3, 3];
         body.extend([7; 32]);
         body.extend([0, 0, 2, 0x13, 0x01, 1, 0]);
@@ -144,7 +145,7 @@ pub(crate) mod tests {
         records.flat_map(|r| [&[22, 3, 1][..], &(r.len() as u16).to_be_bytes(), r].concat()).collect()
     }
 
-    pub(crate) fn name(name: &str) -> (u16, Vec<u8>) {
+    fn name(name: &str) -> (u16, Vec<u8>) {
         let length = name.len() as u16;
         (SERVER_NAME, [&(length + 3).to_be_bytes()[..], &[0], &length.to_be_bytes(), name.as_bytes()].concat())
     }

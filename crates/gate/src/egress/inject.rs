@@ -107,10 +107,7 @@ impl Credentials {
             target = wear(&worn.form, &mut parts.headers, target)?;
             injected = Some(Injected { source: auth.secret.clone(), generation: worn.generation });
         }
-        let scrubber = match rules.secrets_for(&origin.host).next() {
-            Some(_) => Some(self.scrubber(rules, vault)),
-            None => None,
-        };
+        let scrubber = rules.secrets_for(&origin.host).next().map(|_| self.scrubber(rules, vault));
         if scrubber.is_some() {
             // What comes back is searched: it should come uncompressed, and not in pieces that the agent chooses.
             parts.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));

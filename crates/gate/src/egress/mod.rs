@@ -48,6 +48,9 @@ use std::{
 use tokio::sync::{Semaphore, watch};
 use upstream::Upstream;
 
+/// The limit on a head as HTTP/2 counts it (RFC 9113, section 6.5.2).
+const MAX_HEADER_LIST: u32 = 64 << 10;
+
 /// What the door is made of.
 #[derive(Debug)]
 pub struct Parts {

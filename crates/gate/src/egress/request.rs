@@ -116,7 +116,7 @@ impl Screened {
     /// Reads a short body whole, so that the request can be repeated. A long one, or one of unknown length, stays a
     /// stream.
     pub(crate) async fn hold(&mut self) -> Result<(), Reason> {
-        if self.upgrade.is_some() || !self.body.size_hint().upper().is_some_and(|length| length <= MAX_HELD) {
+        if self.upgrade.is_some() || self.body.size_hint().upper().is_none_or(|length| length > MAX_HELD) {
             return Ok(());
         }
         let body = std::mem::replace(&mut self.body, RequestBody::Held(None));

@@ -111,7 +111,7 @@ fn client(dialer: &Arc<Dialer>, tls: ClientConfig) -> Client<Connector, RequestB
         .http1_max_buf_size(4 * MAX_HEAD_BYTES)
         .http2_initial_stream_window_size(1 << 20)
         .http2_initial_connection_window_size(4 << 20)
-        .http2_max_header_list_size(MAX_HEAD_BYTES as u32)
+        .http2_max_header_list_size(super::MAX_HEADER_LIST)
         .http2_keep_alive_interval(Duration::from_secs(30))
         .build(connector)
 }

@@ -138,7 +138,8 @@ impl Setup {
             (egress, addresses.0, addresses.1)
         });
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let thread = thread::spawn(move || drop(runtime.block_on(stopped)));
+        let thread =
+            thread::Builder::new().name("gate".to_owned()).spawn(move || drop(runtime.block_on(stopped))).unwrap();
         let questions = Mutex::new(questions);
         let roots = self.roots;
         Gate {
@@ -216,13 +217,6 @@ impl Answer {
         assert!(json["next_step"].as_str().is_some_and(|step| !step.is_empty()), "{self:?}");
         code
     }
-
-    /// A header that the upstream saw, where the body is its echo.
-    pub(super) fn seen(&self, name: &str) -> Option<String> {
-        let json = self.json();
-        let pairs = json["headers"].as_array()?.clone();
-        pairs.iter().find(|pair| pair[0] == name).and_then(|pair| pair[1].as_str().map(str::to_owned))
-    }
 }
 
 pub(super) type Tls = StreamOwned<ClientConnection, TcpStream>;
@@ -279,24 +273,35 @@ impl Gate {
 
     /// CONNECT, then TLS with this server name; HTTP/1.1.
     pub(super) fn tunnel(&self, authority: &str, name: &str) -> Result<Tls, std::io::Error> {
+        self.tls(self.connect(authority), name)
+    }
+
+    /// A tunnel with nothing in it yet.
+    pub(super) fn connect(&self, authority: &str) -> TcpStream {
         let mut stream = self.stream();
-        write!(stream, "CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n")?;
+        write!(stream, "CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n").unwrap();
         let head = head(&mut stream);
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-        self.tls(stream, name)
+        stream
     }
 
     /// TLS as a client inside does it.
     pub(super) fn tls(&self, stream: TcpStream, name: &str) -> Result<Tls, std::io::Error> {
+        self.tls_with(stream, name, &[])
+    }
+
+    /// The same, asking for these protocols.
+    pub(super) fn tls_with(&self, stream: TcpStream, name: &str, alpn: &[&[u8]]) -> Result<Tls, std::io::Error> {
         let mut roots = self.roots.clone();
         let pem = std::fs::read(self.path("ca.pem")).unwrap();
         use rustls::pki_types::{CertificateDer, pem::PemObject};
         roots.add(CertificateDer::from_pem_slice(&pem).unwrap()).unwrap();
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut tls = StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), stream);
         while tls.conn.is_handshaking() {

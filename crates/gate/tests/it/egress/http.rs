@@ -58,7 +58,7 @@ fn ambiguous_paths_and_method_overrides_are_refused_over_each_version() {
 
 #[test]
 fn requests_with_two_readings_are_refused_and_never_reach_the_upstream() {
-    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: api.test\r\n\r\n";
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: api.test\r\nConnection: close\r\n\r\n";
     for (case, reason) in [
         (
             "POST / HTTP/1.1\r\nHost: api.test\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",

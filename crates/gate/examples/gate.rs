@@ -66,8 +66,9 @@ fn probe(port: &str, dir: &Path, confine: &[&str]) -> Result<(), Box<dyn Error>>
     Ok(())
 }
 
-fn act(name: &'static str, act: impl FnOnce() -> Result<(), Box<dyn Error>> + 'static) -> Act {
-    (name, Box::new(act))
+/// What an act gives is dropped: that it could be done is all that counts.
+fn act<T>(name: &'static str, act: impl FnOnce() -> Result<T, Box<dyn Error>> + 'static) -> Act {
+    (name, Box::new(move || act().map(drop)))
 }
 
 fn forbidden(dir: PathBuf, parent: Pid) -> Vec<Act> {
@@ -75,23 +76,23 @@ fn forbidden(dir: PathBuf, parent: Pid) -> Vec<Act> {
     let linked = dir.join("linked");
     let environment = format!("/proc/{}/environ", parent.as_raw_pid());
     vec![
-        act("read a file", || Ok(drop(File::open("/etc/passwd")?))),
-        act("look at a file", || Ok(drop(fs::metadata("/etc/passwd")?))),
-        act("read its parent's environment", move || Ok(drop(fs::read(environment)?))),
-        act("list a directory", || Ok(drop(fs::read_dir("/")?))),
+        act("read a file", || Ok(File::open("/etc/passwd")?)),
+        act("look at a file", || Ok(fs::metadata("/etc/passwd")?)),
+        act("read its parent's environment", move || Ok(fs::read(environment)?)),
+        act("list a directory", || Ok(fs::read_dir("/")?)),
         act("write a file", move || Ok(fs::write(created, "x")?)),
         act("make a link", move || Ok(std::os::unix::fs::symlink("/", linked)?)),
         act("change directory", || Ok(std::env::set_current_dir("/")?)),
-        act("start a program", || Ok(Command::new("/bin/true").status().map(|_| ())?)),
-        act("start a thread", || Ok(drop(thread::Builder::new().spawn(|| {})?.join()))),
-        act("make a unix socket", || Ok(drop(UnixDatagram::unbound()?))),
-        act("make a raw socket", || Ok(drop(socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::ICMP))?))),
-        act("make a packet socket", || Ok(drop(socket(AddressFamily::PACKET, SocketType::DGRAM, None)?))),
-        act("make a netlink socket", || Ok(drop(socket(AddressFamily::NETLINK, SocketType::RAW, None)?))),
-        act("make a vsock socket", || Ok(drop(socket(AddressFamily::VSOCK, SocketType::STREAM, None)?))),
-        act("listen", || Ok(drop(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?))),
+        act("start a program", || Ok(Command::new("/bin/true").status()?)),
+        act("start a thread", || Ok(thread::Builder::new().spawn(|| {})?.join())),
+        act("make a unix socket", || Ok(UnixDatagram::unbound()?)),
+        act("make a raw socket", || Ok(socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::ICMP))?)),
+        act("make a packet socket", || Ok(socket(AddressFamily::PACKET, SocketType::DGRAM, None)?)),
+        act("make a netlink socket", || Ok(socket(AddressFamily::NETLINK, SocketType::RAW, None)?)),
+        act("make a vsock socket", || Ok(socket(AddressFamily::VSOCK, SocketType::STREAM, None)?)),
+        act("listen", || Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?)),
         act("signal its parent", move || Ok(test_kill_process(parent)?)),
-        act("hold its parent", move || Ok(drop(pidfd_open(parent, PidfdFlags::empty())?))),
+        act("hold its parent", move || Ok(pidfd_open(parent, PidfdFlags::empty())?)),
         act("become root", || Ok(rustix::thread::set_thread_uid(rustix::thread::Uid::ROOT)?)),
         act("mount", || {
             rustix::mount::mount("none", "/mnt", "tmpfs", rustix::mount::MountFlags::empty(), None)?;
@@ -108,13 +109,13 @@ fn needed(port: u16, mut log: File) -> Result<Vec<Act>, Box<dyn Error>> {
         act("dial over TCP", move || Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?.set_nodelay(true)?)),
         act("ask over UDP", move || {
             let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-            Ok(socket.send_to(b"x", (Ipv4Addr::LOCALHOST, port)).map(|_| ())?)
+            Ok(socket.send_to(b"x", (Ipv4Addr::LOCALHOST, port))?)
         }),
         act("write its log", move || Ok(log.write_all(b"line")?)),
         act("cut its log", move || Ok(cut.set_len(0)?)),
         act("allocate", || {
             // Above the allocator's threshold for a mapping of its own, then back.
-            Ok(drop(std::hint::black_box(vec![1_u8; 64 << 20])))
+            Ok(std::hint::black_box(vec![1_u8; 64 << 20]))
         }),
     ])
 }

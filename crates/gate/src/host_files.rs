@@ -41,11 +41,23 @@ pub enum HostFileError {
     Resolver(#[source] NetError),
 }
 
+/// Where distributions keep all authorities in one file: Debian and Arch, Fedora, openSUSE, Alpine. One of these alone
+/// is read where there is one: beside it stands a directory of the same authorities in hundreds of files.
+const BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
 /// The system's authorities and those of the policy's `upstream_ca`. The latter must all be usable; of the system's,
 /// those that are not are left out, as every TLS client does.
 pub(crate) fn upstream_roots(upstream_ca: &[PathBuf]) -> Result<RootCertStore, HostFileError> {
     let mut roots = RootCertStore::empty();
-    let system = rustls_native_certs::load_native_certs();
+    let system = match BUNDLES.map(Path::new).into_iter().find(|path| path.is_file()) {
+        Some(bundle) => rustls_native_certs::load_certs_from_paths(Some(bundle), None),
+        None => rustls_native_certs::load_native_certs(),
+    };
     for err in &system.errors {
         tracing::warn!(%err, "system certificates");
     }

@@ -120,8 +120,7 @@ pub(super) fn filter() -> Result<BpfProgram, BackendError> {
             alternatives.push(SeccompRule::new(rule.only.iter().map(condition).collect::<Result<_, _>>()?)?);
         }
     }
-    #[expect(clippy::cast_sign_loss, reason = "errno values are positive")]
-    let refuse = SeccompAction::Errno(libc::EPERM as u32);
+    let refuse = SeccompAction::Errno(libc::EPERM.cast_unsigned());
     SeccompFilter::new(rules, refuse, SeccompAction::Allow, std::env::consts::ARCH.try_into()?)?.try_into()
 }
 

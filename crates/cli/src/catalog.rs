@@ -43,7 +43,7 @@ pub(crate) fn agent_and_bottle(name: &str, context: &Context) -> Result<(Agent, 
 /// A bottle by name, for commands that need no agent.
 pub(crate) fn bottle_named(name: &str, context: &Context) -> Result<Bottle, CliError> {
     let place = bottle_spec::manifest::Place::Flag(format!("--bottle {name}"));
-    let _: Name = name.parse().map_err(|error| bad_name("bottle", name, error))?;
+    let _: Name = name.parse().map_err(|error| bad_name("a bottle", name, error))?;
     bottle(&Placed { value: name.to_owned(), place }, context)?.map_err(told)
 }
 
@@ -52,12 +52,12 @@ fn told(mistakes: Mistakes) -> CliError {
 }
 
 fn bad_name(what: &str, name: &str, error: bottle_spec::notation::NotationError) -> CliError {
-    CliError::usage(format!("{} is not the name of an {what}: {error}", Escaped(name)))
+    CliError::usage(format!("`{}` does not name {what}: {error}", Escaped(name)))
 }
 
 /// The user's own agent first; a project's only where they have none of that name.
 fn agent_text(name: &str, context: &Context) -> Result<(PathBuf, String), CliError> {
-    let _: Name = name.parse().map_err(|error| bad_name("agent", name, error))?;
+    let _: Name = name.parse().map_err(|error| bad_name("an agent", name, error))?;
     let file = format!("{name}.md");
     let own = context.agents().join(&file);
     if let Some(text) = read(&own, context)? {
@@ -78,7 +78,7 @@ fn project_agents(context: &Context) -> PathBuf {
 fn unknown_agent(name: &str, context: &Context) -> CliError {
     let mut names = stems(&context.agents(), "md");
     names.extend(stems(&project_agents(context), "md"));
-    let error = CliError::usage(format!("there is no agent `{name}`"));
+    let error = CliError::manifest(format!("there is no agent `{name}`"));
     match (nearest(name, names.iter().map(String::as_str)), names.is_empty()) {
         (Some(near), _) => error.next(format!("did you mean `{near}`?")),
         (None, false) => error.next(format!("the agents are: {}", names.join(", "))),

@@ -36,16 +36,16 @@ pub(crate) trait Host {
 
 #[derive(Debug, thiserror::Error)]
 #[error("the launch failed at `{step}`")]
-pub(crate) struct LaunchError<E: std::error::Error + 'static> {
-    pub(crate) step: Step,
+pub struct LaunchError<E: std::error::Error + 'static> {
+    pub step: Step,
     #[source]
-    pub(crate) cause: Cause<E>,
+    pub cause: Cause<E>,
     /// What could not be undone.
-    pub(crate) left_behind: Vec<(Step, E)>,
+    pub left_behind: Vec<(Step, E)>,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Cause<E: std::error::Error + 'static> {
+pub enum Cause<E: std::error::Error + 'static> {
     #[error(transparent)]
     Host(E),
     #[error(transparent)]

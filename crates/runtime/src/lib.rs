@@ -5,13 +5,20 @@
 //! agent writes is parsed.
 
 pub mod backend;
+pub mod cgroup;
 pub mod client;
 pub mod dirs;
+pub mod journal;
+pub mod keeper;
 pub mod process;
 pub mod protocol;
 pub mod socket;
 pub mod store;
 
+mod beneath;
 mod control_socket;
+mod host_ids;
+mod launch;
 mod sys;
 mod trust;
+mod workspace;

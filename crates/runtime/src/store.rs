@@ -184,19 +184,24 @@ impl Store {
         Ok(listed)
     }
 
-    /// Directories of bottles whose keeper died before they had a name, and that no keeper holds.
-    pub(crate) fn unborn(&self) -> Result<Vec<PathBuf>, StoreError> {
+    /// Directories of bottles whose keeper may have died before they had a name, or while they were being removed.
+    pub(crate) fn nameless(&self) -> Result<Vec<PathBuf>, StoreError> {
         let path = self.dirs.bottles();
         let entries = fs::read_dir(&path).map_err(|source| StoreError::Read { path: path.clone(), source })?;
         Ok(entries
             .filter_map(Result::ok)
-            .filter(|entry| entry.file_name().to_string_lossy().starts_with(MAKING))
+            .filter(|entry| {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                name.starts_with(MAKING) || name.starts_with(GOING)
+            })
             .map(|entry| entry.path())
             .collect())
     }
 }
 
 const MAKING: &str = ".making-";
+const GOING: &str = ".going-";
 const LOCK: &str = "lock";
 
 /// Where everything of one bottle is.
@@ -224,6 +229,11 @@ impl BottleDir {
 
     pub fn workspace(&self) -> PathBuf {
         self.agent().join("workspace")
+    }
+
+    /// The name of its directory while it is being removed.
+    pub(crate) fn going(&self) -> PathBuf {
+        self.state.with_file_name(format!("{GOING}{}", self.slug))
     }
 
     /// What the agent's terminal showed; outside of `agent/home`, so the agent cannot write it.
@@ -360,7 +370,7 @@ mod tests {
         let name: Slug = "a-bcdef".parse().unwrap();
         let _first = store.create("a", Some(&name)).unwrap();
         assert!(matches!(store.create("a", Some(&name)), Err(StoreError::NameTaken(_))));
-        assert!(store.unborn().unwrap().is_empty());
+        assert!(store.nameless().unwrap().is_empty());
     }
 
     #[test]

@@ -1,8 +1,17 @@
 //! `bot-bottle gate`, hidden: speaks over its standard input.
 
 use crate::error::CliError;
-use std::process::ExitCode;
+use std::{io, os::unix::net::UnixStream, process::ExitCode};
 
 pub(crate) fn run() -> Result<ExitCode, CliError> {
-    Err(CliError::bug("`gate` is not wired yet"))
+    bottle_gate::serve(link()?).map_err(|error| CliError::host("the gate ended").because(error))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Standard input, as the socket that our parent made it. A copy, so that the number stays taken.
+pub(crate) fn link() -> Result<UnixStream, CliError> {
+    let stdin = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3).map_err(|error| {
+        CliError::usage("this is started by bot-bottle itself, with a socket for its standard input").because(error)
+    })?;
+    Ok(UnixStream::from(stdin))
 }

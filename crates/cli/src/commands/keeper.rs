@@ -1,8 +1,37 @@
-//! `bot-bottle keeper`, hidden: speaks over its standard input.
+//! `bot-bottle keeper`, hidden: speaks over its standard input. Here runtime and gate, which do not know each other,
+//! are put together.
 
-use crate::error::CliError;
-use std::process::ExitCode;
+use super::gate;
+use crate::{compose::Environment, error::CliError, secrets, terminal::PROGRAM};
+use bottle_runtime::keeper::{self, KeeperParts};
+use bottle_spec::{
+    gate_link::Authority,
+    secret::{Secret, SecretRef},
+    slug::Slug,
+};
+use std::{collections::BTreeMap, io, process::ExitCode};
+
+/// PID 1 of every room: `bottle-init`, static, built by `build.rs`.
+static INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/init"));
 
 pub(crate) fn run() -> Result<ExitCode, CliError> {
-    Err(CliError::bug("`keeper` is not wired yet"))
+    log();
+    let parts = KeeperParts { init_image: INIT, program: PROGRAM.into(), authority, refresh };
+    keeper::run(gate::link()?, &parts).map_err(|error| CliError::host("the keeper ended").because(error))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// To stderr, which becomes the bottle's `keeper.log`.
+fn log() {
+    let subscriber = tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).finish();
+    // Set once, at the start of the process.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+fn authority(slug: &Slug) -> Result<Authority, String> {
+    bottle_gate::ca::generate(slug).map_err(|error| error.to_string())
+}
+
+fn refresh(source: &SecretRef, env: &BTreeMap<String, String>) -> Result<Secret, String> {
+    secrets::read(source, &Environment::from(env.clone())).map(|reading| reading.value).map_err(|error| error.to_string())
 }

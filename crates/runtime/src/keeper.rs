@@ -1,0 +1,386 @@
+//! The keeper: the host process that owns one bottle's life.
+//!
+//! One thread, one event loop. Tasks: the launch link's session, one per client of `control.sock`, the agent's
+//! terminal, the gate's attendant, init's reader and writer, one per published port. Channels: stops (many to the main
+//! loop), `ended` and `code` (the main loop to all), orders to init, chunks of a terminal to each viewer.
+//!
+//! Invariants: nothing of a bottle exists before its journal says so; the lock is held as long as the keeper lives;
+//! the keeper parses nothing that the agent wrote; secrets are in its memory, which cannot be dumped, and nowhere else.
+
+mod bottle;
+mod control;
+mod gate;
+mod init;
+mod making;
+pub mod output;
+mod ports;
+mod session;
+mod teardown;
+mod terminal;
+
+pub use gate::Refresh;
+pub(crate) use making::remove_state;
+
+use crate::{
+    journal::{Journal, JournalError, Step, Thing},
+    launch::{Cause, LaunchError, launch},
+    process::ProcessId,
+    protocol::{FailureKind, LaunchEvent, LaunchFailure, LaunchRequest, Lifetime, Origin},
+    socket::{AsyncLink, SocketError},
+    store::{BottleDir, Lock, Metadata, State, Store, StoreError},
+};
+use bottle::{Bottle, Ended};
+use bottle_spec::{gate_link::Authority, slug::Slug};
+use gate::{KeptGate, Refresher};
+use making::{Making, StepError};
+use output::Output;
+use rustix::process::{Resource, Rlimit, setrlimit, setsid};
+use session::Left;
+use std::{
+    error::Error,
+    fs::File,
+    io,
+    os::{
+        fd::OwnedFd,
+        unix::{fs::OpenOptionsExt as _, net::UnixStream},
+    },
+    path::PathBuf,
+    rc::Rc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use teardown::Remains;
+use terminal::Terminal;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+    task::{LocalSet, spawn_local},
+    time::sleep,
+};
+
+/// How long the agent has to end when its keeper is told to.
+const GRACE: u32 = 5;
+/// How long clients have to hear of the end.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// The agent's exit code where it was ended with its bottle.
+const KILLED: u8 = 137;
+
+/// What the keeper needs of the crates that it must not import.
+pub struct KeeperParts {
+    /// The static executable that becomes PID 1 of the room.
+    pub init_image: &'static [u8],
+    /// The gate is `program gate`.
+    pub program: PathBuf,
+    pub authority: fn(&Slug) -> Result<Authority, String>,
+    /// May block; runs on a thread of its own.
+    pub refresh: Refresh,
+}
+
+impl std::fmt::Debug for KeeperParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeeperParts").field("program", &self.program).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    #[error("the keeper cannot set itself up")]
+    Setup(#[source] io::Error),
+    #[error("the launch request did not come")]
+    Request(#[source] SocketError),
+    #[error("the bottle's directory cannot be had")]
+    Store(#[source] StoreError),
+    #[error("the journal failed")]
+    Journal(#[source] JournalError),
+    #[error("the launch failed")]
+    Launch(#[source] LaunchError<StepError>),
+    #[error("the bottle could not be taken down whole; `bot-bottle cleanup` tries again")]
+    Teardown(#[source] StepError),
+}
+
+/// Runs a bottle from the request on `link` to its end. What goes wrong is told over the link, too.
+pub fn run(link: UnixStream, parts: &KeeperParts) -> Result<(), KeeperError> {
+    // Fails only for a leader of a process group, which the cli does not make us.
+    let _ = setsid();
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    setrlimit(Resource::Core, none).map_err(|error| KeeperError::Setup(error.into()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(KeeperError::Setup)?;
+    let result = LocalSet::new().block_on(&runtime, keep(link, parts));
+    // A secret's command may still run; nobody waits for it.
+    runtime.shutdown_background();
+    result
+}
+
+async fn keep(link: UnixStream, parts: &KeeperParts) -> Result<(), KeeperError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(KeeperError::Setup)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(KeeperError::Setup)?;
+    let mut link = AsyncLink::new(link).map_err(KeeperError::Setup)?;
+    let request: LaunchRequest = link.receive().await.map_err(KeeperError::Request)?;
+    let pipes: Vec<OwnedFd> = std::iter::from_fn(|| link.descriptor()).collect();
+    let housed = match House::open(&request) {
+        Ok(house) => house,
+        Err(error) => {
+            tell_failure(&link, &error, Vec::new()).await;
+            return Err(error);
+        }
+    };
+    let House { bottle, lock, mut metadata, mut journal } = housed;
+    let _ = link.sender().send(&LaunchEvent::Named { slug: bottle.slug.clone() }, &[]).await;
+    let mut making = Making::new(parts, &request, &bottle, &mut metadata, &link, pipes);
+    if let Err(error) = launch(&mut making, &mut journal).await {
+        drop(making);
+        return Err(give_up(error, &link, &request, &bottle, &mut metadata, lock).await);
+    }
+    let made = match Made::take(making) {
+        Ok(made) => made,
+        Err(error) => {
+            tell_failure(&link, &error, Vec::new()).await;
+            return Err(error);
+        }
+    };
+    metadata.state = State::Running;
+    bottle.write_metadata(&metadata).map_err(KeeperError::Store)?;
+    let _ = link.sender().send(&LaunchEvent::Ready, &[]).await;
+
+    let (ended, hear_ended) = watch::channel(None);
+    let (code, hear_code) = watch::channel(None);
+    let (stops, mut stopped) = mpsc::channel(1);
+    let running = Running::start(made, &request, parts, &bottle, stops, hear_ended, hear_code, &journal);
+    let Running { remains, shared, mut exit, clients } = running.map_err(KeeperError::Setup)?;
+    let client = spawn_local(at_launch_link(link, Rc::clone(&shared), request.lifetime));
+
+    let wall = async {
+        match request.wall_seconds {
+            Some(seconds) => sleep(Duration::from_secs(seconds.into())).await,
+            None => std::future::pending().await,
+        }
+    };
+    let grace = tokio::select! {
+        _ = exit.wait_for(Option::is_some) => 0,
+        grace = stopped.recv() => grace.unwrap_or(0),
+        _ = terminate.recv() => GRACE,
+        _ = interrupt.recv() => GRACE,
+        () = wall => GRACE,
+    };
+    let (result, exit_code) = teardown::run(remains, exit, grace, &mut journal).await;
+    let result = result.and_then(|()| {
+        metadata.state = State::Stopped;
+        metadata.exit_code = exit_code;
+        teardown::settle(&bottle, &metadata, &request, &mut journal)
+    });
+    // Only now may others take the bottle; those who are told of its end find it so.
+    drop(lock);
+    let last = exit_code.unwrap_or(KILLED);
+    let _ = (code.send(Some(last)), ended.send(Some(Ended { code: last })));
+    let _ = tokio::time::timeout(FAREWELL, async { tokio::join!(client, clients) }).await;
+    result.map_err(KeeperError::Teardown)
+}
+
+/// The launcher's own session. When it goes away without detaching, a foreground bottle goes with it.
+async fn at_launch_link(link: AsyncLink, bottle: Rc<Bottle>, lifetime: Lifetime) {
+    if lifetime == Lifetime::Detached {
+        return;
+    }
+    let seat = bottle.seat();
+    if session::serve(link, seat).await == Left::Closed {
+        bottle.stop(1);
+    }
+}
+
+/// A bottle's directory, locked, with its journal begun.
+struct House {
+    bottle: BottleDir,
+    lock: Lock,
+    metadata: Metadata,
+    journal: Journal,
+}
+
+impl House {
+    fn open(request: &LaunchRequest) -> Result<House, KeeperError> {
+        let store = Store::open(request.dirs.clone()).map_err(KeeperError::Store)?;
+        let keeper = ProcessId::own().map_err(KeeperError::Setup)?;
+        let (bottle, lock, before) = match &request.origin {
+            Origin::New { name } => {
+                let (bottle, lock) = store.create(&request.plan.agent, name.as_ref()).map_err(KeeperError::Store)?;
+                (bottle, lock, None)
+            }
+            Origin::Resume { slug } => {
+                let (bottle, lock) = store.take(slug).map_err(KeeperError::Store)?;
+                let before = bottle.metadata().map_err(KeeperError::Store)?;
+                (bottle, lock, Some(before))
+            }
+        };
+        let mut journal = Journal::open(&bottle.journal(), request.hold_at.clone()).map_err(KeeperError::Journal)?;
+        let own = Thing::Process { role: "keeper".to_owned(), id: keeper };
+        journal.make(Step::State, vec![own.clone()]).map_err(KeeperError::Journal)?;
+        log_to(&bottle).map_err(KeeperError::Setup)?;
+        let metadata = Metadata {
+            slug: bottle.slug.clone(),
+            agent: request.plan.agent.clone(),
+            bottle: request.plan.bottle.clone(),
+            backend: request.plan.backend,
+            created: before.as_ref().map_or_else(now, |before| before.created),
+            state: State::Creating,
+            keeper,
+            ephemeral: request.ephemeral,
+            wall_seconds: request.wall_seconds,
+            host_id: before.and_then(|before| before.host_id),
+            exit_code: None,
+            ports: request.plan.ports.clone(),
+        };
+        bottle.write_metadata(&metadata).map_err(KeeperError::Store)?;
+        bottle.write_plan(&request.plan).map_err(KeeperError::Store)?;
+        journal.done(Step::State, vec![own]).map_err(KeeperError::Journal)?;
+        Ok(House { bottle, lock, metadata, journal })
+    }
+}
+
+/// Last words (a panic's, too) go to the bottle's own log.
+fn log_to(bottle: &BottleDir) -> io::Result<()> {
+    let log = File::options().create(true).append(true).mode(0o600).open(bottle.keeper_log())?;
+    Ok(rustix::stdio::dup2_stderr(&log)?)
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The undo of [`Step::State`], and the launcher's answer.
+async fn give_up(
+    error: LaunchError<StepError>,
+    link: &AsyncLink,
+    request: &LaunchRequest,
+    bottle: &BottleDir,
+    metadata: &mut Metadata,
+    lock: Lock,
+) -> KeeperError {
+    let mut left_behind: Vec<String> =
+        error.left_behind.iter().map(|(step, error)| format!("{step}: {}", chain(error).join(": "))).collect();
+    // A bottle that was there before goes back to where it was; of a new one nothing stays, unless something does.
+    if matches!(request.origin, Origin::Resume { .. }) {
+        metadata.state = State::Stopped;
+        left_behind.extend(bottle.write_metadata(metadata).err().map(|error| chain(&error).join(": ")));
+    } else if left_behind.is_empty() {
+        let removed = remove_state(bottle, &request.dirs.state, metadata.host_id);
+        left_behind.extend(removed.err().map(|error| chain(&error).join(": ")));
+    }
+    drop(lock);
+    let error = KeeperError::Launch(error);
+    tell_failure(link, &error, left_behind).await;
+    error
+}
+
+async fn tell_failure(link: &AsyncLink, error: &KeeperError, left_behind: Vec<String>) {
+    let kind = match error {
+        KeeperError::Launch(LaunchError { cause: Cause::Host(error), .. }) => error.kind(),
+        KeeperError::Store(
+            StoreError::NameTaken(_) | StoreError::Unknown(_) | StoreError::Running(_) | StoreError::NoFreeName,
+        ) => FailureKind::Usage,
+        _ => FailureKind::Host,
+    };
+    let causes = match error {
+        // The outermost says no more than that there was a launch.
+        KeeperError::Launch(LaunchError { cause: Cause::Host(error), .. }) => chain(error),
+        KeeperError::Store(error) => chain(error),
+        other => chain(other),
+    };
+    let _ = link.sender().send(&LaunchEvent::Failed(LaunchFailure { kind, causes, left_behind }), &[]).await;
+}
+
+fn chain(error: &dyn Error) -> Vec<String> {
+    let mut causes = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(error) = source {
+        causes.push(error.to_string());
+        source = error.source();
+    }
+    causes
+}
+
+/// Everything that the launch made, taken out of its hands.
+struct Made {
+    room: making::MadeRoom,
+    gate: gate::Gate,
+    brief: gate::Brief,
+    recipe: gate::Recipe,
+    agent: init::Program,
+    control: std::os::unix::net::UnixListener,
+    ports: Vec<(u16, std::net::TcpListener)>,
+    cgroup: Option<PathBuf>,
+    cwd: String,
+}
+
+impl Made {
+    fn take(making: Making<'_>) -> Result<Made, KeeperError> {
+        let (recipe, cwd) = (making.recipe(), making.cwd());
+        match making {
+            Making {
+                room: Some(room),
+                gate: Some(gate),
+                brief: Some(brief),
+                agent: Some(agent),
+                control: Some(control),
+                ports,
+                cgroup,
+                ..
+            } => Ok(Made { room, gate, brief, recipe, agent, control, ports, cgroup, cwd }),
+            _ => Err(KeeperError::Setup(io::Error::other("a step left nothing behind"))),
+        }
+    }
+}
+
+struct Running {
+    remains: Remains,
+    shared: Rc<Bottle>,
+    exit: watch::Receiver<Option<u8>>,
+    clients: tokio::task::JoinHandle<io::Result<()>>,
+}
+
+impl Running {
+    #[expect(clippy::too_many_arguments, reason = "the one place where everything meets")]
+    fn start(
+        made: Made,
+        request: &LaunchRequest,
+        parts: &KeeperParts,
+        bottle: &BottleDir,
+        stops: mpsc::Sender<u32>,
+        ended: watch::Receiver<Option<Ended>>,
+        code: watch::Receiver<Option<u8>>,
+        journal: &Journal,
+    ) -> io::Result<Running> {
+        let Made { room, gate, brief, recipe, agent, control, ports, cgroup, cwd } = made;
+        let refresher = Refresher { refresh: parts.refresh, env: request.refresh_env.clone() };
+        let mut journal = journal.second()?;
+        let gate = KeptGate::keep(gate, brief, recipe, refresher, move |id| {
+            // The gate ends with its keeper in any case.
+            let _ = journal.done(Step::Gate, vec![making::gate_thing(id)]);
+        });
+        let terminal = agent.terminal.map(Terminal::new).transpose()?;
+        if let Some(terminal) = &terminal {
+            let output = Output::open(&bottle.output())?;
+            let (terminal, exit) = (Rc::clone(terminal), agent.exit.clone());
+            spawn_local(async move { terminal.pump(exit, Some(output)).await });
+        }
+        let shared = Rc::new(Bottle {
+            slug: bottle.slug.clone(),
+            init: Rc::clone(&room.init),
+            init_pid: room.id.pid,
+            gate: Rc::clone(&gate.seen),
+            agent: agent.id,
+            terminal,
+            env: request.plan.env.clone(),
+            cwd,
+            stops,
+            ended,
+            code,
+        });
+        let ports = ports
+            .into_iter()
+            .map(|(port, listener)| spawn_local(ports::serve(listener, port, Rc::clone(&room.init))))
+            .collect();
+        let clients = spawn_local(control::serve(control, Rc::clone(&shared)));
+        let remains = Remains { room, gate, ports, cgroup, runtime: bottle.runtime.clone() };
+        Ok(Running { remains, shared, exit: agent.exit, clients })
+    }
+}

@@ -1,0 +1,306 @@
+//! The gate as a child: started, told what to serve, started again when it dies.
+//!
+//! Invariant: a new gate gets the same listeners (the keeper holds them too), the same authority, policy and secrets.
+//! While there is none, connections wait in the listeners' backlog: nothing leaves.
+
+use crate::{
+    process::{ProcessId, ended, kill_and_wait},
+    socket::{AsyncLink, SocketError},
+    sys,
+};
+use bottle_spec::{
+    gate_link::{GateStart, GateToKeeper, KeeperToGate},
+    secret::{Secret, SecretRef},
+};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        unix::{fs::OpenOptionsExt as _, net::UnixStream, process::CommandExt as _},
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    rc::Rc,
+    time::Duration,
+};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::oneshot,
+    task::{JoinHandle, spawn_local},
+    time::{sleep, timeout},
+};
+
+/// A gate that takes longer to confine itself is not going to.
+const READY_PATIENCE: Duration = Duration::from_secs(15);
+const END_PATIENCE: Duration = Duration::from_secs(5);
+const FIRST_BACKOFF: Duration = Duration::from_millis(20);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+
+#[derive(Debug, thiserror::Error)]
+pub enum GateChildError {
+    #[error("the gate could not be started")]
+    Spawn(#[source] io::Error),
+    #[error("the gate went away; its last words are in {}", log.display())]
+    Gone { log: PathBuf, source: SocketError },
+    #[error("the gate will not serve: {0}")]
+    Refused(String),
+    #[error("the gate did not become ready in time; see {}", .0.display())]
+    Late(PathBuf),
+    #[error("the gate could not be ended")]
+    End(#[source] io::Error),
+}
+
+/// Where the gate's executable is and where it complains.
+#[derive(Debug, Clone)]
+pub(crate) struct Recipe {
+    pub(crate) program: PathBuf,
+    pub(crate) log: PathBuf,
+}
+
+#[derive(Debug)]
+pub(crate) struct Gate {
+    pub(crate) id: ProcessId,
+    child: Child,
+    pidfd: AsyncFd<OwnedFd>,
+    link: AsyncLink,
+    log: PathBuf,
+}
+
+impl Gate {
+    /// Starts the process. It waits for its orders.
+    pub(crate) fn start(recipe: &Recipe) -> Result<Gate, GateChildError> {
+        let log = File::options().create(true).append(true).mode(0o600).open(&recipe.log);
+        let log = log.map_err(GateChildError::Spawn)?;
+        let (ours, theirs) = UnixStream::pair().map_err(GateChildError::Spawn)?;
+        let mut child = command(&recipe.program, theirs, log).spawn().map_err(GateChildError::Spawn)?;
+        let named = name(&child);
+        let link = AsyncLink::new(ours);
+        match (named, link) {
+            (Ok((id, pidfd)), Ok(link)) => Ok(Gate { id, child, pidfd, link, log: recipe.log.clone() }),
+            (Err(error), _) | (_, Err(error)) => {
+                let _ = child.kill().and_then(|()| child.wait());
+                Err(GateChildError::Spawn(error))
+            }
+        }
+    }
+
+    /// Gives it what it serves, and with it the audit log and the doors.
+    pub(crate) async fn brief(&self, brief: &Brief) -> Result<(), GateChildError> {
+        let mut riding: Vec<BorrowedFd<'_>> = vec![brief.audit.as_fd()];
+        riding.extend(brief.listeners.iter().map(|listener| listener.as_fd()));
+        self.send(&brief.start, &riding).await
+    }
+
+    pub(crate) async fn ready(&mut self) -> Result<(), GateChildError> {
+        match timeout(READY_PATIENCE, self.link.receive()).await {
+            Ok(Ok(GateToKeeper::Ready)) => Ok(()),
+            Ok(Ok(GateToKeeper::Failed { message })) => Err(GateChildError::Refused(message)),
+            Ok(Ok(_)) => Err(GateChildError::Refused("it spoke out of turn".to_owned())),
+            Ok(Err(source)) => Err(GateChildError::Gone { log: self.log.clone(), source }),
+            Err(_) => Err(GateChildError::Late(self.log.clone())),
+        }
+    }
+
+    async fn send(&self, message: &KeeperToGate, riding: &[BorrowedFd<'_>]) -> Result<(), GateChildError> {
+        let gone = |source| GateChildError::Gone { log: self.log.clone(), source };
+        self.link.sender().send(message, riding).await.map_err(gone)
+    }
+
+    /// Lets it finish for so long, then ends it.
+    async fn drain(self, seconds: u32) -> Result<(), GateChildError> {
+        let asked = self.send(&KeeperToGate::Drain { seconds }, &[]).await.is_ok();
+        if asked {
+            let _ = timeout(Duration::from_secs(u64::from(seconds) + 1), self.pidfd.readable()).await;
+        }
+        self.kill()
+    }
+
+    /// Ends it at once, and waits until it has ended.
+    pub(crate) fn kill(mut self) -> Result<(), GateChildError> {
+        if !ended(self.pidfd.get_ref(), Duration::ZERO).map_err(GateChildError::End)? {
+            kill_and_wait(self.pidfd.get_ref(), END_PATIENCE).map_err(GateChildError::End)?;
+        }
+        self.child.wait().map(drop).map_err(GateChildError::End)
+    }
+}
+
+fn command(program: &Path, link: UnixStream, log: File) -> Command {
+    let mut command = Command::new(program);
+    command.arg0("bot-bottle").arg("gate").env_clear().current_dir("/");
+    command.stdin(Stdio::from(OwnedFd::from(link))).stdout(Stdio::null()).stderr(Stdio::from(log));
+    command
+}
+
+/// The child has not been waited for, so its number is still its own.
+fn name(child: &Child) -> io::Result<(ProcessId, AsyncFd<OwnedFd>)> {
+    let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+    let pidfd = pidfd_open(Pid::from_raw(pid).ok_or(io::ErrorKind::NotFound)?, PidfdFlags::empty())?;
+    Ok((ProcessId::of(pid)?, sys::watch(pidfd, Interest::READABLE)?))
+}
+
+/// Everything a gate is given, kept for the next one.
+#[derive(Debug)]
+pub(crate) struct Brief {
+    /// Always [`KeeperToGate::Start`].
+    pub(crate) start: KeeperToGate,
+    pub(crate) audit: File,
+    pub(crate) listeners: Vec<OwnedFd>,
+}
+
+impl Brief {
+    fn start(&mut self) -> Option<&mut GateStart> {
+        match &mut self.start {
+            KeeperToGate::Start(start) => Some(start),
+            _ => None,
+        }
+    }
+}
+
+/// How a `command:` secret is read again.
+pub type Refresh = fn(&SecretRef, &BTreeMap<String, String>) -> Result<Secret, String>;
+
+/// A gate that is kept alive.
+#[derive(Debug)]
+pub(crate) struct KeptGate {
+    end: oneshot::Sender<u32>,
+    task: JoinHandle<Result<(), GateChildError>>,
+    pub(crate) seen: Rc<Seen>,
+}
+
+/// What `status` tells of it.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) pid: Cell<Option<i32>>,
+    pub(crate) restarts: Cell<u32>,
+}
+
+impl KeptGate {
+    /// `started` hears of every gate started later on: it goes into the journal.
+    pub(crate) fn keep(
+        gate: Gate,
+        brief: Brief,
+        recipe: Recipe,
+        refresher: Refresher,
+        started: impl FnMut(ProcessId) + 'static,
+    ) -> KeptGate {
+        let seen = Rc::new(Seen::default());
+        seen.pid.set(Some(gate.id.pid));
+        let (end, ending) = oneshot::channel();
+        let keeping = Keeping { brief, recipe, refresher, seen: Rc::clone(&seen), started };
+        let task = spawn_local(keeping.run(gate, ending));
+        KeptGate { end, task, seen }
+    }
+
+    /// Ends it, after at most so many seconds.
+    pub(crate) async fn drain(self, seconds: u32) -> Result<(), GateChildError> {
+        let _ = self.end.send(seconds);
+        self.task.await.unwrap_or_else(|error| Err(GateChildError::End(io::Error::other(error))))
+    }
+}
+
+/// Reads secrets again, off the keeper's thread.
+#[derive(Debug, Clone)]
+pub(crate) struct Refresher {
+    pub(crate) refresh: Refresh,
+    pub(crate) env: BTreeMap<String, String>,
+}
+
+impl Refresher {
+    async fn read(&self, source: &SecretRef) -> Result<Secret, String> {
+        let Refresher { refresh, env } = self.clone();
+        let source = source.clone();
+        let read = tokio::task::spawn_blocking(move || refresh(&source, &env)).await;
+        read.unwrap_or_else(|_| Err("reading it failed".to_owned()))
+    }
+}
+
+struct Keeping<F> {
+    brief: Brief,
+    recipe: Recipe,
+    refresher: Refresher,
+    seen: Rc<Seen>,
+    started: F,
+}
+
+impl<F: FnMut(ProcessId)> Keeping<F> {
+    async fn run(mut self, gate: Gate, mut ending: oneshot::Receiver<u32>) -> Result<(), GateChildError> {
+        let mut serving = Some(gate);
+        let mut backoff = FIRST_BACKOFF;
+        loop {
+            if let Some(mut gate) = serving.take() {
+                tokio::select! {
+                    seconds = &mut ending => return gate.drain(seconds.unwrap_or(0)).await,
+                    error = self.attend(&mut gate) => tracing::error!(%error, "the gate died; starting another"),
+                }
+                self.seen.pid.set(None);
+                gate.kill()?;
+            }
+            tokio::select! {
+                _ = &mut ending => return Ok(()),
+                () = sleep(backoff) => {}
+            }
+            match self.again().await {
+                Ok(gate) => {
+                    serving = Some(gate);
+                    backoff = FIRST_BACKOFF;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the gate does not start");
+                    backoff = (backoff * 2).min(LONGEST_BACKOFF);
+                }
+            }
+        }
+    }
+
+    async fn again(&mut self) -> Result<Gate, GateChildError> {
+        let mut gate = Gate::start(&self.recipe)?;
+        (self.started)(gate.id);
+        let served = match gate.brief(&self.brief).await {
+            Ok(()) => gate.ready().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = served {
+            gate.kill()?;
+            return Err(error);
+        }
+        self.seen.pid.set(Some(gate.id.pid));
+        self.seen.restarts.set(self.seen.restarts.get().saturating_add(1));
+        Ok(gate)
+    }
+
+    /// Answers the gate until it is gone.
+    async fn attend(&mut self, gate: &mut Gate) -> GateChildError {
+        loop {
+            match gate.link.receive().await {
+                Ok(GateToKeeper::RefreshSecret { source }) => {
+                    let value = self.renew(&source).await;
+                    if let Err(error) = gate.send(&KeeperToGate::Secret { source, value }, &[]).await {
+                        return error;
+                    }
+                }
+                Ok(GateToKeeper::Failed { message }) => return GateChildError::Refused(message),
+                Ok(GateToKeeper::Ready | GateToKeeper::PolicyApplied { .. }) => {}
+                Err(source) => return GateChildError::Gone { log: gate.log.clone(), source },
+            }
+        }
+    }
+
+    /// Only what the plan names is read: a gate that was taken over cannot have the keeper run its own commands.
+    async fn renew(&mut self, source: &SecretRef) -> Result<Secret, String> {
+        let named = self.brief.start().is_some_and(|start| start.secrets.iter().any(|held| held.source == *source));
+        if !named {
+            return Err("the plan names no such secret".to_owned());
+        }
+        let value = self.refresher.read(source).await?;
+        for held in self.brief.start().into_iter().flat_map(|start| &mut start.secrets) {
+            if held.source == *source {
+                held.value = value.clone();
+            }
+        }
+        Ok(value)
+    }
+}

@@ -1,0 +1,475 @@
+//! The steps of a launch on the real host.
+
+use super::{
+    KeeperParts,
+    gate::{Brief, Gate, GateChildError, Recipe},
+    init::{Init, InitError, Order, Program},
+    ports,
+};
+use crate::{
+    backend::namespace::{self, RoomError, RoomSpec},
+    beneath,
+    cgroup::{self, CgroupError, Delegation},
+    control_socket,
+    host_ids::{self, HostIdError},
+    journal::{Step, Thing},
+    launch::Host,
+    process::{ProcessId, ended, kill_and_wait},
+    protocol::{Console, FailureKind, LaunchEvent, LaunchRequest, Lifetime, Origin},
+    socket::AsyncLink,
+    store::{BottleDir, Metadata, StoreError, private_directory},
+    workspace::{self, WorkspaceError},
+};
+use bottle_spec::{
+    door::Door,
+    gate_link::{Authority, GateStart, KeeperToGate},
+    init_link::{InitStart, Probe},
+    plan::{Plan, Workspace},
+};
+use std::{
+    fs::{self, File},
+    io,
+    net::{Ipv4Addr, TcpListener},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::{fs::OpenOptionsExt as _, net::UnixListener},
+    },
+    path::PathBuf,
+    rc::Rc,
+    time::Duration,
+};
+use tokio::time::timeout;
+
+const PROBE_PATIENCE: Duration = Duration::from_secs(20);
+const END_PATIENCE: Duration = Duration::from_secs(10);
+const HOME: &str = "/home/agent";
+
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    #[error("the bottle's directories cannot be made")]
+    Store(#[source] StoreError),
+    #[error("{} cannot be made", path.display())]
+    Make { path: PathBuf, source: io::Error },
+    #[error("{} cannot be removed", path.display())]
+    Remove { path: PathBuf, source: io::Error },
+    #[error("port {port} of this host cannot be published; is something else using it?")]
+    Port { port: u16, source: io::Error },
+    #[error("the bottle gets no host uid")]
+    HostId(#[source] HostIdError),
+    #[error("the workspace cannot be copied")]
+    Workspace(#[source] WorkspaceError),
+    #[error("the limits cannot be enforced")]
+    Cgroup(#[source] CgroupError),
+    #[error("no listener can be had on this host's loopback")]
+    Canary(#[source] io::Error),
+    #[error("the bottle's certificate authority cannot be made: {0}")]
+    Authority(String),
+    #[error("the gate does not come up")]
+    Gate(#[source] GateChildError),
+    #[error("the room cannot be made")]
+    Room(#[source] RoomError),
+    #[error("the room's init cannot be reached")]
+    InitLink(#[source] io::Error),
+    #[error("the bottle is not tight, so the agent was not started: {}", .0.join("; "))]
+    Leaks(Vec<String>),
+    #[error("the self-probe did not end in time")]
+    ProbeLate,
+    #[error("the agent cannot be started")]
+    Agent(#[source] InitError),
+    #[error("the bottle's processes cannot be ended")]
+    End(#[source] io::Error),
+    #[error("a step was taken out of order: {0}")]
+    Order(&'static str),
+    #[error("the launch was broken off")]
+    BrokenOff,
+}
+
+impl StepError {
+    pub(crate) fn kind(&self) -> FailureKind {
+        match self {
+            StepError::Agent(InitError::Spawn { code, .. }) => FailureKind::Program(*code),
+            StepError::Order(_) | StepError::Authority(_) => FailureKind::Bug,
+            _ => FailureKind::Host,
+        }
+    }
+}
+
+/// A bottle in the making: each field is there once its step is done.
+pub(crate) struct Making<'a> {
+    pub(crate) parts: &'a KeeperParts,
+    pub(crate) request: &'a LaunchRequest,
+    pub(crate) bottle: &'a BottleDir,
+    pub(crate) metadata: &'a mut Metadata,
+    /// The launch link: hears of progress; where it closes, a foreground launch is broken off.
+    pub(crate) link: &'a AsyncLink,
+    pub(crate) pipes: Vec<OwnedFd>,
+    pub(crate) control: Option<UnixListener>,
+    pub(crate) ports: Vec<(u16, TcpListener)>,
+    pub(crate) cgroup: Option<PathBuf>,
+    delegation: Option<Delegation>,
+    canary: Option<TcpListener>,
+    authority: Option<Authority>,
+    pub(crate) gate: Option<Gate>,
+    pub(crate) room: Option<MadeRoom>,
+    pub(crate) brief: Option<Brief>,
+    pub(crate) agent: Option<Program>,
+}
+
+/// The room, with its link in the keeper's loop.
+#[derive(Debug)]
+pub(crate) struct MadeRoom {
+    pub(crate) id: ProcessId,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) init: Rc<Init>,
+    writable: Vec<String>,
+    listeners: Vec<(Door, OwnedFd)>,
+}
+
+impl<'a> Making<'a> {
+    pub(crate) fn new(
+        parts: &'a KeeperParts,
+        request: &'a LaunchRequest,
+        bottle: &'a BottleDir,
+        metadata: &'a mut Metadata,
+        link: &'a AsyncLink,
+        pipes: Vec<OwnedFd>,
+    ) -> Making<'a> {
+        let limits = &request.plan.limits;
+        let limited = limits.cpu_millis.is_some() || limits.memory.is_some() || limits.pids.is_some();
+        Making {
+            parts,
+            request,
+            bottle,
+            metadata,
+            link,
+            pipes,
+            control: None,
+            ports: Vec::new(),
+            cgroup: None,
+            delegation: if limited { Delegation::find() } else { None },
+            canary: None,
+            authority: None,
+            gate: None,
+            room: None,
+            brief: None,
+            agent: None,
+        }
+    }
+
+    pub(crate) fn recipe(&self) -> Recipe {
+        Recipe { program: self.parts.program.clone(), log: self.bottle.gate_log() }
+    }
+
+    /// The agent's working directory.
+    pub(crate) fn cwd(&self) -> String {
+        if self.request.plan.workspace == Workspace::None { HOME.to_owned() } else { Workspace::TARGET.to_owned() }
+    }
+
+    async fn report(&self, event: LaunchEvent) {
+        // Whether anyone listens shows when the launch is asked whether it is broken off.
+        let _ = self.link.sender().send(&event, &[]).await;
+    }
+
+    /// Whether nobody wants this launch any more.
+    async fn broken_off(&self) {
+        match self.request.lifetime {
+            Lifetime::Foreground => self.link.closed().await,
+            Lifetime::Detached => std::future::pending().await,
+        }
+    }
+
+    fn runtime(&mut self) -> Result<(), StepError> {
+        private_directory(&self.bottle.runtime).map_err(StepError::Store)?;
+        let control = control_socket::bind(&self.bottle.runtime);
+        let control = control.map_err(|source| StepError::Make { path: self.bottle.runtime.clone(), source })?;
+        self.control = Some(control);
+        Ok(())
+    }
+
+    fn publish(&mut self) -> Result<(), StepError> {
+        for port in self.request.plan.ports.iter().copied() {
+            let listener = ports::publish(port).map_err(|source| StepError::Port { port, source })?;
+            self.ports.push((port, listener));
+        }
+        Ok(())
+    }
+
+    fn host_ids(&mut self) -> Result<(), StepError> {
+        if rustix::process::geteuid().is_root() && self.metadata.host_id.is_none() {
+            let id = host_ids::allocate(&self.request.dirs.state, &self.bottle.slug).map_err(StepError::HostId)?;
+            self.metadata.host_id = Some(id);
+        }
+        // Written before anything belongs to the uid.
+        self.bottle.write_metadata(self.metadata).map_err(StepError::Store)
+    }
+
+    async fn workspace(&mut self) -> Result<(), StepError> {
+        for path in [self.bottle.agent(), self.bottle.state.join("egress"), self.bottle.state.join("audit")] {
+            private_directory(&path).map_err(StepError::Store)?;
+        }
+        let owner = self.metadata.host_id;
+        let home = self.bottle.home();
+        if !home.exists() {
+            private_directory(&home).map_err(StepError::Store)?;
+            if let Some(owner) = owner {
+                workspace::give(&home, owner).map_err(|source| StepError::Make { path: home.clone(), source })?;
+            }
+        }
+        let Workspace::Copy { source } = &self.request.plan.workspace else { return Ok(()) };
+        let target = self.bottle.workspace();
+        if target.exists() {
+            // Resumed: it is the agent's by now.
+            return Ok(());
+        }
+        let mut far = Vec::new();
+        let mut last = std::time::Instant::now();
+        let copied = workspace::copy(source, &target, owner, &mut |copied| {
+            if last.elapsed() > Duration::from_millis(500) {
+                last = std::time::Instant::now();
+                far.push(copied);
+            }
+        });
+        for copied in far {
+            self.report(LaunchEvent::Copied { files: copied.files, bytes: copied.bytes }).await;
+        }
+        copied.map(drop).map_err(StepError::Workspace)
+    }
+
+    fn limit(&mut self) -> Result<(), StepError> {
+        if let Some(delegation) = &self.delegation {
+            let made = delegation.make(&self.bottle.slug, &self.request.plan.limits);
+            self.cgroup = Some(made.map_err(StepError::Cgroup)?);
+        }
+        Ok(())
+    }
+
+    fn canary(&mut self) -> Result<(), StepError> {
+        self.canary = Some(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(StepError::Canary)?);
+        Ok(())
+    }
+
+    fn start_gate(&mut self) -> Result<Vec<Thing>, StepError> {
+        let gate = Gate::start(&self.recipe()).map_err(StepError::Gate)?;
+        let thing = gate_thing(gate.id);
+        self.gate = Some(gate);
+        self.authority = Some((self.parts.authority)(&self.bottle.slug).map_err(StepError::Authority)?);
+        Ok(vec![thing])
+    }
+
+    fn room(&mut self) -> Result<Vec<Thing>, StepError> {
+        let authority = self.authority.as_ref().ok_or(StepError::Order("authority"))?;
+        let (home, copy) = (self.bottle.home(), self.bottle.workspace());
+        let workspace = match &self.request.plan.workspace {
+            Workspace::None => None,
+            Workspace::Copy { .. } => Some(copy.as_path()),
+            Workspace::Mount { source } => Some(source.as_path()),
+        };
+        let doors = doors(&self.request.plan);
+        let spec = RoomSpec {
+            slug: &self.bottle.slug,
+            plan: &self.request.plan,
+            home: &home,
+            workspace,
+            trust_anchor_pem: &authority.certificate_pem,
+            init_image: self.parts.init_image,
+            doors: &doors,
+            host_ids: self.metadata.host_id.map(|id| (id, id)),
+            cgroup: self.cgroup.as_deref(),
+        };
+        let writable = namespace::writable(&spec);
+        let room = namespace::create(&spec).map_err(StepError::Room)?;
+        let (id, init) = match (ProcessId::of(room.pid), Init::new(room.link)) {
+            (Ok(id), Ok(init)) => (id, Rc::new(init)),
+            (Err(error), _) | (_, Err(error)) => {
+                let _ = kill_and_wait(&room.pidfd, END_PATIENCE);
+                return Err(StepError::InitLink(error));
+            }
+        };
+        // The uid maps are written, which a process that may not be dumped cannot do. From here on the keeper cannot
+        // be traced, read or dumped by others of the same user.
+        let undumpable = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+        self.room = Some(MadeRoom { id, pidfd: room.pidfd, init, writable, listeners: room.listeners });
+        undumpable.map_err(|error| StepError::InitLink(error.into()))?;
+        Ok(vec![Thing::Process { role: "init".to_owned(), id }])
+    }
+
+    /// The listeners stay with the keeper as well, for the gate's successors.
+    async fn serve(&mut self) -> Result<(), StepError> {
+        let (Some(room), Some(gate)) = (&mut self.room, &self.gate) else { return Err(StepError::Order("gate")) };
+        let authority = self.authority.take().ok_or(StepError::Order("authority"))?;
+        let path = self.bottle.audit_log();
+        let audit = File::options().create(true).append(true).read(true).mode(0o600).open(&path);
+        let audit = audit.map_err(|source| StepError::Make { path, source })?;
+        let (doors, listeners) = std::mem::take(&mut room.listeners).into_iter().unzip();
+        let start = GateStart {
+            bottle: self.bottle.slug.clone(),
+            policy: self.request.plan.egress.clone(),
+            doors,
+            secrets: copies(self.request),
+            authority,
+            run_as: self.metadata.host_id.map(|id| (id + 1, id + 1)),
+        };
+        let brief = Brief { start: KeeperToGate::Start(Box::new(start)), audit, listeners };
+        gate.brief(&brief).await.map_err(StepError::Gate)?;
+        self.brief = Some(brief);
+        Ok(())
+    }
+
+    async fn probe(&mut self) -> Result<(), StepError> {
+        let (Some(room), Some(canary)) = (&self.room, &self.canary) else { return Err(StepError::Order("room")) };
+        let canary_port = canary.local_addr().map_err(StepError::Canary)?.port();
+        let connecting = doors(&self.request.plan).into_iter().filter(|door| !door.is_datagram());
+        let start = InitStart {
+            writable: room.writable.clone(),
+            pids: self.request.plan.limits.pids,
+            probe: Probe { doors: connecting.map(|door| door.address().port()).collect(), canary_port },
+        };
+        let init = Rc::clone(&room.init);
+        let mut gate = self.gate.take().ok_or(StepError::Order("gate"))?;
+        let probed = tokio::select! {
+            both = async { tokio::join!(timeout(PROBE_PATIENCE, init.start(start)), gate.ready()) } => Some(both),
+            () = self.broken_off() => None,
+        };
+        self.gate = Some(gate);
+        let (probed, ready) = probed.ok_or(StepError::BrokenOff)?;
+        let failures = probed.map_err(|_| StepError::ProbeLate)?.map_err(StepError::Agent)?;
+        if !failures.is_empty() {
+            return Err(StepError::Leaks(failures));
+        }
+        ready.map_err(StepError::Gate)?;
+        self.canary = None;
+        Ok(())
+    }
+
+    async fn agent(&mut self) -> Result<(), StepError> {
+        let room = self.room.as_ref().ok_or(StepError::Order("room"))?;
+        let order = Order {
+            argv: self.request.plan.command.clone(),
+            env: self.request.plan.env.clone(),
+            cwd: self.cwd(),
+            tty: match self.request.console {
+                Console::Terminal(size) => Some(size),
+                Console::Pipes => None,
+            },
+        };
+        let pipes = std::mem::take(&mut self.pipes);
+        self.agent = Some(room.init.spawn(order, pipes).await.map_err(StepError::Agent)?);
+        Ok(())
+    }
+}
+
+impl Host for Making<'_> {
+    type Error = StepError;
+
+    fn plans(&self, step: Step) -> Vec<Thing> {
+        match step {
+            Step::Runtime => vec![Thing::Directory(self.bottle.runtime.clone())],
+            Step::Cgroup => {
+                self.delegation.iter().map(|delegation| Thing::Cgroup(delegation.path(&self.bottle.slug))).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    async fn make(&mut self, step: Step) -> Result<Vec<Thing>, StepError> {
+        self.report(LaunchEvent::Step { name: step.name().to_owned() }).await;
+        match step {
+            Step::Runtime => self.runtime()?,
+            Step::Ports => self.publish()?,
+            Step::HostIds => {
+                self.host_ids()?;
+                return Ok(self.metadata.host_id.map(Thing::HostId).into_iter().collect());
+            }
+            Step::Workspace => self.workspace().await?,
+            Step::Cgroup => self.limit()?,
+            Step::Canary => self.canary()?,
+            Step::Gate => return self.start_gate(),
+            Step::Room => return self.room(),
+            Step::Serve => self.serve().await?,
+            Step::Probe => self.probe().await?,
+            Step::Agent => self.agent().await?,
+            Step::State | Step::End | Step::Drain | Step::Remove => return Err(StepError::Order(step.name())),
+        }
+        Ok(Vec::new())
+    }
+
+    async fn undo(&mut self, step: Step) -> Result<(), StepError> {
+        match step {
+            Step::Runtime => {
+                self.control = None;
+                remove(&self.bottle.runtime)
+            }
+            Step::Ports => {
+                self.ports.clear();
+                Ok(())
+            }
+            // With the bottle's state: a resumed bottle keeps its uid, its home belongs to it.
+            Step::HostIds if matches!(self.request.origin, Origin::New { .. }) => match self.metadata.host_id.take() {
+                Some(id) => host_ids::free(&self.request.dirs.state, id).map_err(StepError::HostId),
+                None => Ok(()),
+            },
+            Step::Workspace if matches!(self.request.origin, Origin::New { .. }) => remove(&self.bottle.agent()),
+            Step::Cgroup => match self.cgroup.take() {
+                Some(path) => cgroup::remove(&path).map_err(|source| StepError::Remove { path, source }),
+                None => Ok(()),
+            },
+            Step::Canary => {
+                self.canary = None;
+                Ok(())
+            }
+            Step::Gate => self.gate.take().map_or(Ok(()), Gate::kill).map_err(StepError::Gate),
+            Step::Room => self.room.take().map_or(Ok(()), |room| end_room(&room.pidfd)),
+            _ => Ok(()),
+        }
+    }
+}
+
+pub(crate) fn gate_thing(id: ProcessId) -> Thing {
+    Thing::Process { role: "gate".to_owned(), id }
+}
+
+/// Kills init, and with it every process of the room; waits until none is left.
+pub(crate) fn end_room(pidfd: &OwnedFd) -> Result<(), StepError> {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    if !ended(pidfd, Duration::ZERO).map_err(StepError::End)? {
+        kill_and_wait(pidfd, END_PATIENCE).map_err(StepError::End)?;
+    }
+    // Reaped already is as good.
+    let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+    Ok(())
+}
+
+fn remove(path: &std::path::Path) -> Result<(), StepError> {
+    beneath::remove_tree(path).map_err(|source| StepError::Remove { path: path.to_owned(), source })
+}
+
+/// The proxy, the resolver, and a transparent door for every port that some route allows.
+fn doors(plan: &Plan) -> Vec<Door> {
+    let fixed = [Door::Proxy, Door::ResolverUdp, Door::ResolverTcp];
+    let mut ports: Vec<u16> = plan.egress.routes.iter().flat_map(|route| route.ports.iter().copied()).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports.retain(|port| fixed.iter().all(|door| door.address().port() != *port));
+    fixed.into_iter().chain(ports.into_iter().map(|port| Door::Transparent { port })).collect()
+}
+
+fn copies(request: &LaunchRequest) -> Vec<bottle_spec::gate_link::HeldSecret> {
+    let copy = |held: &bottle_spec::gate_link::HeldSecret| bottle_spec::gate_link::HeldSecret {
+        source: held.source.clone(),
+        value: held.value.clone(),
+        placeholder: held.placeholder.clone(),
+    };
+    request.secrets.iter().map(copy).collect()
+}
+
+/// Removes the state directory of a bottle that ended for good, and frees its uid.
+pub(crate) fn remove_state(bottle: &BottleDir, state: &std::path::Path, host_id: Option<u32>) -> Result<(), StepError> {
+    // Under a name that no list shows, so that a crash in the middle leaves no half of a bottle.
+    let gone = bottle.going();
+    match fs::rename(&bottle.state, &gone) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        other => other.map_err(|source| StepError::Remove { path: bottle.state.clone(), source })?,
+    }
+    remove(&gone)?;
+    host_id.map_or(Ok(()), |id| host_ids::free(state, id)).map_err(StepError::HostId)
+}

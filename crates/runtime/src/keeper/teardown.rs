@@ -1,0 +1,75 @@
+//! The normal end of a bottle: its processes, its gate, then what lay around.
+//!
+//! Each part is tried even where one before it failed; the first error is the one reported.
+
+use super::{
+    gate::KeptGate,
+    making::{MadeRoom, StepError, end_room, remove_state},
+};
+use crate::{
+    beneath, cgroup,
+    journal::{Journal, Step},
+    protocol::LaunchRequest,
+    store::{BottleDir, Metadata},
+};
+use std::{path::PathBuf, time::Duration};
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
+
+/// Seconds for the gate to write down what it was doing. Nobody is left inside to do anything with it.
+const DRAIN: u32 = 2;
+
+/// What there is to take down.
+pub(crate) struct Remains {
+    pub(crate) room: MadeRoom,
+    pub(crate) gate: KeptGate,
+    pub(crate) ports: Vec<JoinHandle<std::io::Result<()>>>,
+    pub(crate) cgroup: Option<PathBuf>,
+    pub(crate) runtime: PathBuf,
+}
+
+/// Takes it down, and tells the agent's exit code, where it has one.
+pub(crate) async fn run(
+    remains: Remains,
+    mut exit: watch::Receiver<Option<u8>>,
+    grace: u32,
+    journal: &mut Journal,
+) -> (Result<(), StepError>, Option<u8>) {
+    let Remains { room, gate, ports, cgroup, runtime } = remains;
+    for port in ports {
+        port.abort();
+    }
+    // What cannot be written to a full disk any more is found by `cleanup` in the entries before.
+    let _ = journal.make(Step::End, Vec::new());
+    if grace > 0 {
+        room.init.stop(grace);
+        let agent = exit.wait_for(Option::is_some);
+        let _ = timeout(Duration::from_secs(u64::from(grace) + 1), agent).await;
+    }
+    let code = *exit.borrow_and_update();
+    let ended = end_room(&room.pidfd);
+    drop(room);
+    let _ = journal.make(Step::Drain, Vec::new());
+    let drained = gate.drain(DRAIN).await.map_err(StepError::Gate);
+    let _ = journal.make(Step::Remove, Vec::new());
+    let cgroup =
+        cgroup.map_or(Ok(()), |path| cgroup::remove(&path).map_err(|source| StepError::Remove { path, source }));
+    let runtime = beneath::remove_tree(&runtime).map_err(|source| StepError::Remove { path: runtime, source });
+    (ended.and(drained).and(cgroup).and(runtime), code)
+}
+
+/// What stays of a bottle that has ended in good order: nothing, or its state for `resume`.
+pub(crate) fn settle(
+    bottle: &BottleDir,
+    metadata: &Metadata,
+    request: &LaunchRequest,
+    journal: &mut Journal,
+) -> Result<(), StepError> {
+    if request.ephemeral {
+        return remove_state(bottle, &request.dirs.state, metadata.host_id);
+    }
+    bottle.write_metadata(metadata).map_err(StepError::Store)?;
+    for step in [Step::Runtime, Step::Cgroup, Step::Gate, Step::Room, Step::State] {
+        let _ = journal.undone(step);
+    }
+    Ok(())
+}

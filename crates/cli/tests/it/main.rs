@@ -1,0 +1,11 @@
+//! The program as its users meet it: started as a process, judged by its output, its exit code and what it leaves.
+
+mod agent;
+mod bad_input;
+mod crash;
+mod curl;
+mod gate;
+mod many;
+mod stage;
+mod tools;
+mod words;

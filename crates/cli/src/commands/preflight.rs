@@ -192,6 +192,6 @@ fn limits(limits: &Limits) -> Vec<String> {
 /// In the largest unit that divides it.
 fn size(bytes: u64) -> String {
     let units = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
-    let fitting = units.into_iter().find(|(_, unit)| bytes >= *unit && bytes % unit == 0);
+    let fitting = units.into_iter().find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit));
     fitting.map_or_else(|| format!("{bytes}B"), |(name, unit): (&str, u64)| format!("{}{name}", bytes / unit))
 }

@@ -3,7 +3,7 @@
 
 use super::{
     Case,
-    Control::{self, Depends, Escapes, EscapesAsRoot},
+    Control::{self, Depends, EscapesAsRoot},
     Outcome,
     Section::GoingAround,
 };
@@ -52,8 +52,8 @@ pub(super) const CASES: &[Case] = &[
     case("keyctl", Depends, |_| taken(libc::SYS_keyctl, [0, 0xffff_fffd, 0, 0, 0, 0])),
     case("add_key", Depends, |_| taken(libc::SYS_add_key, [NOWHERE, NOWHERE, NOWHERE, 1, 0, 0])),
     case("request_key", Depends, |_| taken(libc::SYS_request_key, [NOWHERE, NOWHERE, NOWHERE, 0, 0, 0])),
-    case("process_vm_readv", Depends, |_| taken(libc::SYS_process_vm_readv, [1, NOWHERE, 1, NOWHERE, 1, 0])),
-    case("pidfd_getfd", Escapes, |_| taken(libc::SYS_pidfd_getfd, [NO_FD, 0, 0, 0, 0, 0])),
+    case("process_vm_readv of init", EscapesAsRoot, read_memory),
+    case("pidfd_getfd of init", EscapesAsRoot, take_descriptor),
     case("kcmp", Depends, |_| taken(libc::SYS_kcmp, [1, 1, 0, 0, 0, 0])),
     case("open_by_handle_at", EscapesAsRoot, |_| taken(libc::SYS_open_by_handle_at, [NO_FD, NOWHERE, 0, 0, 0, 0])),
     case("fanotify_init", EscapesAsRoot, |_| taken(libc::SYS_fanotify_init, [0, 0, 0, 0, 0, 0])),
@@ -68,7 +68,7 @@ pub(super) const CASES: &[Case] = &[
     case("reboot", EscapesAsRoot, |_| taken(libc::SYS_reboot, [1, 2, 3, 0, 0, 0])),
     case("setting the clock", EscapesAsRoot, |_| taken(libc::SYS_clock_settime, [0, NOWHERE, 0, 0, 0, 0])),
     case("I/O ports", Depends, |_| taken(libc::SYS_iopl, [3, 0, 0, 0, 0, 0])),
-    case("becoming root (setuid)", EscapesAsRoot, |_| taken(libc::SYS_setuid, [0; 6])),
+    case("becoming root (setuid)", EscapesAsRoot, |_| Outcome::of(sys::call(libc::SYS_setuid, [0; 6]), "uid 0")),
     case("dropping groups", EscapesAsRoot, |_| taken(libc::SYS_setgroups, [0; 6])),
     case("device node", EscapesAsRoot, device_node),
 ];
@@ -112,6 +112,22 @@ fn ptrace(field: &Field) -> Outcome {
     let target = first_process(field) as usize;
     let seized = sys::call(libc::SYS_ptrace, [libc::PTRACE_SEIZE as usize, target, 0, 0, 0, 0]);
     Outcome::of(seized, "attached")
+}
+
+/// The permission is asked for before the address is looked at: `EFAULT` is a yes.
+fn read_memory(field: &Field) -> Outcome {
+    let mut byte = [0_u8];
+    let (local, remote) = ([byte.as_mut_ptr().addr(), 1], [NOWHERE, 1]);
+    let target = first_process(field) as usize;
+    taken(libc::SYS_process_vm_readv, [target, local.as_ptr().addr(), 1, remote.as_ptr().addr(), 1, 0])
+}
+
+fn take_descriptor(field: &Field) -> Outcome {
+    let pidfd = match sys::call(libc::SYS_pidfd_open, [first_process(field) as usize, 0, 0, 0, 0, 0]) {
+        Ok(pidfd) => pidfd,
+        Err(error) => return Outcome::Held(error.to_string()),
+    };
+    Outcome::of(sys::call(libc::SYS_pidfd_getfd, [pidfd, 1, 0, 0, 0, 0]), "a descriptor was taken")
 }
 
 fn clone3(_: &Field) -> Outcome {

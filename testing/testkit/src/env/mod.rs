@@ -10,6 +10,7 @@ mod run;
 pub use leftovers::Leftovers;
 pub use run::{Ran, Running};
 
+use crate::wait::comes_within;
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
@@ -177,6 +178,8 @@ impl Drop for TestEnv {
         if !self.bottles().is_empty() {
             let _ = Running::start(self.command(&["cleanup", "--all", "--yes"])).wait(PATIENCE);
         }
+        // A keeper may still be at its teardown when the cli that it served has ended.
+        comes_within(Duration::from_secs(5), || self.leftovers().is_empty().then_some(()));
         let left = self.leftovers();
         left.kill();
         if !left.is_empty() && !std::thread::panicking() {

@@ -52,6 +52,12 @@ fn answer(host: &str, path: &str) -> Option<(&'static str, String)> {
         "/git/repo/info/refs" => ("text/plain", format!("{COMMIT}\trefs/heads/main\n")),
         "/git/repo/HEAD" => ("text/plain", "ref: refs/heads/main\n".to_owned()),
         path if path == format!("/go/{host}/bottled/@v/list") => ("text/plain", "v1.0.0\n".to_owned()),
+        path if path == format!("/go/{host}/bottled/@v/v1.0.0.info") => {
+            (json, json!({"Version": "v1.0.0", "Time": "2024-01-01T00:00:00Z"}).to_string())
+        }
+        path if path == format!("/go/{host}/bottled/@v/v1.0.0.mod") => {
+            ("text/plain", format!("module {host}/bottled\n"))
+        }
         _ => return None,
     })
 }

@@ -28,8 +28,13 @@ impl Ui {
 
     /// Writes a result to stdout as it is. A reader that went away (`| head`) is no error.
     pub(crate) fn result(&self, text: &str) -> Result<(), CliError> {
+        self.bytes(text.as_bytes())
+    }
+
+    /// As [`Ui::result`], for what need not be text.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), CliError> {
         let mut stdout = io::stdout().lock();
-        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             Err(error) => Err(CliError::host("the result could not be written to stdout").because(error)),
             Ok(()) => Ok(()),

@@ -12,8 +12,10 @@ pub mod journal;
 pub mod keeper;
 pub mod process;
 pub mod protocol;
+pub mod reap;
 pub mod socket;
 pub mod store;
+pub mod transfer;
 
 mod beneath;
 mod control_socket;

@@ -184,6 +184,11 @@ impl Store {
         Ok(listed)
     }
 
+    /// The bottle that a directory's name says is being removed.
+    pub(crate) fn going(name: &str) -> Option<Slug> {
+        name.strip_prefix(GOING)?.parse().ok()
+    }
+
     /// Directories of bottles whose keeper may have died before they had a name, or while they were being removed.
     pub(crate) fn nameless(&self) -> Result<Vec<PathBuf>, StoreError> {
         let path = self.dirs.bottles();

@@ -1,12 +1,93 @@
 //! `bot-bottle cp`.
 
+use super::list::{open, unreadable};
 use crate::{compose::Context, error::CliError};
-use std::process::ExitCode;
+use bottle_runtime::{
+    store::{BottleDir, StoreError},
+    transfer::{TransferError, Transferred, copy_in, copy_out, locate},
+};
+use bottle_spec::{escape::Escaped, slug::Slug};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-/// Copy files into or out of a bottle
+/// Copy files and directories between this host and a bottle's home and workspace
+///
+/// One of the two is BOTTLE:PATH, beneath /home/agent or /workspace; the bottle may run or not. Out of a bottle come
+/// no links that lead elsewhere, no devices, no pipes.
 #[derive(Debug, clap::Args)]
-pub(crate) struct CpArgs {}
+pub(crate) struct CpArgs {
+    /// PATH or BOTTLE:PATH
+    source: String,
+    /// PATH or BOTTLE:PATH
+    target: String,
+}
 
-pub(crate) fn run(_args: CpArgs, _context: &Context) -> Result<ExitCode, CliError> {
-    Err(CliError::bug("`cp` is not wired yet"))
+pub(crate) fn run(args: CpArgs, context: &Context) -> Result<ExitCode, CliError> {
+    let done = match (Place::parse(&args.source), Place::parse(&args.target)) {
+        (Place::Inside(slug, path), Place::Host(target)) => {
+            let (root, below, _) = find(&slug, &path, context)?;
+            copy_out(&root, &below, &context.cwd.join(target))
+        }
+        (Place::Host(source), Place::Inside(slug, path)) => {
+            let (root, below, owner) = find(&slug, &path, context)?;
+            copy_in(&context.cwd.join(source), &root, &below, owner)
+        }
+        _ => return Err(CliError::usage("one of the two must be BOTTLE:PATH, the other a path of this host")),
+    };
+    let Transferred { files: _, left_out } = done.map_err(failed)?;
+    for line in left_out {
+        context.ui.say(&format!("left out {}", Escaped(&line)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    Host(PathBuf),
+    Inside(Slug, PathBuf),
+}
+
+impl Place {
+    /// What is before a colon counts as a bottle only where it can be one's name; `./a-bcdef:x` is a path.
+    fn parse(text: &str) -> Place {
+        match text.split_once(':') {
+            Some((name, path)) if let Ok(slug) = name.parse::<Slug>() => Place::Inside(slug, PathBuf::from(path)),
+            _ => Place::Host(PathBuf::from(text)),
+        }
+    }
+}
+
+/// The directory on this host, the way beneath it, and who owns what is put there.
+fn find(slug: &Slug, path: &Path, context: &Context) -> Result<(PathBuf, PathBuf, Option<u32>), CliError> {
+    let bottle: BottleDir = open(context)?.bottle(slug);
+    if !bottle.state.is_dir() {
+        return Err(unreadable(StoreError::Unknown(slug.clone())));
+    }
+    let metadata = bottle.metadata().map_err(unreadable)?;
+    let plan = bottle.plan().map_err(unreadable)?;
+    let (root, below) = locate(&bottle, &plan, path).map_err(failed)?;
+    Ok((root, below, metadata.host_id))
+}
+
+fn failed(error: TransferError) -> CliError {
+    match error {
+        TransferError::NotShared(_) => CliError::usage(Escaped(&error.to_string()).to_string()),
+        other => CliError::host("the copy failed").because(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_before_a_colon_is_a_bottle() {
+        let slug = "a-bcdef".parse().unwrap();
+        assert_eq!(Place::parse("a-bcdef:/workspace/x"), Place::Inside(slug, "/workspace/x".into()));
+        for path in ["./a-bcdef:/x", "C:x", "x", "/a:b"] {
+            assert_eq!(Place::parse(path), Place::Host(path.into()));
+        }
+    }
 }

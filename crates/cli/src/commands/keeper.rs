@@ -33,5 +33,7 @@ fn authority(slug: &Slug) -> Result<Authority, String> {
 }
 
 fn refresh(source: &SecretRef, env: &BTreeMap<String, String>) -> Result<Secret, String> {
-    secrets::read(source, &Environment::from(env.clone())).map(|reading| reading.value).map_err(|error| error.to_string())
+    secrets::read(source, &Environment::from(env.clone()))
+        .map(|reading| reading.value)
+        .map_err(|error| error.to_string())
 }

@@ -1,12 +1,66 @@
 //! `bot-bottle resume`.
 
-use crate::{compose::Context, error::CliError};
+use super::list::{open, unreadable};
+use crate::{compose::Context, error::CliError, launch::read_secrets, terminal};
+use bottle_runtime::{
+    protocol::{Console, LaunchRequest, Lifetime, Origin},
+    store::{State, StoreError},
+};
+use bottle_spec::slug::Slug;
 use std::process::ExitCode;
 
-/// Start a stopped bottle again, with its home as it was left
+/// Start a stopped bottle again, with its home and workspace as they were left
+///
+/// It runs by the plan it was started with; its secrets are read anew.
 #[derive(Debug, clap::Args)]
-pub(crate) struct ResumeArgs {}
+pub(crate) struct ResumeArgs {
+    /// Leave the agent running in the background
+    #[arg(long, short)]
+    detach: bool,
+    /// The bottle, as `bot-bottle list` names it
+    #[arg(value_name = "BOTTLE")]
+    slug: Slug,
+    /// Stop the keeper at this step of the launch (crash tests)
+    #[arg(long, hide = true)]
+    hold_at: Option<String>,
+}
 
-pub(crate) fn run(_args: ResumeArgs, _context: &Context) -> Result<ExitCode, CliError> {
-    Err(CliError::bug("`resume` is not wired yet"))
+pub(crate) fn run(args: ResumeArgs, context: &Context) -> Result<ExitCode, CliError> {
+    let bottle = open(context)?.bottle(&args.slug);
+    if !bottle.state.is_dir() {
+        return Err(unreadable(StoreError::Unknown(args.slug)));
+    }
+    let metadata = bottle.metadata().map_err(unreadable)?;
+    match bottle.state_now(Some(&metadata)) {
+        State::Stopped => {}
+        State::Creating | State::Running => return Err(unreadable(StoreError::Running(args.slug))),
+        State::Failed => {
+            return Err(CliError::host(format!("{} did not end in good order", args.slug)).next(format!(
+                "copy out what you need with `bot-bottle cp {0}:PATH .`, then `bot-bottle cleanup {0}`",
+                args.slug
+            )));
+        }
+    }
+    let plan = bottle.plan().map_err(unreadable)?;
+    let secrets = read_secrets(&plan, context)?;
+    let mut refresh_env = context.environment.variables().clone();
+    refresh_env.entry("HOME".to_owned()).or_insert_with(|| context.home.display().to_string());
+    let request = LaunchRequest {
+        dirs: context.dirs.clone(),
+        origin: Origin::Resume { slug: args.slug },
+        plan,
+        secrets,
+        refresh_env,
+        console: Console::Pipes,
+        lifetime: Lifetime::Foreground,
+        ephemeral: metadata.ephemeral,
+        wall_seconds: metadata.wall_seconds,
+        hold_at: args.hold_at,
+    };
+    if !args.detach {
+        return terminal::foreground(request, &context.ui);
+    }
+    let slug = terminal::detached(request, &context.ui)?;
+    context.ui.result(&format!("{slug}\n"))?;
+    Ok(ExitCode::SUCCESS)
 }

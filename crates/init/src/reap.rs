@@ -2,7 +2,7 @@
 
 use rustix::{
     io::Errno,
-    process::{Pid, WaitOptions, WaitStatus, wait},
+    process::{Pid, WaitOptions, wait},
 };
 use std::{collections::HashMap, io};
 
@@ -38,7 +38,7 @@ impl Programs {
         let mut ended = Vec::new();
         loop {
             match wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) => ended.extend(self.ended(pid, status)),
+                Ok(Some((pid, status))) => ended.extend(self.ended(pid, status.as_raw())),
                 Ok(None) => return Ok((ended, Left::Some)),
                 Err(Errno::CHILD) => return Ok((ended, Left::Nothing)),
                 Err(Errno::INTR) => {}
@@ -47,15 +47,21 @@ impl Programs {
         }
     }
 
-    fn ended(&mut self, pid: Pid, status: WaitStatus) -> Option<(u32, u8)> {
+    fn ended(&mut self, pid: Pid, status: i32) -> Option<(u32, u8)> {
         let code = exit_code(status)?;
         self.0.remove(&pid.as_raw_pid()).map(|id| (id, code))
     }
 }
 
 /// As a shell has it: the program's own code, or 128 and the signal. `None` for a stop, which is not an end.
-fn exit_code(status: WaitStatus) -> Option<u8> {
-    let code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal))?;
+fn exit_code(status: i32) -> Option<u8> {
+    let code = if libc::WIFEXITED(status) {
+        libc::WEXITSTATUS(status)
+    } else if libc::WIFSIGNALED(status) {
+        128 + libc::WTERMSIG(status)
+    } else {
+        return None;
+    };
     u8::try_from(code).ok()
 }
 
@@ -68,9 +74,9 @@ mod tests {
         // wait(2): the code is in bits 8 to 15, the signal in bits 0 to 6.
         for (raw, expected) in [(0, Some(0)), (3 << 8, Some(3)), (255 << 8, Some(255)), (9, Some(137)), (15, Some(143))]
         {
-            assert_eq!(exit_code(WaitStatus::new(raw)), expected, "{raw:#x}");
+            assert_eq!(exit_code(raw), expected, "{raw:#x}");
         }
-        assert_eq!(exit_code(WaitStatus::new(0x137f)), None, "stopped");
+        assert_eq!(exit_code(0x137f), None, "stopped");
     }
 
     #[test]
@@ -78,9 +84,9 @@ mod tests {
         let mut programs = Programs::default();
         programs.started(7, 1);
         let pid = |raw| Pid::from_raw(raw).unwrap();
-        assert_eq!(programs.ended(pid(8), WaitStatus::new(0)), None);
+        assert_eq!(programs.ended(pid(8), 0), None);
         assert_eq!(programs.leader(1), Some(7));
-        assert_eq!(programs.ended(pid(7), WaitStatus::new(0)), Some((1, 0)));
+        assert_eq!(programs.ended(pid(7), 0), Some((1, 0)));
         assert_eq!(programs.leader(1), None);
     }
 }

@@ -97,7 +97,7 @@ pub(crate) const ALLOW: &[Group] = &[
     },
     Group { reason: "devices: terminals above all; TIOCSTI and its like are refused below", calls: &[libc::SYS_ioctl] },
     Group {
-        reason: "memory",
+        reason: "memory of its own: map, protect, lock, share by descriptor",
         calls: &[
             libc::SYS_brk, libc::SYS_mmap, libc::SYS_munmap, libc::SYS_mremap, libc::SYS_mprotect, libc::SYS_madvise,
             libc::SYS_mincore, libc::SYS_msync, libc::SYS_mlock, libc::SYS_mlock2, libc::SYS_munlock,

@@ -92,7 +92,7 @@ impl Root {
             What::Seal => {
                 sys::add_mount_attributes(self.open(target)?.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY, false)
             }
-            What::Freeze => self.if_there(target, |onto| freeze(onto)),
+            What::Freeze => self.if_there(target, freeze),
         }
     }
 

@@ -43,7 +43,7 @@ fn what_is_not_there_is_named() {
     refused(
         &env,
         &env.run(&["run", "--auth", "a.test=bearer:env:NOT_SET", "--allow", "a.test", "--", "true"]),
-        MANIFEST,
+        HOST,
         "NOT_SET",
     );
 }

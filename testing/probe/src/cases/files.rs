@@ -96,7 +96,7 @@ fn host_directories(field: &Field) -> Outcome {
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
         // A bottle has its own home, and what programs expect to find in an empty /run and /var.
         let own = |name: &String| {
-            ["agent", "tmp", "lock", "run", "cache", "log", "empty", "user", "shm"].contains(&name.as_str())
+            ["agent", "tmp", "lib", "lock", "run", "cache", "log", "empty", "user", "shm"].contains(&name.as_str())
         };
         found.extend(names.filter(|name| field.bare || !own(name)).map(|name| format!("{directory}/{name}")));
     }

@@ -1,10 +1,25 @@
 //! The command line as a tree. Each verb's own options live with the verb, in `commands/<verb>.rs`.
 
 use crate::commands::{
-    attach::AttachArgs, audit::AuditArgs, cleanup::CleanupArgs, completions::CompletionsArgs, cp::CpArgs,
-    doctor::DoctorArgs, exec::ExecArgs, init::InitArgs, list::ListArgs, logs::LogsArgs, man::ManArgs,
-    policy::PolicyArgs, preflight::PreflightArgs, resume::ResumeArgs, run::RunArgs, schema::SchemaArgs,
-    start::StartArgs, stop::StopArgs,
+    attach::AttachArgs,
+    audit::AuditArgs,
+    cleanup::CleanupArgs,
+    completions::CompletionsArgs,
+    cp::CpArgs,
+    demo::{DemoArgs, agent::DemoAgentArgs},
+    doctor::DoctorArgs,
+    exec::ExecArgs,
+    init::InitArgs,
+    list::ListArgs,
+    logs::LogsArgs,
+    man::ManArgs,
+    policy::PolicyArgs,
+    preflight::PreflightArgs,
+    resume::ResumeArgs,
+    run::RunArgs,
+    schema::SchemaArgs,
+    start::StartArgs,
+    stop::StopArgs,
 };
 use clap::{Parser, Subcommand};
 
@@ -38,6 +53,7 @@ pub(crate) enum Command {
     Audit(AuditArgs),
     Schema(SchemaArgs),
     Doctor(DoctorArgs),
+    Demo(DemoArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
     /// One bottle's owner; started by `start` and `run`, which speak to it over its standard input.
@@ -46,4 +62,7 @@ pub(crate) enum Command {
     /// The host side of one bottle's doors; started by its keeper.
     #[command(hide = true)]
     Gate,
+    /// The agent of `demo`; runs inside the bottle.
+    #[command(hide = true)]
+    DemoAgent(DemoAgentArgs),
 }

@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod cleanup;
 pub(crate) mod completions;
 pub(crate) mod cp;
+pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod gate;
@@ -41,6 +42,7 @@ fn run(command: Command) -> Result<ExitCode, CliError> {
     let command = match command {
         Command::Keeper => return keeper::run(),
         Command::Gate => return gate::run(),
+        Command::DemoAgent(args) => return demo::agent(&args),
         other => other,
     };
     let context = Context::gather()?;
@@ -60,10 +62,12 @@ fn run(command: Command) -> Result<ExitCode, CliError> {
         Command::Audit(args) => audit::run(args, &context),
         Command::Policy(args) => policy::run(args, &context),
         Command::Schema(args) => schema::run(args, &context),
+        Command::Demo(args) => demo::run(&args, &context),
         Command::Doctor(args) => doctor::run(args, &context),
         Command::Completions(args) => completions::run(args, &context),
         Command::Man(args) => man::run(args, &context),
         Command::Keeper => keeper::run(),
         Command::Gate => gate::run(),
+        Command::DemoAgent(args) => demo::agent(&args),
     }
 }

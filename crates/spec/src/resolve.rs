@@ -17,6 +17,9 @@ mod environment;
 
 pub use environment::{AGENT_HOME, CA_BUNDLE, CA_FILE, TRUST_STORE};
 
+/// Processes and threads of a bottle that names no limit: room for builds, none for a fork bomb.
+pub const DEFAULT_PIDS: u32 = 4096;
+
 /// What the plan holds where the request was sound.
 pub fn resolve(request: &Request, host: &HostFacts) -> Result<Plan, Mistakes> {
     let mut resolver = Resolver { host, mistakes: Vec::new(), notices: Vec::new() };
@@ -42,7 +45,7 @@ pub fn resolve(request: &Request, host: &HostFacts) -> Result<Plan, Mistakes> {
         egress,
         secrets,
         supervise: request.supervise.as_ref().is_some_and(|supervise| supervise.value),
-        limits: request.limits,
+        limits: Limits { pids: request.limits.pids.or(Some(DEFAULT_PIDS)), ..request.limits },
         ports: ports(request),
         notices: resolver.notices,
     };

@@ -29,6 +29,9 @@ pub(crate) struct RunArgs {
     /// Publish a port of the bottle on 127.0.0.1
     #[arg(long, short, value_name = "PORT")]
     port: Vec<String>,
+    /// Limit what the bottle may use: cpus, memory, pids or disk
+    #[arg(long, value_name = "NAME=VALUE")]
+    limit: Vec<String>,
     #[command(flatten)]
     launch: LaunchArgs,
     /// Keep the bottle's home and logs when the program ends, for `resume`
@@ -94,6 +97,7 @@ impl RunArgs {
             env: self.env.clone(),
             mounts: self.mount.clone(),
             ports: self.port.clone(),
+            limits: self.limit.clone(),
             overrides: self.launch.overrides(context),
             command: self.command.clone(),
             ..self.policy.flags()

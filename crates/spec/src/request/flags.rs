@@ -6,7 +6,7 @@ use super::{Over, Overrides, Request, WorkspaceMode, default_backend, default_im
 use crate::{
     host::{HostError, HostName, HostPattern},
     manifest::{Egress, Mistake, Mistakes, Place, Placed},
-    notation::{Address, Method, MountText, NotationError, Port, Variable},
+    notation::{Address, CpuMillis, Method, MountText, NotationError, Pids, Port, Size, Variable},
     plan::{Limits, Provider},
     policy::{Auth, Carrier, DEFAULT_PORTS, PathPattern, Route, Tls},
     secret::{SecretRef, SecretRefError},
@@ -29,6 +29,7 @@ pub struct Flags {
     pub env: Vec<String>,
     pub mounts: Vec<String>,
     pub ports: Vec<String>,
+    pub limits: Vec<String>,
     pub overrides: Overrides,
     /// Not empty.
     pub command: Vec<String>,
@@ -53,6 +54,8 @@ pub enum FlagError {
     Resolve,
     #[error("a variable is NAME=VALUE")]
     Variable,
+    #[error("a limit is cpus=N, memory=SIZE, pids=N or disk=SIZE")]
+    Limit,
 }
 
 /// `HOST[:PORT][:METHOD,…][/path]`, as in `api.example.com:GET,HEAD/repos/**`.
@@ -162,6 +165,25 @@ impl FromStr for Assignment {
     }
 }
 
+/// `NAME=VALUE`, the names and values of a bottle's `limits`.
+struct Limit(Limits);
+
+impl FromStr for Limit {
+    type Err = FlagError;
+
+    fn from_str(text: &str) -> Result<Limit, FlagError> {
+        let (name, value) = text.split_once('=').ok_or(FlagError::Limit)?;
+        let none = Limits::default();
+        Ok(Limit(match name {
+            "cpus" => Limits { cpu_millis: Some(value.parse::<CpuMillis>()?.0), ..none },
+            "memory" => Limits { memory: Some(value.parse::<Size>()?.0), ..none },
+            "pids" => Limits { pids: Some(value.parse::<Pids>()?.0), ..none },
+            "disk" => Limits { disk: Some(value.parse::<Size>()?.0), ..none },
+            _ => return Err(FlagError::Limit),
+        }))
+    }
+}
+
 impl Flags {
     pub fn request(&self) -> Result<Request, Mistakes> {
         let mut mistakes = Vec::new();
@@ -195,7 +217,7 @@ impl Flags {
             egress,
             git: Vec::new(),
             supervise: None,
-            limits: Limits::default(),
+            limits: self.limits(&mut mistakes),
             ports: each::<Port>("--port", &self.ports, &mut mistakes),
             place,
         };
@@ -225,6 +247,17 @@ impl Flags {
                 route.value.auth = Some(auth.value.auth.clone());
             }
         }
+    }
+
+    /// Of a limit that is given twice, the last holds.
+    fn limits(&self, mistakes: &mut Vec<Mistake>) -> Limits {
+        let given = each::<Limit>("--limit", &self.limits, mistakes);
+        given.into_iter().fold(Limits::default(), |limits, Placed { value: Limit(next), .. }| Limits {
+            cpu_millis: next.cpu_millis.or(limits.cpu_millis),
+            memory: next.memory.or(limits.memory),
+            pids: next.pids.or(limits.pids),
+            disk: next.disk.or(limits.disk),
+        })
     }
 
     fn addresses(&self, mistakes: &mut Vec<Mistake>) -> BTreeMap<HostName, SocketAddr> {

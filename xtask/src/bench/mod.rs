@@ -21,16 +21,20 @@ const END: &str = "<!-- xtask bench: to here -->";
 pub(crate) fn run(options: &[&str]) -> Result<()> {
     let mut write = false;
     let mut only = None;
+    let mut built = false;
     let mut words = options.iter();
     while let Some(word) = words.next() {
         match *word {
             "--write" => write = true,
+            "--built" => built = true,
             "--only" => only = words.next().copied(),
-            other => bail!("no option `{other}`: --write, --only launch|proxy|memory"),
+            other => {
+                bail!("no option `{other}`: --write, --built (what lies beside, for a try), --only launch|proxy|memory")
+            }
         }
     }
     let wanted = |part: &str| only.is_none_or(|only| only == part);
-    let program = build::binary("bot-bottle", Profile::Release)?;
+    let program = if built { build::beside("bot-bottle")? } else { build::binary("bot-bottle", Profile::Release)? };
     let mut tables: Vec<Table> = Vec::new();
     if wanted("launch") {
         tables.push(launch::one(&program)?);

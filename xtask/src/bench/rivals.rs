@@ -83,11 +83,12 @@ fn apart(load: &Load, directory: Option<&Path>) -> Result<Measured> {
 }
 
 pub(super) struct Bottle {
-    env: TestEnv,
     slug: String,
     gate: u32,
     field: PathBuf,
     _running: Running,
+    /// Dropped last: by then the bottle is ended.
+    env: TestEnv,
 }
 
 impl Bottle {
@@ -122,7 +123,7 @@ impl Bottle {
         });
         let ours = leftovers::processes(&root);
         let gate = ours.iter().find(|(_, line)| line.ends_with("gate")).context("no gate is running")?.0;
-        Ok(Bottle { env, slug, gate, field, _running: running })
+        Ok(Bottle { slug, gate, field, _running: running, env })
     }
 }
 

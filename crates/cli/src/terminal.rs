@@ -52,11 +52,16 @@ pub(crate) fn foreground(mut request: LaunchRequest, ui: &Ui) -> Result<ExitCode
     let pumps = Pumps::for_console(request.console)?;
     let (pumps, pipes) = pumps.map_or((None, None), |(pumps, pipes)| (Some(pumps), Some(pipes)));
     let launched = client::launch(Path::new(PROGRAM), &request, pipes, &mut progress(ui));
-    let Launched { slug, session, keeper: _ } = match launched {
+    let Launched { slug, session, mut keeper } = match launched {
         Ok(launched) => launched,
         Err(error) => return failed(error, ui),
     };
-    conclude(serve(session, pumps)?, &slug, ui)
+    let ending = serve(session, pumps)?;
+    if ending != Ending::Detached {
+        // Its work is done; whoever looks after us finds no process of ours. An error means that it is gone.
+        let _ = keeper.wait();
+    }
+    conclude(ending, &slug, ui)
 }
 
 /// Launches the bottle with a terminal of its own that nobody looks at yet.
@@ -208,7 +213,7 @@ async fn at_terminal(session: Session) -> io::Result<Ending> {
     let mut frames = FrameDecoder::default();
     let mut resized = signal(SignalKind::window_change())?;
     let mut ends = Ends::watch()?;
-    let raw = raw::Raw::enter()?;
+    let mut raw = raw::Raw::enter()?;
     let mut keys = raw::keys();
     let mut detach = raw::DetachKeys::default();
     let ending = loop {
@@ -216,6 +221,7 @@ async fn at_terminal(session: Session) -> io::Result<Ending> {
             frame = next(&mut stream, &mut frames) => {
                 let frame = frame?;
                 if let Some(Frame::Data(bytes)) = &frame {
+                    raw.showing(bytes);
                     show(bytes)?;
                 } else if let Some(ending) = ended(&frame) {
                     break ending;

@@ -159,7 +159,7 @@ mod tests {
         fs::write(tree.join("a\nb\u{1b}"), "").unwrap();
         rustix::fs::mknodat(CWD, tree.join("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
         fs::create_dir_all(tree.join("locked/inner")).unwrap();
-        fs::set_permissions(tree.join("locked"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(tree.join("locked"), fs::Permissions::from_mode(0o0)).unwrap();
         remove_tree(&tree).unwrap();
         assert!(!tree.exists() && outside.join("kept").exists());
         remove_tree(&tree).unwrap();

@@ -77,7 +77,7 @@ mod tests {
         let slug: Slug = "a-bcdef".parse().unwrap();
         let first = allocate(root.path(), &slug).unwrap();
         let second = allocate(root.path(), &slug).unwrap();
-        assert!(first >= FIRST && first % 2 == 0 && second == first + 2);
+        assert!(first >= FIRST && first.is_multiple_of(2) && second == first + 2);
         assert_eq!(taken_by(root.path(), &slug).len(), 2);
         free(root.path(), first).unwrap();
         free(root.path(), first).unwrap();

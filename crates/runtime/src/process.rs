@@ -33,8 +33,9 @@ impl ProcessId {
             Err(error) => return Err(error.into()),
         };
         // The descriptor is taken first: what is compared now is the process that it names, or nothing.
-        match ProcessId::of(self.pid) {
-            Ok(now) if now == self => Ok(Some(held)),
+        match fs::read_to_string(format!("/proc/{}/stat", self.pid)) {
+            // One that has ended and waits for its parent to notice is gone for our purposes.
+            Ok(stat) if start_time(&stat) == Some(self.started) && !has_ended(&stat) => Ok(Some(held)),
             _ => Ok(None),
         }
     }
@@ -45,6 +46,12 @@ impl ProcessId {
         kill_and_wait(&held, patience)?;
         Ok(true)
     }
+}
+
+/// Names this process for `ps` and `top`: started by way of `/proc/self/exe`, it is called `exe`.
+pub fn name_self(name: &std::ffi::CStr) {
+    // A name is a courtesy.
+    let _ = rustix::thread::set_name(name);
 }
 
 /// SIGKILL by descriptor, then waits (without reaping) until the process has ended.
@@ -71,6 +78,10 @@ fn start_time(stat: &str) -> Option<u64> {
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
+fn has_ended(stat: &str) -> bool {
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +101,7 @@ mod tests {
         assert!(!other.kill(Duration::from_secs(5)).unwrap());
         assert!(child.try_wait().unwrap().is_none());
         assert!(id.kill(Duration::from_secs(5)).unwrap());
+        assert!(!id.kill(Duration::from_secs(5)).unwrap(), "a zombie was killed");
         child.wait().unwrap();
         assert!(!id.kill(Duration::from_secs(5)).unwrap());
     }

@@ -115,8 +115,7 @@ fn file(path: &Path, to: &Path) -> io::Result<u64> {
     }
     copy.set_permissions(Permissions::from_mode(mode))?;
     // Build tools go by times.
-    let nanoseconds = |part: i64| part.try_into().unwrap_or(0);
-    let modified = rustix::fs::Timespec { tv_sec: metadata.mtime(), tv_nsec: nanoseconds(metadata.mtime_nsec()) };
+    let modified = rustix::fs::Timespec { tv_sec: metadata.mtime(), tv_nsec: metadata.mtime_nsec() };
     futimens(&copy, &Timestamps { last_access: modified, last_modification: modified })?;
     Ok(metadata.len())
 }

@@ -4,6 +4,7 @@ use crate::error::CliError;
 use std::{io, os::unix::net::UnixStream, process::ExitCode};
 
 pub(crate) fn run() -> Result<ExitCode, CliError> {
+    bottle_runtime::process::name_self(c"bottle-gate");
     bottle_gate::serve(link()?).map_err(|error| CliError::host("the gate ended").because(error))?;
     Ok(ExitCode::SUCCESS)
 }

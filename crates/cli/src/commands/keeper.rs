@@ -3,7 +3,10 @@
 
 use super::gate;
 use crate::{compose::Environment, error::CliError, secrets, terminal::PROGRAM};
-use bottle_runtime::keeper::{self, KeeperParts};
+use bottle_runtime::{
+    keeper::{self, KeeperParts},
+    process::name_self,
+};
 use bottle_spec::{
     gate_link::Authority,
     secret::{Secret, SecretRef},
@@ -15,6 +18,7 @@ use std::{collections::BTreeMap, io, process::ExitCode};
 static INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/init"));
 
 pub(crate) fn run() -> Result<ExitCode, CliError> {
+    name_self(c"bottle-keeper");
     log();
     let parts = KeeperParts { init_image: INIT, program: PROGRAM.into(), authority, refresh };
     keeper::run(gate::link()?, &parts).map_err(|error| CliError::host("the keeper ended").because(error))?;

@@ -4,13 +4,18 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::io::{self, Read as _, Write as _};
 use tokio::sync::mpsc::{Receiver, channel};
 
-/// What an agent may have left on: alternate screen, hidden cursor, mouse reports, bracketed paste, colours.
+/// What an agent may have left on: hidden cursor, mouse reports, bracketed paste, key modes, colours.
 const RESET: &[u8] =
-    b"\x1b[?1049l\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1004l\x1b[?2004l\x1b[?1l\x1b>\x1b[<u\x1b[0m\r";
+    b"\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1004l\x1b[?2004l\x1b[?1l\x1b>\x1b[<u\x1b[0m\r";
+
+/// Leaving the alternate screen moves the cursor, so it is done only where the program went there.
+const ENTER_ALTERNATE: &[u8] = b"\x1b[?1049h";
+const LEAVE_ALTERNATE: &[u8] = b"\x1b[?1049l";
 
 /// Raw mode while this lives.
 pub(super) struct Raw {
     before: Termios,
+    alternate: bool,
 }
 
 impl Raw {
@@ -19,14 +24,23 @@ impl Raw {
         let mut raw = before.clone();
         raw.make_raw();
         tcsetattr(io::stdin(), OptionalActions::Now, &raw)?;
-        Ok(Raw { before })
+        Ok(Raw { before, alternate: false })
+    }
+
+    /// Looks at what is shown.
+    pub(super) fn showing(&mut self, bytes: &[u8]) {
+        self.alternate |= bytes.windows(ENTER_ALTERNATE.len()).any(|window| window == ENTER_ALTERNATE);
     }
 }
 
 impl Drop for Raw {
     fn drop(&mut self) {
         // A terminal that is gone needs nothing put back.
-        let _ = io::stdout().write_all(RESET).and_then(|()| io::stdout().flush());
+        let leave = if self.alternate { LEAVE_ALTERNATE } else { b"" };
+        let _ = io::stdout()
+            .write_all(leave)
+            .and_then(|()| io::stdout().write_all(RESET))
+            .and_then(|()| io::stdout().flush());
         let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.before);
     }
 }

@@ -48,12 +48,15 @@ pub(crate) async fn run(
     let code = *exit.borrow_and_update();
     let ended = end_room(&room.pidfd);
     drop(room);
+    let _ = journal.done(Step::End, Vec::new());
     let _ = journal.make(Step::Drain, Vec::new());
     let drained = gate.drain(DRAIN).await.map_err(StepError::Gate);
+    let _ = journal.done(Step::Drain, Vec::new());
     let _ = journal.make(Step::Remove, Vec::new());
     let cgroup =
         cgroup.map_or(Ok(()), |path| cgroup::remove(&path).map_err(|source| StepError::Remove { path, source }));
     let runtime = beneath::remove_tree(&runtime).map_err(|source| StepError::Remove { path: runtime, source });
+    let _ = journal.done(Step::Remove, Vec::new());
     (ended.and(drained).and(cgroup).and(runtime), code)
 }
 

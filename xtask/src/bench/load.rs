@@ -2,7 +2,7 @@
 //!
 //! Blocking threads, one connection each, certificates verified. Bounded by the number of requests asked for.
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
     crypto::ring,
@@ -127,33 +127,59 @@ impl Load {
     fn ask(&self, stream: &mut Stream, buffer: &mut [u8]) -> Result<u64> {
         let head = format!("GET {} HTTP/1.1\r\nHost: {}\r\n\r\n", self.path, self.host);
         stream.get_mut().write_all(head.as_bytes())?;
-        let mut length = None;
-        let mut line = String::new();
-        let mut first = true;
-        loop {
-            line.clear();
-            stream.read_line(&mut line)?;
-            if std::mem::take(&mut first) && !line.contains(" 200") {
-                bail!("the answer is {}", line.trim());
-            }
-            if line.trim().is_empty() {
-                break;
-            }
-            if let Some((name, value)) =
-                line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-            {
-                let _ = name;
-                length = Some(value.trim().parse::<u64>()?);
-            }
+        match read_head(stream)? {
+            Length::Said(length) => skip(stream, buffer, length),
+            Length::Chunked => skip_chunks(stream, buffer),
         }
-        let length = length.context("an answer without its length")?;
-        let mut left = length;
-        while left > 0 {
-            let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            let read = stream.read(&mut buffer[..most])?;
-            ensure!(read > 0, "the answer broke off");
-            left -= read as u64;
+    }
+}
+
+enum Length {
+    Said(u64),
+    Chunked,
+}
+
+fn read_head(stream: &mut Stream) -> Result<Length> {
+    let mut line = String::new();
+    stream.read_line(&mut line)?;
+    ensure!(line.contains(" 200"), "the answer is {}", line.trim());
+    let mut length = None;
+    loop {
+        line.clear();
+        stream.read_line(&mut line)?;
+        match line.trim().split_once(':') {
+            None => return length.context("an answer without its length"),
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                length = Some(Length::Said(value.trim().parse()?));
+            }
+            Some((name, _)) if name.eq_ignore_ascii_case("transfer-encoding") => length = Some(Length::Chunked),
+            Some(_) => {}
         }
-        Ok(length)
+    }
+}
+
+fn skip(stream: &mut Stream, buffer: &mut [u8], length: u64) -> Result<u64> {
+    let mut left = length;
+    while left > 0 {
+        let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let read = stream.read(&mut buffer[..most])?;
+        ensure!(read > 0, "the answer broke off");
+        left -= read as u64;
+    }
+    Ok(length)
+}
+
+fn skip_chunks(stream: &mut Stream, buffer: &mut [u8]) -> Result<u64> {
+    let mut all = 0;
+    let mut line = String::new();
+    loop {
+        line.clear();
+        stream.read_line(&mut line)?;
+        let size = u64::from_str_radix(line.trim(), 16).with_context(|| format!("no chunk: {line:?}"))?;
+        // The line break after the chunk, or after the last one.
+        all += skip(stream, buffer, size + 2)? - 2;
+        if size == 0 {
+            return Ok(all);
+        }
     }
 }

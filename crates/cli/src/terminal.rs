@@ -104,9 +104,10 @@ pub(crate) fn exec(
 }
 
 fn console(ui: &Ui) -> Console {
-    match window_size() {
-        Some(size) if ui.stdin_is_terminal && ui.stdout_is_terminal => Console::Terminal(size),
-        _ => Console::Pipes,
+    if ui.stdin_is_terminal && ui.stdout_is_terminal {
+        Console::Terminal(window_size().unwrap_or(UNSEEN))
+    } else {
+        Console::Pipes
     }
 }
 

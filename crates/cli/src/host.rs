@@ -1,6 +1,7 @@
 //! Gathers what resolving must know of this host. Reads, and changes nothing.
 
 use crate::compose::Context;
+use bottle_runtime::cgroup::Delegation;
 use bottle_spec::facts::{HostFacts, PathKind};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -68,14 +69,10 @@ fn is_installed(program: &str) -> bool {
     ["/usr/local/bin", "/usr/bin", "/bin"].iter().any(|folder| is_program(Path::new(folder).join(program)))
 }
 
-/// The cgroup v2 controllers of the cgroup that we are in, where we may make groups below it.
+/// The cgroup v2 controllers that a launch could set limits with.
 pub(crate) fn controllers() -> BTreeSet<String> {
-    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let Some(group) = own.lines().find_map(|line| line.strip_prefix("0::/")) else { return BTreeSet::new() };
-    let folder = Path::new("/sys/fs/cgroup").join(group);
-    let writable = rustix::fs::access(&folder, rustix::fs::Access::WRITE_OK).is_ok();
-    let listed = fs::read_to_string(folder.join("cgroup.controllers")).unwrap_or_default();
-    if writable { listed.split_whitespace().map(str::to_owned).collect() } else { BTreeSet::new() }
+    let delegation = Delegation::find();
+    delegation.into_iter().flat_map(|delegation| delegation.controllers).map(str::to_owned).collect()
 }
 
 /// Why user namespaces cannot be made, where a setting says so. What only shows when it is tried (AppArmor, a seccomp

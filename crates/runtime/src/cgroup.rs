@@ -48,18 +48,16 @@ impl Delegation {
         delegations.into_iter().max_by_key(|delegation| delegation.controllers.len())
     }
 
+    /// Reads, and changes nothing: what is not handed down yet counts where it could be.
     fn at(parent: PathBuf) -> Delegation {
         let listed = |file: &str| fs::read_to_string(parent.join(file)).unwrap_or_default();
         let (available, enabled) = (listed("cgroup.controllers"), listed("cgroup.subtree_control"));
         let has = |list: &str, name: &str| list.split_ascii_whitespace().any(|known| known == name);
-        let mut controllers = Vec::new();
-        for name in CONTROLLERS {
-            // A cgroup with processes of its own (not the root) refuses this with EBUSY.
-            let enable = || fs::write(parent.join("cgroup.subtree_control"), format!("+{name}")).is_ok();
-            if has(&enabled, name) || has(&available, name) && enable() {
-                controllers.push(name);
-            }
-        }
+        // A cgroup with processes of its own hands nothing down (cgroups(7), "no internal processes"), except the
+        // root, which alone has no type.
+        let can_enable = !parent.join("cgroup.type").exists() || listed("cgroup.procs").is_empty();
+        let limits = |name: &str| has(&enabled, name) || can_enable && has(&available, name);
+        let controllers = CONTROLLERS.into_iter().filter(|name| limits(name)).collect();
         Delegation { parent, controllers }
     }
 
@@ -75,6 +73,14 @@ impl Delegation {
         match fs::create_dir(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             other => other.map_err(failed)?,
+        }
+        let control = self.parent.join("cgroup.subtree_control");
+        let enabled = fs::read_to_string(&control).unwrap_or_default();
+        for name in &self.controllers {
+            if !enabled.split_ascii_whitespace().any(|known| known == *name) {
+                fs::write(&control, format!("+{name}"))
+                    .map_err(|source| CgroupError { path: control.clone(), source })?;
+            }
         }
         for (file, value) in self.settings(limits) {
             match fs::write(path.join(file), &value) {
@@ -147,6 +153,22 @@ mod tests {
             ]
         );
         assert_eq!(with(vec!["pids"]), [("pids.max", "64".to_owned())]);
+    }
+
+    #[test]
+    fn a_group_with_processes_hands_down_what_it_does_already() {
+        let root = tempfile::tempdir().unwrap();
+        let group = root.path().join("user");
+        fs::create_dir(&group).unwrap();
+        let write = |file: &str, text: &str| fs::write(group.join(file), text).unwrap();
+        write("cgroup.type", "domain\n");
+        write("cgroup.controllers", "cpu memory pids\n");
+        write("cgroup.subtree_control", "pids\n");
+        write("cgroup.procs", "1\n");
+        assert_eq!(Delegation::at(group.clone()).controllers, ["pids"]);
+        write("cgroup.procs", "");
+        assert_eq!(Delegation::at(group.clone()).controllers, CONTROLLERS);
+        assert_eq!(fs::read_to_string(group.join("cgroup.subtree_control")).unwrap(), "pids\n", "find changes nothing");
     }
 
     #[test]

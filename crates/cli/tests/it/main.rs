@@ -5,6 +5,7 @@ mod bad_input;
 mod crash;
 mod curl;
 mod gate;
+mod life;
 mod many;
 mod stage;
 mod tools;

@@ -197,10 +197,11 @@ async fn at_pipes(session: Session, pumps: Pumps) -> io::Result<Ending> {
     let running = pumps.start();
     let ending = loop {
         tokio::select! {
-            frame = next(&mut stream, &mut frames) => match ended(&frame?) {
-                Some(ending) => break ending,
-                None => {}
-            },
+            frame = next(&mut stream, &mut frames) => {
+                if let Some(ending) = ended(&frame?) {
+                    break ending;
+                }
+            }
             _ = interrupt.recv() => send(&mut stream, &Frame::Signal(SignalKind::interrupt().as_raw_value())).await?,
             _ = terminate.recv() => send(&mut stream, &Frame::Signal(SignalKind::terminate().as_raw_value())).await?,
         }

@@ -174,4 +174,15 @@ mod tests {
         remove_tree(&root.path().join("tree")).unwrap();
         assert!(root.path().join("outside/kept").exists() && !root.path().join("tree").is_symlink());
     }
+
+    /// What a swap between looking and entering comes to.
+    #[test]
+    fn a_directory_that_became_a_link_is_not_entered() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("outside")).unwrap();
+        symlink("outside", root.path().join("link")).unwrap();
+        let held = openat(CWD, root.path(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        assert!(enter(held.as_fd(), OsStr::new("link")).is_err());
+        assert!(enter(held.as_fd(), OsStr::new("outside")).is_ok());
+    }
 }

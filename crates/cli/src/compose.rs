@@ -21,7 +21,7 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn gather() -> Result<Context, CliError> {
-        let environment = Environment::of_process();
+        let mut environment = Environment::of_process();
         let home = home(&environment)?;
         let base =
             |variable: &str, fallback: &str| environment.absolute_path(variable).unwrap_or_else(|| home.join(fallback));
@@ -31,6 +31,8 @@ impl Context {
             CliError::host("the working directory cannot be read").because(error).next("change to one that exists")
         })?;
         let config = base("XDG_CONFIG_HOME", ".config").join("bot-bottle");
+        // Where a `command:` secret runs: the same directory at launch and, in the keeper, at every refresh.
+        environment.0.insert("PWD".to_owned(), cwd.display().to_string());
         Ok(Context { config, dirs, home, cwd, ui: Ui::of_process(), environment })
     }
 
@@ -40,6 +42,13 @@ impl Context {
 
     pub(crate) fn bottles(&self) -> PathBuf {
         self.config.join("bottles")
+    }
+
+    /// What a `command:` secret runs in, now and when the keeper reads it again.
+    pub(crate) fn refresh_env(&self) -> BTreeMap<String, String> {
+        let mut variables = self.environment.0.clone();
+        variables.entry("HOME".to_owned()).or_insert_with(|| self.home.display().to_string());
+        variables
     }
 
     /// A path for people: with `~` for the home directory.

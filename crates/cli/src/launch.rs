@@ -108,14 +108,12 @@ pub(crate) fn launch(
     })?;
     let secrets = read_secrets(&plan, context)?;
     refuse_secrets_inside(&plan, &secrets)?;
-    let mut refresh_env = context.environment.variables().clone();
-    refresh_env.entry("HOME".to_owned()).or_insert_with(|| context.home.display().to_string());
     let request = LaunchRequest {
         dirs: context.dirs.clone(),
         origin: Origin::New { name },
         plan,
         secrets,
-        refresh_env,
+        refresh_env: context.refresh_env(),
         console: Console::Pipes,
         lifetime: Lifetime::Foreground,
         ephemeral: afterwards == Afterwards::Remove,

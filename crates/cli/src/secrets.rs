@@ -177,6 +177,7 @@ fn output(
     let child = command
         .env_clear()
         .envs(environment.variables())
+        .current_dir(environment.value("PWD").unwrap_or("/"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -3,6 +3,7 @@
 //! Invariants: the terminal is put back as it was found on every way out; the agent never holds a descriptor of ours,
 //! only the far ends of pipes made for it.
 
+mod plain;
 mod pumps;
 mod raw;
 

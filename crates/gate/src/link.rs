@@ -53,7 +53,7 @@ pub(crate) fn receive_start(link: &UnixStream) -> Result<Received, LinkError> {
     let mut decoder = Decoder::default();
     let mut descriptors = Vec::new();
     loop {
-        match decoder.next().map_err(LinkError::Frame)? {
+        match decoder.message().map_err(LinkError::Frame)? {
             Some(KeeperToGate::Start(start)) => return Ok(Received { start: *start, descriptors, decoder }),
             Some(_) => return Err(LinkError::NotStarted),
             None => receive(link, &mut decoder, &mut descriptors)?,
@@ -105,7 +105,7 @@ impl Link {
     /// The next message. Loses nothing when it is dropped before it is done.
     pub(crate) async fn next(&mut self) -> Result<KeeperToGate, LinkError> {
         loop {
-            if let Some(message) = self.decoder.next().map_err(LinkError::Frame)? {
+            if let Some(message) = self.decoder.message().map_err(LinkError::Frame)? {
                 return Ok(message);
             }
             let mut bytes = [0; READ];

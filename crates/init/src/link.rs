@@ -60,7 +60,7 @@ impl Link {
 
     /// A message that has arrived whole.
     pub(crate) fn pending(&mut self) -> Result<Option<KeeperToInit>, LinkError> {
-        self.decoder.next().map_err(LinkError::Wire)
+        self.decoder.message().map_err(LinkError::Wire)
     }
 
     /// Reads once; blocks where nothing has arrived.

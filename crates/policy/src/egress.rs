@@ -180,7 +180,7 @@ pub fn is_method_override(name: &str) -> bool {
     const NAMES: [&str; 4] = ["x-http-method-override", "x-http-method", "x-method-override", "x-original-method"];
     let same = |a: u8, b: u8| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-');
     let spelled = |known: &&str| known.len() == name.len() && name.bytes().zip(known.bytes()).all(|(a, b)| same(a, b));
-    NAMES.iter().any(|known| spelled(&known))
+    NAMES.iter().any(spelled)
 }
 
 /// Rails, Symfony and others take a parameter `_method`, also from the query.

@@ -57,7 +57,7 @@ impl Inbox {
     }
 
     fn message<T: DeserializeOwned>(&mut self) -> Result<Option<T>, SocketError> {
-        self.decoder.next().map_err(SocketError::Wire)
+        self.decoder.message().map_err(SocketError::Wire)
     }
 }
 

@@ -41,7 +41,7 @@ impl Decoder {
 
     /// The next whole message, `None` until enough bytes have arrived. After an error the stream has no frame
     /// borders left to find: drop the connection.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, WireError> {
+    pub fn message<T: DeserializeOwned>(&mut self) -> Result<Option<T>, WireError> {
         let Some(header) = self.pending.first_chunk::<HEADER>() else {
             return Ok(None);
         };
@@ -68,10 +68,10 @@ mod tests {
         for cut in 0..=frame.len() {
             let mut decoder = Decoder::default();
             decoder.push(&frame[..cut]);
-            let early: Option<(String, u8)> = decoder.next().unwrap();
+            let early: Option<(String, u8)> = decoder.message().unwrap();
             assert_eq!(early.is_some(), cut == frame.len());
             decoder.push(&frame[cut..]);
-            let message = early.or_else(|| decoder.next().unwrap());
+            let message = early.or_else(|| decoder.message().unwrap());
             assert_eq!(message, Some(("hello".to_owned(), 7)));
         }
     }
@@ -80,6 +80,6 @@ mod tests {
     fn a_frame_over_the_limit_is_refused_before_it_arrives() {
         let mut decoder = Decoder::default();
         decoder.push(&u32::MAX.to_be_bytes());
-        assert!(matches!(decoder.next::<()>(), Err(WireError::TooLong(_))));
+        assert!(matches!(decoder.message::<()>(), Err(WireError::TooLong(_))));
     }
 }

@@ -43,14 +43,12 @@ pub(crate) fn run(args: ResumeArgs, context: &Context) -> Result<ExitCode, CliEr
     }
     let plan = bottle.plan().map_err(unreadable)?;
     let secrets = read_secrets(&plan, context)?;
-    let mut refresh_env = context.environment.variables().clone();
-    refresh_env.entry("HOME".to_owned()).or_insert_with(|| context.home.display().to_string());
     let request = LaunchRequest {
         dirs: context.dirs.clone(),
         origin: Origin::Resume { slug: args.slug },
         plan,
         secrets,
-        refresh_env,
+        refresh_env: context.refresh_env(),
         console: Console::Pipes,
         lifetime: Lifetime::Foreground,
         ephemeral: metadata.ephemeral,

@@ -3,6 +3,7 @@
 //! The agent gets pipes made for it, never our stdin, stdout and stderr: through those it could reopen a file, read
 //! what others write, or push keys into the terminal.
 
+use super::plain::Plain;
 use crate::error::CliError;
 use bottle_runtime::protocol::Console;
 use rustix::{
@@ -12,7 +13,7 @@ use rustix::{
 };
 use std::{
     fs::File,
-    io::{self, Read as _, Write as _},
+    io::{self, IsTerminal as _, Read as _, Write as _},
     os::fd::OwnedFd,
     thread::{self, JoinHandle},
 };
@@ -55,8 +56,10 @@ impl Pumps {
         let input = File::from(self.input);
         // Not joined: it may wait for input that never comes.
         thread::spawn(move || feed(input));
-        let output = thread::spawn(move || drain(self.output, first, io::stdout()));
-        let errors = thread::spawn(move || drain(self.errors, second, io::stderr()));
+        let stdout = Guarded::new(io::stdout(), io::stdout().is_terminal());
+        let stderr = Guarded::new(io::stderr(), io::stderr().is_terminal());
+        let output = thread::spawn(move || drain(self.output, first, stdout));
+        let errors = thread::spawn(move || drain(self.errors, second, stderr));
         Running { stop, output, errors }
     }
 }
@@ -77,6 +80,36 @@ impl Running {
     }
 }
 
+/// One of our streams; where it is a terminal, only plain text and colours get through.
+#[derive(Debug)]
+struct Guarded<W: io::Write> {
+    stream: W,
+    plain: Option<Plain>,
+}
+
+impl<W: io::Write> Guarded<W> {
+    fn new(stream: W, is_terminal: bool) -> Guarded<W> {
+        Guarded { stream, plain: is_terminal.then(Plain::default) }
+    }
+
+    fn carry(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.plain {
+            Some(plain) => self.stream.write_all(plain.push(bytes).as_bytes())?,
+            None => self.stream.write_all(bytes)?,
+        }
+        self.stream.flush()
+    }
+}
+
+impl<W: io::Write> Drop for Guarded<W> {
+    fn drop(&mut self) {
+        if let Some(plain) = &mut self.plain {
+            // Where our side takes no more there is nobody to tell.
+            let _ = self.stream.write_all(plain.finish().as_bytes()).and_then(|()| self.stream.flush());
+        }
+    }
+}
+
 fn feed(mut input: File) {
     let mut bytes = vec![0; CHUNK];
     loop {
@@ -94,7 +127,7 @@ fn feed(mut input: File) {
 }
 
 /// Until the pipe ends, our side takes no more, or `stopped` closes and the pipe is empty.
-fn drain(pipe: OwnedFd, stopped: Option<OwnedFd>, mut to: impl io::Write) {
+fn drain<W: io::Write>(pipe: OwnedFd, stopped: Option<OwnedFd>, mut to: Guarded<W>) {
     let mut bytes = vec![0; CHUNK];
     if rustix::io::ioctl_fionbio(&pipe, true).is_err() {
         return;
@@ -104,7 +137,7 @@ fn drain(pipe: OwnedFd, stopped: Option<OwnedFd>, mut to: impl io::Write) {
         match rustix::io::read(&pipe, &mut bytes) {
             Ok(0) => return,
             Ok(count) => {
-                if to.write_all(bytes.get(..count).unwrap_or_default()).and_then(|()| to.flush()).is_err() {
+                if to.carry(bytes.get(..count).unwrap_or_default()).is_err() {
                     return;
                 }
             }
@@ -132,7 +165,7 @@ mod tests {
         rustix::io::write(&held, b"last words").unwrap();
         drop(stop);
         let mut seen = Vec::new();
-        drain(pipe, Some(stopped), &mut seen);
+        drain(pipe, Some(stopped), Guarded::new(&mut seen, false));
         assert_eq!(seen, b"last words");
     }
 }

@@ -95,9 +95,12 @@ impl DetachKeys {
 mod tests {
     use super::*;
 
+    /// What is typed, read by read; what of it passes; whether it detaches.
+    type Case = (&'static [&'static [u8]], &'static [u8], bool);
+
     #[test]
     fn ctrl_p_ctrl_q_leaves_and_everything_else_passes() {
-        let cases: [(&[&[u8]], &[u8], bool); 6] = [
+        let cases: [Case; 6] = [
             (&[b"ls\r"], b"ls\r", false),
             (&[b"a\x10\x11b"], b"a", true),
             (&[b"a\x10", b"\x11"], b"a", true),

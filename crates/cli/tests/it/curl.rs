@@ -150,8 +150,9 @@ fn files_holding(directory: &Path, word: &[u8]) -> Vec<String> {
 fn a_secret_that_the_upstream_no_longer_takes_is_read_anew_once() {
     let stage = Stage::ordinary();
     let file = stage.env.write("work/token", "stale");
-    let command = format!("up.test=bearer:command:cat {0}; echo fresh > {0}", file.display());
-    let flags = ["--allow", HOST, "--auth", &command];
+    // A relative path: the command runs in the same directory when the keeper reads it again.
+    let command = "up.test=bearer:command:cat token; echo fresh > token";
+    let flags = ["--allow", HOST, "--auth", command];
     let ran =
         stage.run(&flags, &["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "https://up.test/refresh/fresh"]);
     assert_eq!(ran.success(), "200");

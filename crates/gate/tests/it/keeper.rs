@@ -146,7 +146,7 @@ impl Gate {
     /// The gate's next message; `None` = it closed the link.
     pub(crate) fn hear(&mut self) -> Option<GateToKeeper> {
         loop {
-            if let Some(message) = self.decoder.next().unwrap() {
+            if let Some(message) = self.decoder.message().unwrap() {
                 return Some(message);
             }
             let mut bytes = [0; 4096];

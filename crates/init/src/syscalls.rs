@@ -8,8 +8,8 @@
 
 use libc::{
     AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID,
-    CLONE_NEWUSER, CLONE_NEWUTS, IPPROTO_TCP, IPPROTO_UDP, SOCK_DCCP, SOCK_RAW, SOCK_RDM, SOCK_SEQPACKET, TIOCLINUX,
-    TIOCSETD, TIOCSTI, c_long,
+    CLONE_NEWUSER, CLONE_NEWUTS, IPPROTO_TCP, IPPROTO_UDP, O_CREAT, O_DIRECTORY, O_TMPFILE, S_ISGID, S_ISUID,
+    SOCK_DCCP, SOCK_RAW, SOCK_RDM, SOCK_SEQPACKET, TIOCLINUX, TIOCSETD, TIOCSTI, c_long,
 };
 
 /// System calls that share a reason.
@@ -51,7 +51,7 @@ pub(crate) const ALLOW: &[Group] = &[
     Group {
         reason: "files: open, read, write, seek, and the state of an open file",
         calls: &[
-            libc::SYS_openat, libc::SYS_openat2, libc::SYS_close, libc::SYS_close_range, libc::SYS_read,
+            libc::SYS_openat, libc::SYS_close, libc::SYS_close_range, libc::SYS_read,
             libc::SYS_write, libc::SYS_readv, libc::SYS_writev, libc::SYS_pread64, libc::SYS_pwrite64,
             libc::SYS_preadv, libc::SYS_pwritev, libc::SYS_preadv2, libc::SYS_pwritev2, libc::SYS_lseek,
             libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_sync, libc::SYS_syncfs, libc::SYS_sync_file_range,
@@ -71,7 +71,7 @@ pub(crate) const ALLOW: &[Group] = &[
         ],
     },
     Group {
-        reason: "owner, mode and attributes: tar, git, npm and installers set them; the file system decides",
+        reason: "owner, mode and attributes: tar, git, npm and installers set them; set-id bits are refused below",
         calls: &[
             libc::SYS_fchmod, libc::SYS_fchmodat, SYS_FCHMODAT2, libc::SYS_fchown, libc::SYS_fchownat,
             libc::SYS_setxattr, libc::SYS_lsetxattr, libc::SYS_fsetxattr, libc::SYS_getxattr, libc::SYS_lgetxattr,
@@ -223,6 +223,8 @@ const ALWAYS: &[&[Argument]] = &[];
 const SOCK_PACKET: i32 = 10;
 /// Of a socket's type, what is not SOCK_NONBLOCK or SOCK_CLOEXEC.
 const SOCKET_TYPE: u32 = 0xf;
+/// The bit of O_TMPFILE that is its own.
+const NAMELESS: u32 = (O_TMPFILE & !O_DIRECTORY).cast_unsigned();
 
 #[rustfmt::skip]
 pub(crate) const REFUSE: &[Refusal] = &[
@@ -303,6 +305,44 @@ pub(crate) const REFUSE: &[Refusal] = &[
             &[family(AF_NETLINK), IsNot(2, 0)],
         ],
     },
+    // mkdir and mkdirat ignore these bits. openat2, whose mode a filter cannot read, is not there at all.
+    Refusal {
+        reason: "set-id bits: on the host, such a file in a mounted directory would run as that directory's owner",
+        calls: &[libc::SYS_fchmod],
+        when: &[&[has(1, S_ISUID)], &[has(1, S_ISGID)]],
+    },
+    Refusal {
+        reason: "set-id bits, where the mode comes third",
+        calls: &[libc::SYS_fchmodat, SYS_FCHMODAT2, libc::SYS_mknodat],
+        when: &[&[has(2, S_ISUID)], &[has(2, S_ISGID)]],
+    },
+    Refusal {
+        reason: "set-id bits of a file that is made; without these flags the kernel does not look at the mode",
+        calls: &[libc::SYS_openat],
+        when: &[
+            &[has(2, O_CREAT.cast_unsigned()), has(3, S_ISUID)],
+            &[has(2, O_CREAT.cast_unsigned()), has(3, S_ISGID)],
+            &[has(2, NAMELESS), has(3, S_ISUID)],
+            &[has(2, NAMELESS), has(3, S_ISGID)],
+        ],
+    },
+    #[cfg(target_arch = "x86_64")]
+    Refusal {
+        reason: "set-id bits by the older calls",
+        calls: &[libc::SYS_chmod, libc::SYS_creat, libc::SYS_mknod],
+        when: &[&[has(1, S_ISUID)], &[has(1, S_ISGID)]],
+    },
+    #[cfg(target_arch = "x86_64")]
+    Refusal {
+        reason: "set-id bits by the older call that makes a file",
+        calls: &[libc::SYS_open],
+        when: &[
+            &[has(1, O_CREAT.cast_unsigned()), has(2, S_ISUID)],
+            &[has(1, O_CREAT.cast_unsigned()), has(2, S_ISGID)],
+            &[has(1, NAMELESS), has(2, S_ISUID)],
+            &[has(1, NAMELESS), has(2, S_ISGID)],
+        ],
+    },
     Refusal {
         reason: "of IP only TCP and UDP: no raw packets, ICMP, SCTP, DCCP, MPTCP",
         calls: &[libc::SYS_socket],
@@ -328,7 +368,11 @@ pub(crate) const REFUSE: &[Refusal] = &[
 ];
 
 const fn flag(flag: i32) -> Argument {
-    Bits { index: 0, mask: flag.cast_unsigned(), value: flag.cast_unsigned() }
+    has(0, flag.cast_unsigned())
+}
+
+const fn has(index: u8, bits: u32) -> Argument {
+    Bits { index, mask: bits, value: bits }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the kernel reads 32 bits of an ioctl's number")]
@@ -393,7 +437,8 @@ mod tests {
     #[test]
     fn what_must_not_be_callable_is_not_allowed() {
         let allowed: BTreeSet<_> = ALLOW.iter().flat_map(|group| group.calls).collect();
-        for call in [libc::SYS_clone3, libc::SYS_io_uring_setup, libc::SYS_mount, libc::SYS_bpf, libc::SYS_setns] {
+        let structs = [libc::SYS_clone3, libc::SYS_openat2, libc::SYS_io_uring_setup];
+        for call in structs.into_iter().chain([libc::SYS_mount, libc::SYS_bpf, libc::SYS_setns]) {
             assert!(!allowed.contains(&call), "{call}");
         }
     }

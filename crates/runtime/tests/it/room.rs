@@ -6,7 +6,10 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
-    os::unix::{fs::PermissionsExt, process::CommandExt},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        process::CommandExt,
+    },
     path::Path,
     process::{Command, Output, Stdio},
     sync::OnceLock,
@@ -153,7 +156,8 @@ const INSIDE: &[(&str, &str)] = &[
     ("cat /proc/kallsyms /proc/keys /proc/timer_list /proc/vmallocinfo /proc/slabinfo 2>/dev/null | wc -c", "0"),
     ("cat /proc/1/environ /proc/1/cmdline 2>/dev/null | wc -c; ls /proc/1/root 2>/dev/null || echo no", "0\nno"),
     ("kill -9 1 2>/dev/null; echo alive", "alive"),
-    ("ls /proc | grep -c '^[0-9]'", "3"),
+    // The shell and ls; a pipe's other end may not be there yet.
+    ("all=$(ls /proc); echo \"$all\" | grep -c '^[0-9]'", "2"),
     // Network: loopback alone.
     ("ls /sys/class/net 2>/dev/null; tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '", "lo"),
     ("cat /proc/net/if_inet6 | cut -d' ' -f1", "00000000000000000000000000000001"),
@@ -281,6 +285,148 @@ fn mounts_are_read_only_unless_said_and_no_link_leads_them_astray() {
         for target in ["/etc/x", "/proc", "/", "/usr/x", "/a/../etc", "relative"] {
             let output = Bench::new(maker).with(&["--mount", &at(target)]).run("true");
             assert_eq!(output.status.code(), Some(100), "{target} was taken");
+        }
+    }
+}
+
+/// What only root's rooms have: a mount that shows the owner's files as the agent's.
+fn as_root(what: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        std::io::stderr().write_all(format!("SKIPPED({what}: only root maps owners)\n").as_bytes()).unwrap();
+    }
+    root
+}
+
+/// A directory of `owner` to mount, and a room of root's that mounts it writable at `~/w`.
+fn owned_by(owner: u32) -> (TempDir, Bench) {
+    let given = open_directory();
+    std::os::unix::fs::chown(given.path(), Some(owner), Some(owner)).unwrap();
+    let mount = format!("{}:/home/agent/w:rw", given.path().display());
+    (given, Bench::new(Maker::Root).with(&["--mount", &mount]))
+}
+
+#[test]
+fn what_root_mounts_writable_is_the_agents_inside_and_its_owners_outside() {
+    if !as_root("writable mounts") {
+        return;
+    }
+    for owner in [0, 1000, ORDINARY] {
+        let (given, bench) = owned_by(owner);
+        fs::write(given.path().join("old"), "old\n").unwrap();
+        std::os::unix::fs::chown(given.path().join("old"), Some(owner), Some(owner)).unwrap();
+        let script =
+            "cd ~/w && stat -c %u:%g . old && echo new >> old && mkdir -p d && echo x > d/f && mv d/f f && cat old";
+        assert_eq!(bench.says(script), "1000:1000\n1000:1000\nold\nnew", "{owner}");
+        for name in ["old", "d", "f"] {
+            let stat = fs::metadata(given.path().join(name)).unwrap();
+            assert_eq!((stat.uid(), stat.gid()), (owner, owner), "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_root_mounts_read_only_stays_so_and_keeps_its_owner() {
+    if !as_root("read-only mounts") {
+        return;
+    }
+    let given = open_directory();
+    let bench = Bench::new(Maker::Root).with(&["--mount", &format!("{}:/data", given.path().display())]);
+    assert_eq!(bench.says("stat -c %u /data; touch /data/x 2>/dev/null || echo no"), "65534\nno");
+}
+
+#[test]
+fn in_a_mounted_directory_the_files_of_others_are_not_the_agents() {
+    if !as_root("writable mounts") {
+        return;
+    }
+    let (given, bench) = owned_by(0);
+    let foreign = given.path().join("foreign");
+    fs::write(&foreign, "theirs\n").unwrap();
+    fs::set_permissions(&foreign, fs::Permissions::from_mode(0o666)).unwrap();
+    // Nor those of the uid that plays the agent on the host, or that it has inside.
+    for owner in [ORDINARY, GIVEN, 1000] {
+        std::os::unix::fs::chown(&foreign, Some(owner), Some(owner)).unwrap();
+        let script = "cd ~/w && stat -c %u foreign; echo x 2>/dev/null >> foreign || echo no; \
+                      chmod 777 foreign 2>/dev/null || echo no; rm -f foreign 2>/dev/null || echo no; cat foreign";
+        assert_eq!(bench.says(script), "65534\nno\nno\nno\ntheirs", "{owner}");
+    }
+}
+
+#[test]
+fn what_is_mounted_on_a_mapped_mount_is_not_mounted_on_the_host() {
+    if !as_root("writable mounts") {
+        return;
+    }
+    let (given, bench) = owned_by(0);
+    let inner = open_directory();
+    fs::write(inner.path().join("inner"), "").unwrap();
+    let bench = bench.with(&["--mount", &format!("{}:/home/agent/w/sub:rw", inner.path().display()), "--hang"]);
+    let mut child = bench.command("ls ~/w/sub; cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let _init = lines.next().unwrap().unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), "inner");
+    assert_eq!(fs::read_dir(given.path().join("sub")).unwrap().count(), 0);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn no_set_id_bit_can_be_left_on_the_host_or_has_an_effect_inside() {
+    const PYTHON: &str = "/usr/bin/python3";
+    const SCRIPT: &str = r#"
+import ctypes, os
+os.umask(0)
+libc = ctypes.CDLL(None, use_errno=True)
+def fails(work):
+    try: return work() == -1 or "done"
+    except OSError: return True
+def openat2(bits):
+    how = (ctypes.c_uint64 * 3)(os.O_CREAT | os.O_WRONLY, bits | 0o755, 0)
+    return libc.syscall(437, -100, b"by-openat2", how, 24)
+fd = os.open("plain", os.O_CREAT | os.O_WRONLY, 0o755)
+os.mkdir("directory", 0o6755)
+for bits in (0o4000, 0o2000, 0o6000):
+    for work in (
+        lambda: os.chmod("plain", bits | 0o755),
+        lambda: os.fchmod(fd, bits | 0o755),
+        lambda: os.chmod("plain", bits | 0o755, dir_fd=os.open(".", os.O_RDONLY)),
+        lambda: libc.syscall(452, -100, b"plain", bits | 0o755, 0),
+        lambda: os.open("by-open", os.O_CREAT | os.O_WRONLY, bits | 0o755),
+        lambda: os.open(".", os.O_TMPFILE | os.O_WRONLY, bits | 0o755),
+        lambda: os.mknod("by-mknod", 0o100755 | bits),
+        lambda: libc.creat(b"by-creat", bits | 0o755),
+        lambda: openat2(bits),
+    ): print(fails(work))
+# Without O_CREAT the kernel does not look at the mode, and neither may the filter.
+os.open("plain", os.O_RDONLY, 0o6777)
+"#;
+    for maker in makers() {
+        let (given, bench) = match maker {
+            Maker::Root => owned_by(0),
+            Maker::Own | Maker::Ordinary => {
+                let given = open_directory();
+                fs::set_permissions(given.path(), fs::Permissions::from_mode(0o777)).unwrap();
+                let mount = format!("{}:/home/agent/w:rw", given.path().display());
+                (given, Bench::new(maker).with(&["--mount", &mount]))
+            }
+        };
+        // One that was there before, root's own where root made the room.
+        fs::copy("/usr/bin/id", given.path().join("id")).unwrap();
+        fs::set_permissions(given.path().join("id"), fs::Permissions::from_mode(0o6755)).unwrap();
+        let script = "cd ~/w && ./id -u && ./id -g && touch f && for m in u+s g+s 6755; do chmod $m f 2>/dev/null || echo no; done";
+        assert_eq!(bench.says(script), "1000\n1000\nno\nno\nno", "{maker:?}");
+        fs::remove_file(given.path().join("id")).unwrap();
+        if Path::new(PYTHON).exists() {
+            fs::write(bench.home.path().join("script.py"), SCRIPT).unwrap();
+            let said = bench.says("cd ~/w && python3 ~/script.py | sort | uniq -c | xargs");
+            assert_eq!(said, "27 True", "{maker:?}");
+        } else {
+            std::io::stderr().write_all(b"SKIPPED(no python on this machine)\n").unwrap();
+        }
+        for entry in fs::read_dir(given.path()).unwrap() {
+            let entry = entry.unwrap();
+            assert_eq!(entry.metadata().unwrap().mode() & 0o6000, 0, "{:?}", entry.file_name());
         }
     }
 }

@@ -29,6 +29,18 @@ pub(super) struct Descriptors {
     /// Becomes descriptor 3 of init.
     pub(super) link: OwnedFd,
     pub(super) image: OwnedFd,
+    /// See [`owners::mapped`](super::owners::mapped).
+    pub(super) mapped: Vec<Option<OwnedFd>>,
+}
+
+/// Holds a new user namespace until the keeper has got hold of it, closed its end of the socket, or died.
+pub(super) fn hold(socket: OwnedFd) -> ! {
+    // The keeper's locks and sockets, its end of this one among them, must not live on in this process.
+    if close_all_but(&[socket.as_fd()]).is_ok() {
+        // Nothing is ever sent: this waits for the end.
+        let _ = rustix::io::read(&socket, &mut [0]);
+    }
+    sys::exit_now(0)
 }
 
 /// Builds the room and becomes its init.
@@ -48,7 +60,9 @@ fn build(
     // First of all: from here on a dead keeper means a dead child, even if it dies before the next line.
     die_with_keeper()?;
     // Before anything can fail or block: the keeper's locks, logs and sockets must not live on in this process.
-    close_all_but(&[descriptors.reporter.as_fd(), descriptors.link.as_fd(), descriptors.image.as_fd()])?;
+    let own = [descriptors.reporter.as_fd(), descriptors.link.as_fd(), descriptors.image.as_fd()];
+    let kept: Vec<_> = own.into_iter().chain(descriptors.mapped.iter().flatten().map(AsFd::as_fd)).collect();
+    close_all_but(&kept)?;
     // Until the keeper has written the maps, this process has no uid that a file could be created under.
     descriptors.reporter.wait_for_keeper().during(Step::Wait, "keeper")?;
 
@@ -57,7 +71,7 @@ fn build(
         .during(Step::PrivateMounts, "/")?;
     // Still with the keeper's own host uid: the bottle's may not walk the path to its home. Where root is the keeper,
     // that is all the privilege left here, and it ends with the next line.
-    let sources = Root::open_sources(layout)?;
+    let sources = Root::open_sources(layout, std::mem::take(&mut descriptors.mapped))?;
     // Before anything is created: what exists in the room belongs to the agent's uid.
     ids::take_on(spec.host_ids.is_some())?;
     // Again, because a change of uid clears it.

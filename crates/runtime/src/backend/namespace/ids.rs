@@ -23,6 +23,13 @@ pub(super) fn map(pid: i32, host_ids: Option<(u32, u32)>) -> Result<(), RoomErro
     write("gid_map", &format!("{AGENT} {gid} 1"))
 }
 
+/// Maps one uid and gid of a child's user namespace, `inside`, to those of the host, `outside`. Runs in the keeper, as
+/// root.
+pub(super) fn map_one(pid: i32, inside: (u32, u32), outside: (u32, u32)) -> io::Result<()> {
+    fs::write(format!("/proc/{pid}/uid_map"), format!("{} {} 1", inside.0, outside.0))?;
+    fs::write(format!("/proc/{pid}/gid_map"), format!("{} {} 1", inside.1, outside.1))
+}
+
 fn hint(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "/proc must be mounted, and show this process's children".to_owned(),

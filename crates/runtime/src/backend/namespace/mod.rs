@@ -14,6 +14,7 @@ mod facts;
 mod ids;
 mod layout;
 mod net;
+mod owners;
 mod report;
 mod requirements;
 mod room;

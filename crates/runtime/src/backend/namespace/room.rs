@@ -6,6 +6,7 @@ use super::{
     facts::HostFacts,
     ids,
     layout::{self, layout},
+    owners,
     report::{Listener, Outcome, Reporter},
     requirements::{forbidden_by, requirements},
     sys::{self, Cloned},
@@ -75,18 +76,20 @@ pub fn create(spec: &RoomSpec<'_>) -> Result<Room, RoomError> {
     let (link, init_link) = pair()?;
     let (listener, reporter) = pair()?;
     let cgroup = spec.cgroup.map(open_cgroup).transpose()?;
+    // Only the keeper, while it is the host's root, may say whose the files of a host's file system are.
+    let mapped = owners::mapped(&layout, spec.host_ids);
 
     let (pid, pidfd) = match sys::clone_process(NAMESPACES, cgroup.as_ref().map(AsFd::as_fd)) {
         Err(source) => return Err(RoomError::Clone { hint: clone_hint(&source), source }),
         Ok(Cloned::Child) => {
             drop((link, listener));
-            let descriptors = Descriptors { reporter: Reporter::new(reporter), link: init_link.into(), image };
+            let descriptors = Descriptors { reporter: Reporter::new(reporter), link: init_link.into(), image, mapped };
             child::run(spec, &layout, descriptors)
         }
         Ok(Cloned::Parent { pid, pidfd }) => (pid, pidfd),
     };
     // The child's ends must exist in the child alone, or their closing would tell nothing.
-    drop((init_link, reporter));
+    drop((init_link, reporter, mapped));
     let unfinished = Unfinished(Some(pidfd));
     ids::map(pid, spec.host_ids)?;
     let listener = Listener::new(listener);
@@ -176,7 +179,7 @@ fn clone_hint(error: &io::Error) -> String {
 
 /// Kills a room that did not come to be, and waits until nothing of it is left.
 #[derive(Debug)]
-struct Unfinished(Option<OwnedFd>);
+pub(super) struct Unfinished(pub(super) Option<OwnedFd>);
 
 impl Unfinished {
     fn finish(mut self) -> Result<OwnedFd, RoomError> {

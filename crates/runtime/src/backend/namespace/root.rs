@@ -25,14 +25,18 @@ pub(super) struct Root(OwnedFd);
 
 impl Root {
     /// Opens every place of the host that the layout shows, each as a mount of its own that is attached nowhere yet.
-    /// One for each [`What::Bind`], in order.
-    pub(super) fn open_sources(layout: &[Entry]) -> Result<Vec<OwnedFd>, Failure> {
+    /// One for each [`What::Bind`], in order, as are `mapped`, those that the keeper has opened already.
+    pub(super) fn open_sources(layout: &[Entry], mapped: Vec<Option<OwnedFd>>) -> Result<Vec<OwnedFd>, Failure> {
         let sources = layout.iter().filter_map(|entry| match &entry.what {
             What::Bind { source, .. } => Some(source),
             _ => None,
         });
         sources
-            .map(|source| clone_tree(CWD, source, OpenTreeFlags::empty()).during(Step::OpenSource, source.display()))
+            .zip(mapped)
+            .map(|(source, mapped)| match mapped {
+                Some(mount) => Ok(mount),
+                None => clone_tree(CWD, source, OpenTreeFlags::empty()).during(Step::OpenSource, source.display()),
+            })
             .collect()
     }
 
@@ -171,7 +175,11 @@ fn create(parent: BorrowedFd<'_>, name: &Path) -> io::Result<OwnedFd> {
 }
 
 /// A copy of the mounts at and below a path, attached nowhere.
-fn clone_tree(at: BorrowedFd<'_>, path: impl AsRef<Path>, more: OpenTreeFlags) -> rustix::io::Result<OwnedFd> {
+pub(super) fn clone_tree(
+    at: BorrowedFd<'_>,
+    path: impl AsRef<Path>,
+    more: OpenTreeFlags,
+) -> rustix::io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     rustix::mount::open_tree(at, path.as_ref(), flags | more)
 }

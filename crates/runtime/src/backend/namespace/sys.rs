@@ -52,17 +52,34 @@ pub(super) fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// `struct mount_attr` of mount_setattr(2).
+#[repr(C)]
+#[derive(Debug, Default)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns: u64,
+}
+
 /// `mount_setattr(2)`: adds attributes to the mount that `mount` is the root of, and to those below it if `recursive`.
 pub(super) fn add_mount_attributes(mount: BorrowedFd<'_>, set: MountAttrFlags, recursive: bool) -> io::Result<()> {
-    /// `struct mount_attr` of mount_setattr(2).
-    #[repr(C)]
-    struct MountAttr {
-        set: u64,
-        clear: u64,
-        propagation: u64,
-        userns: u64,
-    }
-    let attr = MountAttr { set: u64::from(set.bits()), clear: 0, propagation: 0, userns: 0 };
+    set_mount_attributes(mount, &MountAttr { set: u64::from(set.bits()), ..MountAttr::default() }, recursive)
+}
+
+/// `mount_setattr(2)`: on `mount`, which is attached nowhere, and on those below it, files have the owners that the
+/// user namespace `owners` maps theirs to. None of these mounts tells another what is mounted on it.
+pub(super) fn map_mount_owners(mount: BorrowedFd<'_>, owners: BorrowedFd<'_>) -> io::Result<()> {
+    let attr = MountAttr {
+        set: MountAttrFlags::MOUNT_ATTR_IDMAP.bits().into(),
+        propagation: libc::MS_PRIVATE,
+        userns: owners.as_raw_fd().cast_unsigned().into(),
+        ..MountAttr::default()
+    };
+    set_mount_attributes(mount, &attr, true)
+}
+
+fn set_mount_attributes(mount: BorrowedFd<'_>, attr: &MountAttr, recursive: bool) -> io::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: path and struct outlive the call; the size is that of the struct.
     let result = unsafe {
@@ -71,7 +88,7 @@ pub(super) fn add_mount_attributes(mount: BorrowedFd<'_>, set: MountAttrFlags, r
             mount.as_raw_fd(),
             c"".as_ptr(),
             flags,
-            ptr::from_ref(&attr),
+            ptr::from_ref(attr),
             size_of::<MountAttr>(),
         )
     };

@@ -84,8 +84,24 @@ pub fn copy_out(root: &Path, below: &Path, target: &Path) -> Result<Transferred,
     Ok(copying.transferred)
 }
 
+/// Who what is copied in belongs to, where root copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    uid: Uid,
+    gid: Gid,
+}
+
+impl Owner {
+    /// The owner of `root`: the bottle's host uid for its home, and for a directory of the user's that is mounted
+    /// (which the bottle sees as its own) that user.
+    pub fn of(root: &Path) -> io::Result<Owner> {
+        let stat = rustix::fs::stat(root)?;
+        Ok(Owner { uid: Uid::from_raw(stat.st_uid), gid: Gid::from_raw(stat.st_gid) })
+    }
+}
+
 /// Copies `source` to `below` of the agent's directory `root`, for the agent to own.
-pub fn copy_in(source: &Path, root: &Path, below: &Path, owner: Option<u32>) -> Result<Transferred, TransferError> {
+pub fn copy_in(source: &Path, root: &Path, below: &Path, owner: Option<Owner>) -> Result<Transferred, TransferError> {
     let open = |error: io::Error| TransferError::Open { path: source.to_owned(), source: error };
     // The person's own path: its links are followed, as `cp` would.
     let source = source.canonicalize().map_err(open)?;
@@ -128,7 +144,7 @@ fn beneath(root: &Path, below: &Path) -> Result<OwnedFd, TransferError> {
 }
 
 struct Copying {
-    owner: Option<u32>,
+    owner: Option<Owner>,
     all_links: bool,
     transferred: Transferred,
 }
@@ -210,7 +226,7 @@ impl Copying {
         clear(to, new_name)?;
         symlinkat(&target, to, new_name)?;
         if let Some(owner) = self.owner {
-            chownat(to, new_name, Some(Uid::from_raw(owner)), Some(Gid::from_raw(owner)), AtFlags::SYMLINK_NOFOLLOW)?;
+            chownat(to, new_name, Some(owner.uid), Some(owner.gid), AtFlags::SYMLINK_NOFOLLOW)?;
         }
         self.transferred.files += 1;
         Ok(())
@@ -218,7 +234,7 @@ impl Copying {
 
     fn give(&self, file: impl AsFd) -> io::Result<()> {
         match self.owner {
-            Some(owner) => Ok(fchown(file, Some(Uid::from_raw(owner)), Some(Gid::from_raw(owner)))?),
+            Some(owner) => Ok(fchown(file, Some(owner.uid), Some(owner.gid))?),
             None => Ok(()),
         }
     }

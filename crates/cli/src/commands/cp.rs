@@ -4,7 +4,7 @@ use super::list::{open, unreadable};
 use crate::{compose::Context, error::CliError};
 use bottle_runtime::{
     store::{BottleDir, StoreError},
-    transfer::{TransferError, Transferred, copy_in, copy_out, locate},
+    transfer::{Owner, TransferError, Transferred, copy_in, copy_out, locate},
 };
 use bottle_spec::{escape::Escaped, slug::Slug};
 use std::{
@@ -60,7 +60,7 @@ impl Place {
 }
 
 /// The directory on this host, the way beneath it, and who owns what is put there.
-fn find(slug: &Slug, path: &Path, context: &Context) -> Result<(PathBuf, PathBuf, Option<u32>), CliError> {
+fn find(slug: &Slug, path: &Path, context: &Context) -> Result<(PathBuf, PathBuf, Option<Owner>), CliError> {
     let bottle: BottleDir = open(context)?.bottle(slug);
     if !bottle.state.is_dir() {
         return Err(unreadable(StoreError::Unknown(slug.clone())));
@@ -68,7 +68,12 @@ fn find(slug: &Slug, path: &Path, context: &Context) -> Result<(PathBuf, PathBuf
     let metadata = bottle.metadata().map_err(unreadable)?;
     let plan = bottle.plan().map_err(unreadable)?;
     let (root, below) = locate(&bottle, &plan, path).map_err(failed)?;
-    Ok((root, below, metadata.host_id))
+    let owner = metadata
+        .host_id
+        .map(|_| Owner::of(&root))
+        .transpose()
+        .map_err(|error| CliError::host(format!("{} cannot be read", context.short(&root))).because(error))?;
+    Ok((root, below, owner))
 }
 
 fn failed(error: TransferError) -> CliError {

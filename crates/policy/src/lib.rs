@@ -8,6 +8,7 @@
 
 pub mod egress;
 mod path;
+pub mod scan;
 mod validate;
 
 pub use egress::{Permitted, Question, Refused, Rules, Subject};

@@ -139,7 +139,10 @@ pub fn notices(policy: &EgressPolicy) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bottle_spec::{policy::PathPattern, secret::SecretRef};
+    use bottle_spec::{
+        policy::{OnFinding, PathPattern},
+        secret::SecretRef,
+    };
 
     fn route(host: &str) -> Route {
         Route {
@@ -150,6 +153,8 @@ mod tests {
             tls: Tls::Intercept,
             auth: None,
             private: false,
+            on_finding: OnFinding::default(),
+            exempt: Vec::new(),
         }
     }
 

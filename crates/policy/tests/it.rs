@@ -3,7 +3,7 @@
 use bottle_policy::{Question, Rules, egress::is_method_override};
 use bottle_spec::{
     host::{HostName, HostPattern},
-    policy::{EgressPolicy, PathPattern, Route, Tls},
+    policy::{EgressPolicy, OnFinding, PathPattern, Route, Tls},
     verdict::Reason,
 };
 use proptest::prelude::*;
@@ -17,6 +17,8 @@ fn route(host: &str, methods: Option<&[&str]>, paths: Option<&[&str]>) -> Route 
         tls: Tls::Intercept,
         auth: None,
         private: false,
+        on_finding: OnFinding::default(),
+        exempt: Vec::new(),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod agent;
 mod bottle;
+mod budgets;
 mod egress;
 mod git;
 mod mistake;
@@ -22,6 +23,8 @@ pub use walk::Keys;
 pub const BOTTLE_TABLES: &[Keys] = &[
     bottle::BOTTLE,
     bottle::LIMITS,
+    budgets::BUDGETS,
+    budgets::PER_HOST,
     egress::EGRESS,
     egress::ROUTE,
     egress::AUTH,

@@ -11,6 +11,10 @@ use std::{
     str::FromStr,
 };
 
+mod period;
+
+pub use period::{Count, Period};
+
 /// Why a text is not the value it should be. Each says what would be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotationError {
@@ -20,6 +24,8 @@ pub enum NotationError {
     Cpus,
     #[error("this is a whole number from 1 to {0}")]
     Count(u32),
+    #[error("a period is a number and a unit, at most 30 days: `30s`, `10m`, `1h`, `1d`")]
+    Period,
     #[error("a port is a number from 1 to 65535")]
     Port,
     #[error("{0}")]

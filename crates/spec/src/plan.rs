@@ -25,8 +25,11 @@ pub struct Plan {
     pub mounts: Vec<Mount>,
     pub workspace: Workspace,
     pub egress: EgressPolicy,
-    /// Every secret that some part of this plan injects, and what the bottle holds in its place.
+    /// Every secret that some part of this plan injects or protects.
     pub secrets: Vec<PlannedSecret>,
+    /// Whether credentials that open nothing are left where a thief would look.
+    #[serde(default = "yes")]
+    pub canaries: bool,
     pub supervise: bool,
     pub limits: Limits,
     /// Ports of the bottle published on the host's `127.0.0.1`, each under the same number.
@@ -130,6 +133,14 @@ pub struct PlannedSecret {
     pub source: SecretRef,
     /// What the bottle holds instead. Not itself a secret, never substituted.
     pub placeholder: String,
+    /// `false` = the gate only has to know it, so that it does not leave.
+    #[serde(default = "yes")]
+    pub injected: bool,
+}
+
+/// What plans written before these fields meant.
+fn yes() -> bool {
+    true
 }
 
 /// `None` = no limit asked for.

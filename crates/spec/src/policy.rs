@@ -24,6 +24,8 @@ pub struct EgressPolicy {
     /// A corporate proxy that upstreams are reached through.
     #[serde(default)]
     pub upstream_proxy: Option<UpstreamProxy>,
+    #[serde(default)]
+    pub budgets: Budgets,
 }
 
 /// `http://HOST:PORT`, optionally with a credential for `Proxy-Authorization: Basic`.
@@ -60,6 +62,70 @@ pub struct Route {
     /// metadata addresses.
     #[serde(default)]
     pub private: bool,
+    #[serde(default)]
+    pub on_finding: OnFinding,
+    /// Ids of the scan's rules that find nothing on this route.
+    #[serde(default)]
+    pub exempt: Vec<String>,
+}
+
+/// What becomes of a request in which the scan finds something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFinding {
+    /// It is refused.
+    #[default]
+    Block,
+    /// It goes on with the finding blotted out; where that cannot be done in place, it is refused.
+    Redact,
+    /// The operator is to be asked.
+    Ask,
+    /// It goes on, and the finding is in the audit log.
+    Log,
+}
+
+/// How much may leave in one period. `None` = no limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budgets {
+    /// In seconds; at least 1.
+    pub period: u32,
+    /// Of all hosts together.
+    pub bottle: Budget,
+    /// Of each host.
+    pub host: Budget,
+    /// Different names below wildcard routes.
+    pub hosts: Option<u32>,
+    /// Bytes of random-looking text in host labels, paths and queries, below each wildcard route.
+    pub random: Option<u64>,
+}
+
+/// What is sent: heads and bodies, in bytes, and requests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    pub bytes: Option<u64>,
+    pub requests: Option<u64>,
+}
+
+impl Budgets {
+    /// An hour.
+    pub const PERIOD: u32 = 3600;
+    pub const HOSTS: u32 = 256;
+    pub const RANDOM: u64 = 64 << 10;
+}
+
+impl Default for Budgets {
+    fn default() -> Budgets {
+        let none = Budget::default();
+        Budgets {
+            period: Budgets::PERIOD,
+            bottle: none,
+            host: none,
+            hosts: Some(Budgets::HOSTS),
+            random: Some(Budgets::RANDOM),
+        }
+    }
 }
 
 /// A path with wildcards: `*` within one segment, `**` over any number of segments. Starts with `/`.

@@ -5,6 +5,7 @@ use crate::{
     manifest::{Agent, Bottle, Egress, GitUpstream, Mistake, Mistakes, Place, Placed},
     notation::{MountText, Name, Port},
     plan::{Backend, Image, Limits, Provider},
+    policy::Budgets,
     secret::SecretRef,
 };
 use std::{
@@ -40,6 +41,9 @@ pub struct Request {
     pub supervise: Option<Placed<bool>>,
     pub limits: Limits,
     pub ports: Vec<Placed<Port>>,
+    pub protect: Vec<Placed<SecretRef>>,
+    pub canaries: bool,
+    pub budgets: Budgets,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -105,6 +109,9 @@ impl Request {
             supervise: bottle.supervise,
             limits: bottle.limits,
             ports: bottle.ports,
+            protect: bottle.protect,
+            canaries: bottle.canaries,
+            budgets: bottle.budgets,
             place: agent.place,
         };
         Mistakes::check(request, mistakes)
@@ -119,7 +126,7 @@ impl Request {
         mounts.chain(authorities).chain(workspace).collect()
     }
 
-    /// Every secret asked for, with the place of its route.
+    /// Every secret to inject, with the place of its route.
     pub fn secrets(&self) -> impl Iterator<Item = (&SecretRef, &Place)> {
         let routes =
             self.egress.routes.iter().filter_map(|route| Some((&route.value.auth.as_ref()?.secret, &route.place)));

@@ -44,6 +44,7 @@ pub fn resolve(request: &Request, host: &HostFacts) -> Result<Plan, Mistakes> {
         workspace,
         egress,
         secrets,
+        canaries: request.canaries,
         supervise: request.supervise.as_ref().is_some_and(|supervise| supervise.value),
         limits: Limits { pids: request.limits.pids.or(Some(DEFAULT_PIDS)), ..request.limits },
         ports: ports(request),
@@ -201,7 +202,8 @@ impl Resolver<'_> {
             resolved.auth = resolved.auth.map(|secret| self.source(&secret, &proxy.place));
             resolved
         });
-        EgressPolicy { routes, upstream_ca, resolve: request.egress.resolve.clone(), upstream_proxy }
+        let (resolve, budgets) = (request.egress.resolve.clone(), request.budgets.clone());
+        EgressPolicy { routes, upstream_ca, resolve, upstream_proxy, budgets }
     }
 
     fn authority(&mut self, path: &Placed<PathBuf>) -> Option<PathBuf> {
@@ -224,7 +226,10 @@ impl Resolver<'_> {
 
     fn secrets(&mut self, request: &Request) -> Vec<PlannedSecret> {
         let mut planned: Vec<PlannedSecret> = Vec::new();
-        for (secret, place) in request.secrets() {
+        let injected = request.secrets().map(|(secret, place)| (secret, place, true));
+        let protected = request.protect.iter().map(|secret| (&secret.value, &secret.place, false));
+        // What is injected comes first, and stays so where it is protected as well.
+        for (secret, place, injected) in injected.chain(protected) {
             if let SecretRef::Env(name) = secret
                 && !self.host.variables.contains(name)
             {
@@ -234,7 +239,7 @@ impl Resolver<'_> {
             }
             let source = self.source(secret, place);
             if planned.iter().all(|known| known.source != source) {
-                planned.push(PlannedSecret { placeholder: environment::placeholder(&source), source });
+                planned.push(PlannedSecret { placeholder: environment::placeholder(&source), source, injected });
             }
         }
         planned

@@ -93,12 +93,20 @@ egress:
       private: perhaps
     - host: \"a.*.test\"
       tls: intercpet
+    - host: raw2.test
+      tls: passthrough
+      on_finding: log
+    - { host: find.test, on_finding: blocked, exempt: jwt }
+    - { host: find2.test, exempt: [[jwt]] }
   resolve: { a.test: 127.0.0.1, 10.0.0.1: \"127.0.0.1:1\" }
   upstream_proxy: http://u:verysecret@proxy.test:3128
 git:
   - name: app
     upstream: \"ext::sh -c id\"
 limits: { cpus: many, memory: 4G, pids: 0, disc: 1GiB }
+protect: [env:T, verysecret]
+canaries: no
+budgets: { period: 1y, bytes: 12, requests: 0, hosts: -1, entropy: 2, per_host: { bytes: } }
 ports: [0, 99999]
 ports: [3000]
 supervise: yes
@@ -151,11 +159,15 @@ fn the_examples_are_sound() {
             || bare.starts_with("#   ")
             || bare.starts_with("# l")
             || bare.starts_with("# ports: [")
+            || bare.starts_with("# protect: [")
+            || bare.starts_with("# budgets: {")
+            || bare.starts_with("# canaries: ")
             || bare.starts_with("# mounts:")
     };
     let all: String = EXAMPLE_BOTTLE.lines().filter(is_yaml).map(|line| open(line) + "\n").collect();
     let bottle = bottle(&all).unwrap();
-    assert_eq!((bottle.egress.routes.len(), bottle.mounts.len(), bottle.ports.len()), (4, 1, 1), "{all}");
+    assert_eq!((bottle.egress.routes.len(), bottle.mounts.len(), bottle.ports.len()), (5, 1, 1), "{all}");
+    assert_eq!((bottle.protect.len(), bottle.canaries, bottle.budgets.bottle.requests), (2, false, Some(10_000)));
 }
 
 /// Each table of keys that the walker knows is one closed object of the schema, with the same keys; and there is no
@@ -209,11 +221,15 @@ egress:
     - host: \"*.pythonhosted.org:8443\"
       auth: { query: key, secret: file:token }
     - { host: raw.test, tls: passthrough }
+    - { host: model.test, on_finding: redact, exempt: [jwt, known-secret] }
   upstream_ca: ~/ca.pem
   resolve: { api.internal.test: \"127.0.0.1:9443\" }
   upstream_proxy: { url: \"http://proxy.corp:3128\", auth: env:TOKEN }
 limits: { cpus: 1.5, memory: 4GiB, pids: 512, disk: 10GiB }
 ports: [3000, 3000, 80]
+protect: [\"file:~/.netrc\", env:TOKEN, \"command:pass show db\"]
+canaries: false
+budgets: { period: 10m, bytes: 1GiB, requests: 10000, hosts: 20, random: 4KiB, per_host: { bytes: 10MB, requests: 7 } }
 ",
     )
     .unwrap();
@@ -232,13 +248,20 @@ fn flags_become_a_plan() {
             flags.mounts = vec!["../data:/data:rw".to_owned()];
             flags.env = vec!["A=b=c".to_owned()];
             flags.overrides.workspace = flag("workspace", "copy");
+            flags.protect = vec!["env:ANTHROPIC_API_KEY".to_owned(), "env:TOKEN".to_owned()];
+            flags.on_finding = vec!["*.b.test=log".to_owned()];
+            flags.exempt = vec!["api.test=jwt,slack-token".to_owned()];
+            flags.no_canaries = true;
         },
         &host(),
     )
     .unwrap();
+    assert!(!plan.canaries);
+    assert!(!plan.env.contains_key("ANTHROPIC_API_KEY"), "what is only protected has no placeholder inside");
     assert_eq!(plan.env["TOKEN"], "bot-bottle-placeholder-TOKEN");
     assert_eq!(plan.env["A"], "b=c");
-    assert_eq!(plan.secrets.len(), 1);
+    let injected: Vec<bool> = plan.secrets.iter().map(|secret| secret.injected).collect();
+    assert_eq!(injected, [true, false]);
     insta::assert_snapshot!(serde_json::to_string_pretty(&(&plan.egress, &plan.mounts, &plan.workspace)).unwrap());
 }
 

@@ -4,8 +4,8 @@ use super::start;
 use crate::{compose::Context, error::CliError, launch::LaunchArgs};
 use bottle_spec::{
     escape::Escaped,
-    plan::{Image, Limits, Plan, Workspace},
-    policy::{Auth, Carrier, Route, Tls},
+    plan::{Image, Limits, Plan, PlannedSecret, Workspace},
+    policy::{Auth, Budget, Budgets, Carrier, OnFinding, Route, Tls},
     request::Request,
     secret::SecretRef,
     slug::Slug,
@@ -49,7 +49,7 @@ pub(crate) fn render(plan: &Plan, request: &Request, slug: Option<&Slug>) -> Str
     let mut text = String::new();
     let drawn = || format!("{}-…", plan.agent);
     let slug = slug.map_or_else(drawn, Slug::to_string);
-    let rows: [(&str, Vec<String>); 15] = [
+    let rows: [(&str, Vec<String>); 17] = [
         ("backend", vec![plan.backend.as_str().to_owned()]),
         ("agent", vec![plan.agent.clone()]),
         ("command", vec![command(&plan.command)]),
@@ -59,10 +59,12 @@ pub(crate) fn render(plan: &Plan, request: &Request, slug: Option<&Slug>) -> Str
         ("workspace", workspace(&plan.workspace)),
         ("mounts", mounts(plan)),
         ("env", one_line(env_names(plan, request))),
-        ("secrets", plan.secrets.iter().map(|secret| secret.source.to_string()).collect()),
+        ("secrets", secrets(plan)),
+        ("canaries", vec![if plan.canaries { "in the bottle's home" } else { NONE }.to_owned()]),
         ("skills", one_line(plan.skills.clone())),
         ("git", request.git.iter().map(|upstream| upstream.value.name.clone()).collect()),
         ("routes", routes(plan)),
+        ("budgets", one_line(budgets(&plan.egress.budgets))),
         ("limits", one_line(limits(&plan.limits))),
         ("ports", one_line(plan.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect())),
     ];
@@ -128,12 +130,21 @@ fn mounts(plan: &Plan) -> Vec<String> {
 
 /// What was asked for and what stands in for secrets; not the forty that every bottle has.
 fn env_names(plan: &Plan, request: &Request) -> Vec<String> {
-    let placeholders = plan.secrets.iter().filter_map(|secret| match &secret.source {
+    let injected = plan.secrets.iter().filter(|secret| secret.injected);
+    let placeholders = injected.filter_map(|secret| match &secret.source {
         SecretRef::Env(name) => Some(name.clone()),
         _ => None,
     });
     let names: BTreeSet<String> = request.env.keys().cloned().chain(placeholders).collect();
     names.into_iter().collect()
+}
+
+fn secrets(plan: &Plan) -> Vec<String> {
+    let line = |secret: &PlannedSecret| {
+        let protected = if secret.injected { "" } else { ", protected" };
+        format!("{}{protected}", secret.source)
+    };
+    plan.secrets.iter().map(line).collect()
 }
 
 fn routes(plan: &Plan) -> Vec<String> {
@@ -162,6 +173,15 @@ fn route(route: &Route) -> String {
     if route.private {
         line.push_str("  private addresses too");
     }
+    match route.on_finding {
+        OnFinding::Block => {}
+        OnFinding::Redact => line.push_str("  findings redacted"),
+        OnFinding::Ask => line.push_str("  findings asked about"),
+        OnFinding::Log => line.push_str("  findings logged only"),
+    }
+    if !route.exempt.is_empty() {
+        line.push_str(&format!("  not searched for {}", route.exempt.join(",")));
+    }
     if let Some(auth) = &route.auth {
         line.push_str(&format!("  {}", sent(auth)));
     }
@@ -187,6 +207,28 @@ fn limits(limits: &Limits) -> Vec<String> {
         limits.disk.map(|bytes| format!("disk {}", size(bytes))),
     ];
     items.into_iter().flatten().collect()
+}
+
+/// What was asked for, and the two that hold without being asked for.
+fn budgets(budgets: &Budgets) -> Vec<String> {
+    let of = |budget: &Budget, whose: &str| {
+        let bytes = budget.bytes.map(|bytes| format!("{}{whose}", size(bytes)));
+        let requests = budget.requests.map(|requests| format!("{requests} requests{whose}"));
+        [bytes, requests]
+    };
+    let [bytes, requests] = of(&budgets.bottle, "");
+    let [host_bytes, host_requests] = of(&budgets.host, " per host");
+    let hosts = budgets.hosts.map(|hosts| format!("{hosts} hosts by wildcard"));
+    let random = budgets.random.map(|random| format!("{} of random text by wildcard", size(random)));
+    let items: Vec<String> =
+        [bytes, requests, host_bytes, host_requests, hosts, random].into_iter().flatten().collect();
+    if items.is_empty() { items } else { vec![format!("in {}: {}", period(budgets.period), items.join(", "))] }
+}
+
+fn period(seconds: u32) -> String {
+    let units = [("d", 24 * 3600), ("h", 3600), ("m", 60), ("s", 1)];
+    let fitting = units.into_iter().find(|(_, unit)| seconds >= *unit && seconds.is_multiple_of(*unit));
+    fitting.map_or_else(|| format!("{seconds}s"), |(name, unit)| format!("{}{name}", seconds / unit))
 }
 
 /// In the largest unit that divides it.

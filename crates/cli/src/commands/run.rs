@@ -29,6 +29,9 @@ pub(crate) struct RunArgs {
     /// Publish a port of the bottle on 127.0.0.1
     #[arg(long, short, value_name = "PORT")]
     port: Vec<String>,
+    /// Leave no fake credentials in the bottle's home, and so no trap for a thief
+    #[arg(long)]
+    no_canaries: bool,
     /// Limit what the bottle may use: cpus, memory, pids or disk
     #[arg(long, value_name = "NAME=VALUE")]
     limit: Vec<String>,
@@ -63,6 +66,15 @@ pub(crate) struct PolicyFlags {
     /// Trust the certificates in this PEM file for upstreams, besides the system's
     #[arg(long, value_name = "FILE")]
     upstream_ca: Vec<PathBuf>,
+    /// Know this secret too, so that it does not leave; nothing injects it
+    #[arg(long, value_name = "SOURCE")]
+    protect: Vec<String>,
+    /// What a secret found in a request to this host does: block, redact, ask or log
+    #[arg(long, value_name = "HOST=ACTION")]
+    on_finding: Vec<String>,
+    /// Let these rules find nothing in requests to this host
+    #[arg(long, value_name = "HOST=RULE,..")]
+    exempt: Vec<String>,
 }
 
 impl PolicyFlags {
@@ -72,6 +84,9 @@ impl PolicyFlags {
             auth: self.auth.clone(),
             resolve: self.resolve.clone(),
             upstream_ca: self.upstream_ca.clone(),
+            protect: self.protect.clone(),
+            on_finding: self.on_finding.clone(),
+            exempt: self.exempt.clone(),
             ..Flags::default()
         }
     }
@@ -98,6 +113,7 @@ impl RunArgs {
             mounts: self.mount.clone(),
             ports: self.port.clone(),
             limits: self.limit.clone(),
+            no_canaries: self.no_canaries,
             overrides: self.launch.overrides(context),
             command: self.command.clone(),
             ..self.policy.flags()

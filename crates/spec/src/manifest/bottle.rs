@@ -2,7 +2,8 @@
 
 use super::{
     Mistakes, Placed,
-    egress::{Egress, egress},
+    budgets::budgets,
+    egress::{self, Egress, egress},
     git::{GitUpstream, upstreams},
     tree::Node,
     walk::{Keys, Walk},
@@ -10,12 +11,26 @@ use super::{
 use crate::{
     notation::{CpuMillis, MountText, Pids, Port, Size, Variable},
     plan::{Image, Limits},
+    policy::Budgets,
+    secret::SecretRef,
 };
 use std::{collections::BTreeMap, path::Path};
 
 pub(super) const BOTTLE: Keys = Keys {
     of: "a bottle",
-    names: &["image", "env", "mounts", "egress", "git", "supervise", "limits", "ports"],
+    names: &[
+        "image",
+        "env",
+        "mounts",
+        "egress",
+        "git",
+        "supervise",
+        "limits",
+        "ports",
+        "protect",
+        "canaries",
+        "budgets",
+    ],
     strict: false,
 };
 pub(super) const LIMITS: Keys = Keys { of: "`limits`", names: &["cpus", "memory", "pids", "disk"], strict: true };
@@ -32,6 +47,10 @@ pub struct Bottle {
     pub supervise: Option<Placed<bool>>,
     pub limits: Limits,
     pub ports: Vec<Placed<Port>>,
+    /// Secrets that nothing injects and that must not leave all the same.
+    pub protect: Vec<Placed<SecretRef>>,
+    pub canaries: bool,
+    pub budgets: Budgets,
 }
 
 impl Bottle {
@@ -56,6 +75,9 @@ impl Bottle {
             supervise: None,
             limits: Limits::default(),
             ports: Vec::new(),
+            protect: Vec::new(),
+            canaries: true,
+            budgets: Budgets::default(),
         }
     }
 }
@@ -87,6 +109,16 @@ fn read(walk: &mut Walk<'_>, root: &Node, name: &str) -> Option<Bottle> {
     if let Some(node) = table.take("ports") {
         bottle.ports = walk.parsed_list(node, "`ports`");
     }
+    if let Some(node) = table.take("protect") {
+        bottle.protect = protect(walk, node);
+    }
+    if let Some(node) = table.take("canaries") {
+        // What is noted is not used.
+        bottle.canaries = walk.truth(node, "`canaries`").unwrap_or(true);
+    }
+    if let Some(node) = table.take("budgets") {
+        bottle.budgets = budgets(walk, node);
+    }
     Some(bottle)
 }
 
@@ -104,6 +136,11 @@ pub(super) fn env(walk: &mut Walk<'_>, node: &Node) -> BTreeMap<String, String> 
         }
     }
     variables
+}
+
+fn protect(walk: &mut Walk<'_>, node: &Node) -> Vec<Placed<SecretRef>> {
+    let items = walk.list(node, "`protect`");
+    items.iter().filter_map(|item| egress::secret(walk, item).map(|secret| walk.placed(item, secret))).collect()
 }
 
 fn limits(walk: &mut Walk<'_>, node: &Node) -> Limits {

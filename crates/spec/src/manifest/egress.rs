@@ -8,15 +8,20 @@ use super::{
 use crate::{
     host::HostName,
     notation::{Address, HostAndPort, Method, Port, ProxyUrl, header_name, query_name},
-    policy::{Auth, Carrier, DEFAULT_PORTS, PathPattern, Route, Tls, UpstreamProxy},
+    policy::{Auth, Carrier, DEFAULT_PORTS, OnFinding, PathPattern, Route, Tls, UpstreamProxy},
     secret::SecretRef,
 };
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 pub(super) const EGRESS: Keys =
     Keys { of: "`egress`", names: &["routes", "upstream_ca", "resolve", "upstream_proxy"], strict: false };
-pub(super) const ROUTE: Keys =
-    Keys { of: "a route", names: &["host", "ports", "methods", "paths", "tls", "auth", "private"], strict: true };
+pub(super) const ROUTE: Keys = Keys {
+    of: "a route",
+    names: &["host", "ports", "methods", "paths", "tls", "auth", "private", "on_finding", "exempt"],
+    strict: true,
+};
+const ON_FINDING: &[(&str, OnFinding)] =
+    &[("block", OnFinding::Block), ("redact", OnFinding::Redact), ("ask", OnFinding::Ask), ("log", OnFinding::Log)];
 pub(super) const AUTH: Keys = Keys { of: "`auth`", names: &["scheme", "header", "query", "secret"], strict: true };
 pub(super) const PROXY: Keys = Keys { of: "`upstream_proxy`", names: &["url", "auth"], strict: true };
 
@@ -66,16 +71,20 @@ fn route(walk: &mut Walk<'_>, node: &Node) -> Option<Route> {
     let paths = table.take("paths").map(|node| paths(walk, node));
     let auth = table.take("auth").map(|node| auth(walk, node));
     let private = table.take("private").map_or(Some(false), |node| walk.truth(node, "`private`"));
+    let on_finding =
+        table.take("on_finding").map_or(Some(OnFinding::Block), |node| walk.choice(node, "`on_finding`", ON_FINDING));
+    let exempt = table.take("exempt").map(|node| exempt(walk, node)).unwrap_or_default();
     let auth = match auth {
         Some(auth) => Some(auth?),
         None => None,
     };
-    Some(Route { host: host?.host, ports, methods, paths, tls, auth, private: private? })
+    let (private, on_finding) = (private?, on_finding?);
+    Some(Route { host: host?.host, ports, methods, paths, tls, auth, private, on_finding, exempt })
 }
 
 /// Under passthrough the gate sees bytes: what would need more is a mistake, not a wish that is quietly dropped.
 fn refuse_behind_passthrough(walk: &mut Walk<'_>, table: &mut Table<'_>) {
-    for key in ["methods", "paths", "auth"] {
+    for key in ["methods", "paths", "auth", "on_finding", "exempt"] {
         if let Some(node) = table.take(key) {
             let hint = "remove it, or let the gate see the requests with `tls: intercept`";
             let message = format!("`{key}` cannot be held to with `tls: passthrough`");
@@ -122,6 +131,12 @@ fn paths(walk: &mut Walk<'_>, node: &Node) -> Vec<PathPattern> {
         empty(walk, node, "paths");
     }
     paths.into_iter().map(|path| path.value).collect()
+}
+
+/// Whether there are such rules is known where the rules are.
+fn exempt(walk: &mut Walk<'_>, node: &Node) -> Vec<String> {
+    let items = walk.list(node, "`exempt`");
+    items.iter().filter_map(|item| walk.text(item, "a rule in `exempt`").map(str::to_owned)).collect()
 }
 
 fn empty(walk: &mut Walk<'_>, node: &Node, key: &str) {
@@ -179,7 +194,7 @@ fn carrier(
 }
 
 /// The text is not repeated in the message: someone may have written the secret itself there.
-fn secret(walk: &mut Walk<'_>, node: &Node) -> Option<SecretRef> {
+pub(super) fn secret(walk: &mut Walk<'_>, node: &Node) -> Option<SecretRef> {
     match walk.text(node, "`secret`")?.parse() {
         Ok(secret) => Some(secret),
         Err(error) => {

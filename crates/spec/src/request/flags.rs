@@ -8,7 +8,7 @@ use crate::{
     manifest::{Egress, Mistake, Mistakes, Place, Placed},
     notation::{Address, CpuMillis, Method, MountText, NotationError, Pids, Port, Size, Variable},
     plan::{Limits, Provider},
-    policy::{Auth, Carrier, DEFAULT_PORTS, PathPattern, Route, Tls},
+    policy::{Auth, Budgets, Carrier, DEFAULT_PORTS, OnFinding, PathPattern, Route, Tls},
     secret::{SecretRef, SecretRefError},
 };
 use std::{
@@ -18,6 +18,8 @@ use std::{
     path::{Path, PathBuf},
     str::FromStr,
 };
+
+mod screening;
 
 /// As they were given.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +32,10 @@ pub struct Flags {
     pub mounts: Vec<String>,
     pub ports: Vec<String>,
     pub limits: Vec<String>,
+    pub protect: Vec<String>,
+    pub on_finding: Vec<String>,
+    pub exempt: Vec<String>,
+    pub no_canaries: bool,
     pub overrides: Overrides,
     /// Not empty.
     pub command: Vec<String>,
@@ -54,6 +60,10 @@ pub enum FlagError {
     Resolve,
     #[error("a variable is NAME=VALUE")]
     Variable,
+    #[error("what a finding does is HOST=ACTION; an action is block, redact, ask or log")]
+    OnFinding,
+    #[error("an exemption is HOST=RULE,…, with rules as a denial names them")]
+    Exempt,
     #[error("a limit is cpus=N, memory=SIZE, pids=N or disk=SIZE")]
     Limit,
 }
@@ -113,6 +123,8 @@ impl Allow {
             tls: Tls::Intercept,
             auth: None,
             private: false,
+            on_finding: OnFinding::default(),
+            exempt: Vec::new(),
         }
     }
 }
@@ -191,6 +203,7 @@ impl Flags {
         let over = Over::read(&self.overrides, &mut mistakes);
         let mut routes = self.routes(&mut mistakes);
         self.authorise(&mut routes, &mut mistakes);
+        screening::apply(self, &mut routes, &mut mistakes);
         let egress = Egress {
             routes,
             upstream_ca: self
@@ -219,6 +232,9 @@ impl Flags {
             supervise: None,
             limits: self.limits(&mut mistakes),
             ports: each::<Port>("--port", &self.ports, &mut mistakes),
+            protect: each::<SecretRef>("--protect", &self.protect, &mut mistakes),
+            canaries: !self.no_canaries,
+            budgets: Budgets::default(),
             place,
         };
         Mistakes::check(request, mistakes)
@@ -292,6 +308,7 @@ fn each<T: FromStr<Err: Display>>(flag: &str, texts: &[String], mistakes: &mut V
 fn without_secret(flag: &str, text: &str) -> String {
     let shown = match flag {
         "--auth" => text.split_once('=').map(|(host, rest)| host.len() + 1 + rest.find(':').unwrap_or(0)),
+        "--protect" => Some(text.find(':').unwrap_or(0)),
         "--env" => text.split_once('=').map(|(name, _)| name.len() + 1),
         _ => None,
     };
@@ -363,6 +380,9 @@ mod tests {
             env: text(&["A", "1=verysecret"]),
             mounts: text(&["/x", "/x:/etc"]),
             ports: text(&["0"]),
+            protect: text(&["verysecret", "env:1verysecret"]),
+            on_finding: text(&["a.test=drop", "d.test=log", "a.test"]),
+            exempt: text(&["a.test=", "a.test=jwt,", "d.test=jwt"]),
             command: text(&["curl"]),
             ..Flags::default()
         };

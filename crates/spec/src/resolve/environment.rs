@@ -82,7 +82,7 @@ pub(super) fn environment(request: &Request, secrets: &[PlannedSecret], host: &H
         env.insert("BOT_BOTTLE_PROMPT".to_owned(), request.prompt.clone());
     }
     env.extend(request.env.clone());
-    for secret in secrets {
+    for secret in secrets.iter().filter(|secret| secret.injected) {
         if let SecretRef::Env(name) = &secret.source {
             env.entry(name.clone()).or_insert_with(|| secret.placeholder.clone());
         }

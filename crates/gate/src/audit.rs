@@ -20,6 +20,7 @@ mod chain;
 use crate::limits::{MAX_AUDIT_BYTES, MAX_AUDIT_LINE};
 use bottle_spec::{event::AuditEvent, slug::Slug};
 use chain::Chain;
+pub(crate) use chain::hex;
 pub use chain::{Broken, Summary, VerifyError, verify};
 use std::{
     fs::File,

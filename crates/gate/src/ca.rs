@@ -4,7 +4,7 @@
 //! names only (its name constraints exclude every address) and no further authority (path length 0). What may be
 //! intercepted is not decided here.
 
-use crate::limits::MAX_LEAVES;
+use crate::{limits::MAX_LEAVES, tls};
 use bottle_spec::{gate_link::Authority, host::HostName, secret::Secret, slug::Slug};
 use lru::LruCache;
 use rcgen::{
@@ -88,7 +88,7 @@ impl Issuer {
         let capacity = NonZeroUsize::new(MAX_LEAVES).unwrap_or(NonZeroUsize::MIN);
         Ok(Issuer {
             authority: rcgen::Issuer::new(authority_params(&authority.name), key),
-            provider: Arc::new(ring::default_provider()),
+            provider: tls::provider(),
             leaves: Mutex::new(LruCache::new(capacity)),
         })
     }
@@ -115,6 +115,8 @@ impl Issuer {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key)
             .map_err(CaError::Tls)?;
+        // Both have the same suites; ours come in the order of what they cost.
+        config.ignore_client_order = true;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = tickets()?;

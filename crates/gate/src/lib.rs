@@ -27,6 +27,7 @@ mod link;
 pub mod resolver;
 mod serve;
 pub mod synthetic;
+mod tls;
 pub mod vault;
 
 pub use host_files::HostFileError;

@@ -5,7 +5,7 @@
 //! worse than one that is started again.
 
 use crate::{
-    audit::{Audit, AuditError},
+    audit::{Audit, AuditError, hex},
     ca::{CaError, Issuer},
     confine::{ConfineError, confine},
     egress::{Egress, EgressError, Parts},
@@ -209,6 +209,7 @@ impl Gate {
         self.audit.record(AuditEvent::GateStarted { policy }).map_err(GateError::Audit)?;
         let resolver = Resolver::new(self.names.clone());
         let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::clone(&self.egress).pulse());
         for (door, descriptor) in doors {
             self.open(door, descriptor, &resolver, &mut tasks)?;
         }
@@ -314,10 +315,7 @@ fn report(ended: io::Result<()>) {
 fn digest(policy: &EgressPolicy) -> String {
     // A policy came as JSON and goes back into it; an empty text would only make the digest say nothing.
     let json = serde_json::to_vec(policy).unwrap_or_default();
-    Sha256::digest(json).iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex(&Sha256::digest(json))
 }
 
 /// An error with all its causes, for the keeper to show.

@@ -17,7 +17,7 @@ const AT_ONCE: usize = 50;
 pub(super) fn one(program: &Path) -> Result<Table> {
     let env = TestEnv::new(program);
     let mut contenders: Vec<(&str, Command, Vec<Duration>)> = vec![
-        ("`bwrap --unshare-all true`", bwrap(), Vec::new()),
+        ("`bwrap --unshare-all true`", bwrap(&["true"]), Vec::new()),
         ("`bot-bottle run -- true`", env.command(&["run", "--", "true"]), Vec::new()),
     ];
     if docker_answers() {
@@ -47,9 +47,10 @@ pub(super) fn one(program: &Path) -> Result<Table> {
 pub(super) fn many(program: &Path) -> Result<Table> {
     let env = TestEnv::new(program);
     let mut table = Table::new("Fifty at once", &["what", "p50", "p99", "p99 against p50", "all succeeded"]);
-    for (name, command) in
-        [("`bwrap --unshare-all true`", bwrap()), ("`bot-bottle run -- true`", env.command(&["run", "--", "true"]))]
-    {
+    for (name, command) in [
+        ("`bwrap --unshare-all true`", bwrap(&["true"])),
+        ("`bot-bottle run -- true`", env.command(&["run", "--", "true"])),
+    ] {
         let (samples, good) = at_once(command)?;
         let (p50, p99) = (median(&samples), quantile(&samples, 0.99));
         table.row(vec![name.to_owned(), milliseconds(p50), milliseconds(p99), ratio(p99, p50), good.to_string()]);
@@ -69,7 +70,8 @@ fn at_once(mut command: Command) -> Result<(Vec<Duration>, bool)> {
     Ok((ended.iter().map(|(_, time)| *time).collect(), ended.len() == AT_ONCE && ended.iter().all(|(good, _)| *good)))
 }
 
-fn bwrap() -> Command {
+/// As bare as a room with the host's programs can be.
+pub(super) fn bwrap(program: &[&str]) -> Command {
     let mut command = Command::new("bwrap");
     command.args(["--unshare-all", "--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin"]);
     command.args([
@@ -84,7 +86,7 @@ fn bwrap() -> Command {
         "--dev",
         "/dev",
     ]);
-    command.args(["true"]);
+    command.args(program);
     command
 }
 

@@ -106,7 +106,9 @@ impl Load {
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(Duration::from_secs(30)))?;
         if self.proxy.is_some() {
-            write!(socket, "CONNECT {0}:{1} HTTP/1.1\r\nHost: {0}:{1}\r\n\r\n", self.host, self.port)?;
+            // In one write, as clients do.
+            let ask = format!("CONNECT {0}:{1} HTTP/1.1\r\nHost: {0}:{1}\r\n\r\n", self.host, self.port);
+            socket.write_all(ask.as_bytes())?;
             let mut head = Vec::new();
             let mut byte = [0];
             while !head.ends_with(b"\r\n\r\n") {

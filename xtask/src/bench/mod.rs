@@ -3,6 +3,7 @@
 //! What is compared is measured in turns, so that a machine that slows down slows all alike; figures are medians.
 //! Everything runs on loopback and ends with the run.
 
+mod first;
 mod launch;
 pub(crate) mod load;
 mod memory;
@@ -37,6 +38,7 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
     let program = if built { build::beside("bot-bottle")? } else { build::binary("bot-bottle", Profile::Release)? };
     let mut tables: Vec<Table> = Vec::new();
     if wanted("launch") {
+        tables.push(first::measure(&program)?);
         tables.push(launch::one(&program)?);
         tables.push(launch::many(&program)?);
     }

@@ -78,6 +78,7 @@ impl Egress {
             };
             // Fails only on a connection that is gone already.
             let _ = stream.set_nodelay(true);
+            self.connected.notify_one();
             tokio::spawn(serve(Arc::clone(self), stream, Arc::new(permit)));
         }
     }

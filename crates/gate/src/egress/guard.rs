@@ -8,14 +8,14 @@ use super::framing::Framing;
 use bytes::{Buf, BytesMut};
 use std::{
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 /// The method of the request that stands for a refused one; its path is the reason's code.
 pub(crate) const REFUSED: &str = "REFUSED";
@@ -137,13 +137,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 this.framing.passed(amount);
                 return Poll::Ready(Ok(()));
             }
-            let mut chunk = [0; READ];
-            let mut buffer = ReadBuf::new(&mut chunk);
-            ready!(Pin::new(&mut this.inner).poll_read(cx, &mut buffer))?;
-            if buffer.filled().is_empty() {
+            this.pending.reserve(READ);
+            // Nothing is lost when this future goes: it holds no bytes of its own.
+            if ready!(pin!(this.inner.read_buf(&mut this.pending)).poll(cx))? == 0 {
                 return Poll::Ready(Ok(()));
             }
-            this.pending.extend_from_slice(buffer.filled());
         }
     }
 }

@@ -31,15 +31,15 @@ use zeroize::Zeroizing;
 
 /// Headers in which clients carry credentials of their own. On a route with a secret all of them go: the request is
 /// made in the name of the route's secret or not at all.
-const CREDENTIALS: [&str; 8] = [
-    "authorization",
-    "x-api-key",
-    "api-key",
-    "x-goog-api-key",
-    "x-auth-token",
-    "private-token",
-    "x-auth-key",
-    "x-token",
+const CREDENTIALS: [HeaderName; 8] = [
+    header::AUTHORIZATION,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+    HeaderName::from_static("x-auth-token"),
+    HeaderName::from_static("private-token"),
+    HeaderName::from_static("x-auth-key"),
+    HeaderName::from_static("x-token"),
 ];
 
 /// A request as it goes upstream; only `upstream` takes it.
@@ -207,7 +207,7 @@ fn strip_credentials(headers: &mut HeaderMap, carrier: &Carrier) {
     if headers.keys().any(|name| name.as_str().contains('_')) {
         let own = |name: &HeaderName| {
             let plain = name.as_str().replace('_', "-");
-            CREDENTIALS.contains(&plain.as_str())
+            CREDENTIALS.iter().any(|name| *name == plain.as_str())
                 || matches!(carrier, Carrier::Header(own) if own.replace('_', "-") == plain)
         };
         let spelled: Vec<HeaderName> = headers.keys().filter(|name| own(name)).cloned().collect();

@@ -23,6 +23,7 @@ mod framing;
 mod guard;
 mod hello;
 mod inject;
+mod pulse;
 mod request;
 mod respond;
 mod scrub;
@@ -45,7 +46,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use upstream::Upstream;
 
 /// The limit on a head as HTTP/2 counts it (RFC 9113, section 6.5.2).
@@ -90,6 +91,8 @@ pub struct Egress {
     frozen: Arc<AtomicBool>,
     /// One permit per connection served.
     connections: Arc<Semaphore>,
+    /// Told of each connection, for the pulse.
+    connected: Notify,
     draining: watch::Sender<bool>,
 }
 
@@ -114,6 +117,7 @@ impl Egress {
             resolver: parts.resolver,
             frozen: parts.frozen,
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            connected: Notify::new(),
             draining: watch::Sender::new(false),
         }))
     }

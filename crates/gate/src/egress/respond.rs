@@ -57,6 +57,11 @@ fn source(headers: &mut HeaderMap, body: Incoming) -> Result<Source, Reason> {
 /// Takes off what concerns one connection only (RFC 9110, section 7.6.1), and what `Connection` names besides.
 pub(crate) fn strip_connection(headers: &mut HeaderMap) {
     const HOP: [HeaderName; 3] = [header::TRANSFER_ENCODING, header::UPGRADE, header::CONNECTION];
+    const OLD: [HeaderName; 3] = [
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+        HeaderName::from_static("http2-settings"),
+    ];
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -70,7 +75,7 @@ pub(crate) fn strip_connection(headers: &mut HeaderMap) {
     for name in HOP {
         headers.remove(name);
     }
-    for name in ["keep-alive", "proxy-connection", "http2-settings"] {
+    for name in &OLD {
         headers.remove(name);
     }
 }

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     limits::{HANDSHAKE_TIME, MAX_HEAD_BYTES, MAX_HEADERS, RESPONSE_TIME},
+    tls,
     vault::Vault,
 };
 use bottle_policy::Rules;
@@ -24,7 +25,7 @@ use hyper_util::{
     },
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
-use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName};
+use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use std::{
     error::Error,
     io,
@@ -60,7 +61,7 @@ impl Upstream {
         vault: &Vault,
     ) -> Result<Upstream, rustls::Error> {
         let dialer = Arc::new(Dialer::new(rules, resolver, vault));
-        let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let mut tls = ClientConfig::builder_with_provider(tls::provider())
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();

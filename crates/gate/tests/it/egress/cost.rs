@@ -1,4 +1,5 @@
-//! What a request and a tunnel cost the gate in CPU: run with `--release -- --ignored --nocapture cost`.
+//! What a request and a tunnel cost the gate in CPU: run with `--release -- --ignored --nocapture --test-threads=1
+//! cost`; one at a time, as each measures the thread that is called `gate`.
 
 use super::harness::{Gate, head, setup};
 use bottle_testkit::TlsUpstream;
@@ -44,7 +45,7 @@ fn requests(gate: &Gate, name: &str, path: &str, body: usize) {
 
 #[test]
 #[ignore = "a measurement"]
-fn cost() {
+fn cost_of_requests() {
     let plain = json!([{ "host": "api.test" }]);
     let secret = json!([{ "host": "api.test", "methods": ["GET"], "paths": ["/size/*"], "auth": { "carrier": "bearer", "secret": "env:TOKEN" } }]);
     for (alpn, version) in [(&["http/1.1"][..], "h1"), (&["h2"][..], "h2")] {
@@ -54,8 +55,13 @@ fn cost() {
             requests(&gate, &format!("1 KiB, {version} upstream, {kind}"), "/size/1024", 1024);
         }
     }
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn cost_of_tunnels() {
     let upstream = TlsUpstream::start(&["api.test"]);
-    let gate = setup(&upstream, plain).start();
+    let gate = setup(&upstream, json!([{ "host": "api.test" }])).start();
     gate.tunnel("api.test:443", "api.test").unwrap();
     let before = cpu();
     (0..TUNNELS).for_each(|_| drop(gate.tunnel("api.test:443", "api.test").unwrap()));

@@ -133,6 +133,7 @@ impl Setup {
             let transparent = TcpListener::bind((self.transparent, 0)).await.unwrap();
             let addresses = (proxy.local_addr().unwrap(), transparent.local_addr().unwrap());
             let (first, second) = (Arc::clone(&egress), Arc::clone(&egress));
+            tokio::spawn(Arc::clone(&egress).pulse());
             tokio::spawn(async move { first.serve_proxy(proxy).await });
             tokio::spawn(async move { second.serve_transparent(transparent, 443).await });
             (egress, addresses.0, addresses.1)
@@ -279,7 +280,8 @@ impl Gate {
     /// A tunnel with nothing in it yet.
     pub(super) fn connect(&self, authority: &str) -> TcpStream {
         let mut stream = self.stream();
-        write!(stream, "CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n").unwrap();
+        let ask = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
+        stream.write_all(ask.as_bytes()).unwrap();
         let head = head(&mut stream);
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
         stream

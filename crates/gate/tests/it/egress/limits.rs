@@ -52,10 +52,10 @@ fn streams_opened_and_reset_at_once_end_the_connection() {
     // The gate may close before it has read all of it.
     let _ = tls.write_all(&flood);
     let mut answer = Vec::new();
-    let _ = tls.read_to_end(&mut answer);
+    let ended = tls.read_to_end(&mut answer);
     assert!(upstream.seen().len() < 1_000, "{} requests went out", upstream.seen().len());
-    // GOAWAY, ENHANCE_YOUR_CALM.
-    assert!(answer.windows(4).any(|w| w == [0, 0, 0, 11]), "{answer:?}");
+    // GOAWAY, ENHANCE_YOUR_CALM; the reset that follows unread bytes may overtake it.
+    assert!(ended.is_err() || answer.windows(4).any(|w| w == [0, 0, 0, 11]), "{answer:?}");
     assert_eq!(gate.curl(&["https://api.test/"]).status, 200);
     wait_until("the denial", LIMIT, || gate.denials().contains(&"request_malformed"));
 }

@@ -7,12 +7,17 @@
 //! Invariant: sans-I/O; bounded memory ([`Stream`]) and bounded work per byte on any input; no panic. What a sender says
 //! about the form of a text only ever adds ways to look at it: the raw bytes are always searched.
 
+mod checksum;
 pub mod detect;
+mod entropy;
+mod filter;
 pub mod finding;
+mod identity;
 pub mod known;
 pub mod rules;
 mod shape;
 mod stream;
+mod unnamed;
 
 pub use detect::{Detectors, Hit, MAX_MATCH};
 pub use finding::{CANARY, Finding, KNOWN_SECRET, Place, RuleId, Shown, Step, Steps, TOO_DEEP};

@@ -12,7 +12,6 @@ use super::{
     downstream::Downstream,
     exchange::{self, Door},
     hello::{self, HANDSHAKE_RECORD, Hello, MAX_HELLO, Parsed},
-    lasting::Lasting,
     websocket::splice,
 };
 use crate::limits::{HANDSHAKE_TIME, HEAD_TIME};
@@ -131,11 +130,7 @@ async fn encrypted(
         (Ok(()), None) => intercept(egress, stream, origin, place).await,
         (Ok(()), Some(upstream)) => {
             let _place = place;
-            let facts = Facts { origin: Some(origin), ..Facts::default() };
-            tokio::select! {
-                () = splice(stream, upstream, &egress.frozen, None) => {}
-                () = Lasting::tunnel(&egress, facts).revoked() => {}
-            }
+            splice(stream, upstream, &egress.frozen, None).await;
         }
         (Err(reason), _) => {
             egress.deny(&Facts { origin: Some(origin), ..Facts::default() }, reason);

@@ -1,12 +1,33 @@
-//! The detectors over one flat text.
+//! The detectors over one flat text: from a keyword to the secret it announces.
 //!
-//! A first form for those that build on it: prefixes and runs. The rules replace it.
+//! Invariant: whether a rule matches at a keyword is decided by the [`MAX_MATCH`] bytes around it alone, never by what
+//! was found before, so a text may be cut anywhere that leaves so much beside. The work for each byte is bounded: a
+//! keyword leads to a few look-ups, an automaton stops at the first byte that cannot belong, and a long value belongs
+//! to few keywords.
 
-use crate::scan::rules::{Rule, Severity};
+use crate::scan::{
+    checksum::{self, Check},
+    entropy, filter,
+    rules::{self, Automaton, Ends, RULES, Rule, Shape},
+    unnamed,
+};
 use std::ops::Range;
 
-/// No match, with all it depends on, is longer: keyword, gap and value, and the byte on either side.
+#[cfg(test)]
+mod examples;
+#[cfg(test)]
+mod tests;
+
+/// No match, with all it depends on, is longer: keyword, gap and value, and the bytes on either side.
 pub const MAX_MATCH: usize = 1024;
+
+/// Between a name's keyword and the value, all in all.
+const GAP_MAX: usize = 48;
+/// Values tried after one keyword.
+const VALUES_MAX: usize = 4;
+const BEHIND_MAX: usize = 96;
+/// What a token in another case must have, whatever its rule asks: fewer words are written so.
+const FOLDED_ENTROPY: u16 = 300;
 
 /// A match of a rule.
 #[derive(Debug, Clone)]
@@ -16,17 +37,9 @@ pub struct Hit {
     pub span: Range<usize>,
 }
 
-/// All detectors; immutable, and nothing to pay for before the first text.
+/// All detectors. They are tables of the program: there is nothing to make and nothing to free.
 #[derive(Debug)]
 pub struct Detectors(());
-
-static FIRST: &[(&str, Rule)] = &[
-    ("ghp_", Rule { id: "github-token", title: "GitHub personal access token", severity: Severity::Critical }),
-    ("AKIA", Rule { id: "aws-access-key-id", title: "AWS access key id", severity: Severity::High }),
-    ("sk-ant-api03-", Rule { id: "anthropic-api-key", title: "Anthropic API key", severity: Severity::Critical }),
-    ("xoxb-", Rule { id: "slack-bot-token", title: "Slack bot token", severity: Severity::Critical }),
-    ("glpat-", Rule { id: "gitlab-token", title: "GitLab personal access token", severity: Severity::Critical }),
-];
 
 impl Detectors {
     #[must_use]
@@ -35,26 +48,263 @@ impl Detectors {
         &SHARED
     }
 
-    /// Does beforehand what the first text would wait for.
-    pub fn warm(&self) {}
+    /// Brings what every text needs into memory.
+    pub fn warm(&self) {
+        self.find(b"ghp_ 0000 0000 0000 token=", 0, true, &mut |_| {});
+    }
 
     /// Gives every match in `text` whose end is before `settled`, or all of them where `last`, ordered by start.
     ///
     /// A match is judged as if the text ended with `text`. Over a part of a longer text the answer is that of the whole
-    /// where `settled + MAX_MATCH <= text.len()` or `last`, and for matches that lie `MAX_MATCH` or more after the part's
-    /// beginning, or where it is the whole's.
+    /// where `settled + MAX_MATCH <= text.len()` or `last`, and for matches that end `MAX_MATCH` or more after the
+    /// part's beginning, or where it is the whole's.
     pub fn find(&self, text: &[u8], settled: usize, last: bool, hit: &mut dyn FnMut(Hit)) {
-        for start in 0..text.len() {
-            let rest = text.get(start..).unwrap_or_default();
-            for (prefix, rule) in FIRST {
-                let Some(body) = rest.strip_prefix(prefix.as_bytes()) else { continue };
-                let run =
-                    body.iter().take(100).take_while(|it| it.is_ascii_alphanumeric() || b"_-".contains(it)).count();
-                let end = start + prefix.len() + run;
-                if run >= 16 && (last || end < settled) {
-                    hit(Hit { rule, span: start..end });
+        let mut search = Search { text, found: Vec::new(), numbers_from: 0 };
+        filter::walk(text, &mut search);
+        unnamed::wallet_keys(text, |span| search.unnamed(Check::Wif, span));
+        let mut found = search.found;
+        found.sort_unstable_by_key(|it| (it.1.start, it.1.end, it.0));
+        found.dedup();
+        for (rule, span) in found {
+            if (last || span.end < settled)
+                && let Some(rule) = RULES.get(usize::from(rule))
+            {
+                hit(Hit { rule, span });
+            }
+        }
+    }
+}
+
+struct Search<'t> {
+    text: &'t [u8],
+    found: Vec<(u16, Range<usize>)>,
+    /// Where a number may begin that was not looked at yet.
+    numbers_from: usize,
+}
+
+impl filter::Met for Search<'_> {
+    fn block(&mut self, at: usize, block: u32, bucket: u32) {
+        for entry in rules::entries(bucket).iter().filter(|it| it.block == block) {
+            let Some(keyword) = rules::keyword(entry.keyword) else { continue };
+            let Some(start) = at.checked_add_signed(-isize::from(entry.offset)) else { continue };
+            let end = start + keyword.text.len();
+            let Some(here) = self.text.get(start..end) else { continue };
+            let from = if entry.reversed { end - 1 } else { start };
+            let reading = Reading { text: self.text, from, back: entry.reversed };
+            let same = |fold: fn(&u8, &u8) -> bool| reading.bytes(0).zip(keyword.text).all(|(a, b)| fold(a, b));
+            if here.len() == keyword.text.len() && same(|a, b| a.eq_ignore_ascii_case(b)) {
+                let exact = same(|a, b| a == b);
+                for index in keyword.rules {
+                    self.rule(*index, reading, keyword.text.len(), exact);
                 }
             }
+        }
+    }
+
+    fn digits(&mut self, at: usize) {
+        let starts = unnamed::starts(at);
+        for start in starts.start.max(self.numbers_from)..starts.end {
+            if let Some((check, span)) = unnamed::number_at(self.text, start) {
+                self.unnamed(check, span);
+            }
+        }
+        self.numbers_from = starts.end;
+    }
+}
+
+impl Search<'_> {
+    fn unnamed(&mut self, check: Check, span: Range<usize>) {
+        let rule = RULES.iter().position(|it| matches!(it.shape, Shape::Own) && it.check == check);
+        self.found.extend(rule.and_then(|it| u16::try_from(it).ok()).map(|rule| (rule, span)));
+    }
+
+    /// One rule at a keyword of `length` bytes, of which the case is that of the rule or not.
+    fn rule(&mut self, index: u16, reading: Reading<'_>, length: usize, exact: bool) {
+        let Some(rule) = RULES.get(usize::from(index)) else { return };
+        let span = match &rule.shape {
+            Shape::Token { exact: pattern, folded, behind } => {
+                let before = behind.as_ref().map_or(0, |class| reading.run_behind(class));
+                let pattern = if exact { pattern } else { folded };
+                reading.moved_back(before).and_then(|it| it.token(rule, pattern, before + length, exact))
+            }
+            Shape::Assigned { value, spaced } => reading.assigned(rule, value, *spaced, length),
+            Shape::Led { lead, value } => reading
+                .longest(lead, 0)
+                .and_then(|from| reading.value(rule, value, from).map(|length| reading.span(from, length))),
+            Shape::Own => None,
+        };
+        self.found.extend(span.map(|span| (index, span)));
+    }
+}
+
+/// A text as it is read from a place on: forwards, or backwards as reversed text must be.
+#[derive(Clone, Copy)]
+struct Reading<'t> {
+    text: &'t [u8],
+    /// The first byte read.
+    from: usize,
+    back: bool,
+}
+
+impl<'t> Reading<'t> {
+    fn at(self, offset: usize) -> Option<u8> {
+        let place = if self.back { self.from.checked_sub(offset) } else { self.from.checked_add(offset) };
+        place.and_then(|it| self.text.get(it)).copied()
+    }
+
+    /// What was read just before the beginning; 0 is the nearest.
+    fn before(self, offset: usize) -> Option<u8> {
+        Reading { back: !self.back, ..self }.at(offset + 1)
+    }
+
+    fn forward(self, offset: usize) -> &'t [u8] {
+        self.text.get(self.from + offset..).unwrap_or_default()
+    }
+
+    fn backward(self, offset: usize) -> &'t [u8] {
+        (self.from + 1).checked_sub(offset).and_then(|end| self.text.get(..end)).unwrap_or_default()
+    }
+
+    fn bytes(self, offset: usize) -> impl Iterator<Item = &'t u8> {
+        let (forward, backward) =
+            if self.back { (&[][..], self.backward(offset)) } else { (self.forward(offset), &[][..]) };
+        forward.iter().chain(backward.iter().rev())
+    }
+
+    fn longest(self, automaton: &Automaton, offset: usize) -> Option<usize> {
+        if self.back {
+            automaton.longest(self.backward(offset).iter().rev())
+        } else {
+            automaton.longest(self.forward(offset).iter())
+        }
+    }
+
+    fn span(self, offset: usize, length: usize) -> Range<usize> {
+        if self.back {
+            let end = (self.from + 1).saturating_sub(offset);
+            end.saturating_sub(length)..end
+        } else {
+            self.from + offset..self.from + offset + length
+        }
+    }
+
+    fn run_behind(self, class: &Automaton) -> usize {
+        (0..BEHIND_MAX).take_while(|it| self.before(*it).is_some_and(|byte| class.takes(byte))).count()
+    }
+
+    fn moved_back(self, by: usize) -> Option<Reading<'t>> {
+        let from = if self.back { self.from.checked_add(by) } else { self.from.checked_sub(by) };
+        from.map(|from| Reading { from, ..self })
+    }
+
+    /// A token that begins here; `head` bytes of it are not random.
+    fn token(self, rule: &Rule, pattern: &Automaton, head: usize, exact: bool) -> Option<Range<usize>> {
+        if rule.starts_word && self.in_word() {
+            return None;
+        }
+        let length = self.longest(pattern, 0).filter(|it| *it >= head)?;
+        self.ends(rule, length).then_some(())?;
+        let token: Vec<u8> = self.bytes(0).take(length).copied().collect();
+        let body = if head > length - head { token.get(..head) } else { token.get(head..) }?;
+        let entropy = entropy::hundredths(body);
+        if entropy < rule.entropy {
+            return None;
+        }
+        let real = if exact || !rule.check.by_case() { rule.check.holds(&token, body) } else { true };
+        let folded =
+            || checksum::of_one_case(&token) && entropy >= FOLDED_ENTROPY && body.iter().any(u8::is_ascii_digit);
+        let shown = !rule.check.proves() && checksum::placeholder(body);
+        (real && !shown && (exact || folded())).then(|| self.span(0, length))
+    }
+
+    /// A letter or digit stands before, other than that of an escaped line end.
+    fn in_word(self) -> bool {
+        let escaped =
+            !self.back && self.before(1) == Some(b'\\') && self.before(0).is_some_and(|it| b"nrt".contains(&it));
+        self.before(0).is_some_and(|it| it.is_ascii_alphanumeric()) && !escaped
+    }
+
+    fn ends(self, rule: &Rule, length: usize) -> bool {
+        let after = self.at(length);
+        match rule.ends {
+            Ends::Anywhere => true,
+            Ends::Word => after.is_none_or(|it| !it.is_ascii_alphanumeric() && it != b'_'),
+            Ends::Before(byte) => after == Some(byte),
+        }
+    }
+
+    /// The value that is given to a name of which the keyword is a part: after the rest of the name, what separates, and
+    /// opening quotes. Each sign that separates may be the one.
+    fn assigned(self, rule: &Rule, pattern: &Automaton, spaced: bool, keyword: usize) -> Option<Range<usize>> {
+        if keyword < 5 && self.in_word() {
+            return None;
+        }
+        let (mut separated, mut tried) = (false, 0);
+        for offset in keyword..keyword + GAP_MAX {
+            let byte = self.at(offset)?;
+            match Gap::of(byte) {
+                Gap::Separates => separated = true,
+                Gap::Space if spaced => separated = true,
+                Gap::Space | Gap::Opens => {}
+                Gap::Name if separated => {
+                    if let Some(length) = self.value(rule, pattern, offset) {
+                        return Some(self.span(offset, length));
+                    }
+                    tried += 1;
+                    if tried == VALUES_MAX {
+                        return None;
+                    }
+                    separated = false;
+                }
+                Gap::Name => {}
+                Gap::Ends => return None,
+            }
+        }
+        None
+    }
+
+    /// The length of the value at `offset`, where there is one and it may be real.
+    fn value(self, rule: &Rule, pattern: &Automaton, offset: usize) -> Option<usize> {
+        let length = self.longest(pattern, offset)?;
+        let here = Reading { from: self.span(offset, 1).start, ..self };
+        here.ends(rule, length).then_some(())?;
+        let value: Vec<u8> = self.bytes(offset).take(length).copied().collect();
+        let random = rule.entropy == 0 || entropy::hundredths(&value) >= rule.entropy;
+        let shown = !rule.check.proves() && checksum::placeholder(&value);
+        (random && !shown && rule.check.holds(&value, &value)).then_some(length)
+    }
+}
+
+/// What a byte between a keyword and a value is.
+enum Gap {
+    Separates,
+    Space,
+    Opens,
+    Name,
+    Ends,
+}
+
+impl Gap {
+    fn of(byte: u8) -> Gap {
+        match byte {
+            b'=' | b':' | b'>' | b',' | b'(' | b'|' | b'?' | b'&' => Gap::Separates,
+            b' ' | b'\t' => Gap::Space,
+            b'"' | b'\'' | b'`' | b'[' | b']' | b'{' | b'<' | b'\\' | b'\r' | b'\n' | b')' | b'}' => Gap::Opens,
+            b'a'..=b'z'
+            | b'A'..=b'Z'
+            | b'0'..=b'9'
+            | b'_'
+            | b'-'
+            | b'.'
+            | b'/'
+            | b'+'
+            | b'$'
+            | b'%'
+            | b'#'
+            | b'!'
+            | b'@'
+            | b'*' => Gap::Name,
+            _ => Gap::Ends,
         }
     }
 }

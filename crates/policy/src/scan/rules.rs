@@ -1,4 +1,9 @@
-//! The rules as data.
+//! The rules as static tables, as `build/` makes them of `rules/*.yaml`; docs/rules.md says how one is written.
+//!
+//! Invariant: everything here lies in the program's read-only data. Nothing is built when it runs, and gates share it.
+
+use crate::scan::{checksum::Check, identity};
+use std::fmt;
 
 /// How bad it is when this leaves, most severe last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -9,13 +14,144 @@ pub enum Severity {
     Critical,
 }
 
-/// One detector: what it is called and shown as.
-#[derive(Debug)]
+/// One detector.
 #[non_exhaustive]
 pub struct Rule {
     /// Kebab case, stable: what `exempt:` names.
     pub id: &'static str,
     /// For people, in a finding.
     pub title: &'static str,
+    /// The file it is written in: `cloud`, `vcs`, …
+    pub family: &'static str,
     pub severity: Severity,
+    pub(super) shape: Shape,
+    /// No letter or digit stands before it.
+    pub(super) starts_word: bool,
+    pub(super) ends: Ends,
+    /// The least entropy of the secret, in hundredths of a bit for each byte.
+    pub(super) entropy: u16,
+    pub(super) check: Check,
+}
+
+impl fmt::Debug for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Rule").field(&self.id).finish()
+    }
+}
+
+/// How a keyword leads to the secret.
+pub(super) enum Shape {
+    /// The keyword is the token's own beginning, but for a run of `behind` before it. `folded` takes any case.
+    Token { exact: Automaton, folded: Automaton, behind: Option<Automaton> },
+    /// The keyword names what a value is given to.
+    Assigned { value: Automaton, spaced: bool },
+    /// The keyword begins a lead, after which the secret stands.
+    Led { lead: Automaton, value: Automaton },
+    /// Found without a keyword, by its check's own scanner.
+    Own,
+}
+
+pub(super) enum Ends {
+    Anywhere,
+    /// No letter, digit or `_` follows.
+    Word,
+    /// This byte follows.
+    Before(u8),
+}
+
+/// A word that announces rules, found in any case and in either direction.
+pub(super) struct Keyword {
+    pub(super) text: &'static [u8],
+    /// Indices into [`RULES`].
+    pub(super) rules: &'static [u16],
+}
+
+/// Four bytes, case folded, that announce a keyword.
+pub(super) struct Entry {
+    pub(super) block: u32,
+    pub(super) keyword: u16,
+    /// Of the block in the keyword as it lies in the text.
+    pub(super) offset: i8,
+    pub(super) reversed: bool,
+}
+
+/// An anchored deterministic automaton over bytes: a place in the common tables.
+pub(super) struct Automaton {
+    /// Of its first state in [`STATES`].
+    states: usize,
+    /// Of its first edge in [`EDGES`].
+    edges: usize,
+}
+
+const ACCEPT: u16 = 1 << 15;
+const START: u16 = 1;
+/// For each state of each automaton the number of its first edge.
+static STATES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/states.bin"));
+/// A set of bytes, and the state they lead to with the mark where the pattern may end there.
+static EDGES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/edges.bin"));
+
+#[inline]
+fn number(table: &[u8], at: usize) -> Option<u16> {
+    table.get(at * 2..at * 2 + 2).and_then(|it| it.try_into().ok()).map(u16::from_le_bytes)
+}
+
+impl Automaton {
+    /// The length of the longest match at the beginning of `bytes`. Reads no further than the pattern can reach.
+    #[inline]
+    pub(super) fn longest<'t>(&self, bytes: impl Iterator<Item = &'t u8>) -> Option<usize> {
+        let (mut state, mut best) = (START, None);
+        for (index, byte) in bytes.enumerate() {
+            let Some(next) = self.step(state, *byte) else { break };
+            state = next & !ACCEPT;
+            if next & ACCEPT != 0 {
+                best = Some(index + 1);
+            }
+        }
+        best
+    }
+
+    #[inline]
+    fn step(&self, state: u16, byte: u8) -> Option<u16> {
+        let at = self.states + usize::from(state);
+        let edges = usize::from(number(STATES, at)?)..usize::from(number(STATES, at + 1)?);
+        for edge in edges {
+            let at = (self.edges + edge) * 2;
+            let bytes = SETS.get(usize::from(number(EDGES, at)?))?;
+            if bytes.get(usize::from(byte >> 6))? >> (byte & 63) & 1 == 1 {
+                return number(EDGES, at + 1);
+            }
+        }
+        None
+    }
+
+    /// Whether the pattern, a class, takes `byte`.
+    pub(super) fn takes(&self, byte: u8) -> bool {
+        self.longest([byte].iter()).is_some()
+    }
+}
+
+include!(concat!(env!("OUT_DIR"), "/rules.rs"));
+
+/// Every rule there is.
+#[must_use]
+pub fn all() -> &'static [Rule] {
+    &RULES
+}
+
+pub(super) fn keyword(index: u16) -> Option<&'static Keyword> {
+    KEYWORDS.get(usize::from(index))
+}
+
+/// Whether a hash of four bytes is among those that announce a keyword.
+#[inline]
+pub(super) fn announced(hash: u32) -> u64 {
+    let word = BITMAP.get((hash >> 6) as usize & (BITMAP.len() - 1)).copied().unwrap_or_default();
+    word >> (hash & 63) & 1
+}
+
+/// What a hash may announce.
+#[inline]
+pub(super) fn entries(bucket: u32) -> &'static [Entry] {
+    let bounds = BUCKETS.get(bucket as usize).zip(BUCKETS.get(bucket as usize + 1));
+    bounds.and_then(|(from, to)| ENTRIES.get(usize::from(*from)..usize::from(*to))).unwrap_or_default()
 }

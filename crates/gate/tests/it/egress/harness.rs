@@ -131,8 +131,6 @@ impl Setup {
             let egress = Egress::new(parts).unwrap();
             let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let transparent = TcpListener::bind((self.transparent, 0)).await.unwrap();
-            // As the keeper's: with 128 a burst of connections waits for its lost first packets.
-            rustix::net::listen(&proxy, 4096).unwrap();
             let addresses = (proxy.local_addr().unwrap(), transparent.local_addr().unwrap());
             let (first, second) = (Arc::clone(&egress), Arc::clone(&egress));
             tokio::spawn(Arc::clone(&egress).pulse());
@@ -140,16 +138,9 @@ impl Setup {
             tokio::spawn(async move { second.serve_transparent(transparent, 443).await });
             (egress, addresses.0, addresses.1)
         });
-        let (pace, mut paces) = mpsc::unbounded_channel();
-        let pacing = async move {
-            while let Some(pace) = paces.recv().await {
-                match pace {
-                    Pace::Hurry => tokio::time::pause(),
-                    Pace::Real => tokio::time::resume(),
-                }
-            }
-        };
-        let thread = thread::Builder::new().name("gate".to_owned()).spawn(move || runtime.block_on(pacing)).unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let thread =
+            thread::Builder::new().name("gate".to_owned()).spawn(move || drop(runtime.block_on(stopped))).unwrap();
         let questions = Mutex::new(questions);
         let roots = self.roots;
         Gate {
@@ -162,7 +153,7 @@ impl Setup {
             frozen,
             roots,
             dir,
-            pace: Some(pace),
+            stop: Some(stop),
             thread: Some(thread),
         }
     }
@@ -179,13 +170,6 @@ fn resolver(server: Option<SocketAddr>) -> TokioResolver {
     TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).build().unwrap()
 }
 
-/// How the gate's clock runs.
-enum Pace {
-    /// Whenever the gate has nothing to do, to the next thing it waits for.
-    Hurry,
-    Real,
-}
-
 /// A running door. Ends when dropped.
 pub(super) struct Gate {
     pub(super) egress: Arc<Egress>,
@@ -197,14 +181,13 @@ pub(super) struct Gate {
     pub(super) frozen: Arc<AtomicBool>,
     roots: RootCertStore,
     dir: tempfile::TempDir,
-    /// Dropped, it ends the gate.
-    pace: Option<mpsc::UnboundedSender<Pace>>,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        drop(self.pace.take());
+        drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -240,15 +223,6 @@ impl Answer {
 pub(super) type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 impl Gate {
-    /// Runs with a clock on which every limit of time is over at once.
-    pub(super) fn hurried<T>(&self, run: impl FnOnce() -> T) -> T {
-        let pace = self.pace.as_ref().unwrap();
-        pace.send(Pace::Hurry).unwrap_or_else(|_| panic!("the gate runs"));
-        let done = run();
-        pace.send(Pace::Real).unwrap_or_else(|_| panic!("the gate runs"));
-        done
-    }
-
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

@@ -1,0 +1,195 @@
+//! The tables, written as Rust and as bytes.
+
+use crate::{
+    automaton::{Automaton, Bytes},
+    filter::{self, BITS, BUCKET_BITS, Entry},
+    rule::{Kind, Spec},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    error::Error,
+    fmt::Write as _,
+    fs,
+    path::Path,
+};
+
+/// As in `scan/detect.rs`: keyword, gap and value together stay below it.
+const LONGEST_PATTERN: usize = 900;
+/// What may stand between a name and the sign that gives it a value, and the sign.
+const GAP: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789_.- =:>\"'`,([{/\\\t;|?&%+<])}\r\n";
+
+#[derive(Default)]
+struct Tables {
+    sets: Vec<Bytes>,
+    /// Of each state the first of its edges, counted within the automaton, and of the last state the end, too.
+    states: Vec<u16>,
+    /// A set and where its bytes lead.
+    edges: Vec<[u16; 2]>,
+    /// Each automaton by its pattern and whether case is folded.
+    made: BTreeMap<(String, bool), (String, BTreeSet<u8>)>,
+    automata: BTreeMap<(String, bool), Automaton>,
+}
+
+impl Tables {
+    /// The automaton of a pattern as a Rust expression.
+    fn add(&mut self, pattern: &str, fold: bool) -> Result<String, String> {
+        let key = (pattern.to_owned(), fold);
+        if let Some((made, _)) = self.made.get(&key) {
+            return Ok(made.clone());
+        }
+        let automaton = Automaton::of(pattern, fold)?;
+        if automaton.longest.is_none_or(|it| it > LONGEST_PATTERN) {
+            return Err(format!("`{pattern}` may match {:?} bytes, more than {LONGEST_PATTERN}", automaton.longest));
+        }
+        let made = format!("Automaton {{ states: {}, edges: {} }}", self.states.len(), self.edges.len());
+        let first = self.edges.len();
+        for edges in &automaton.states {
+            self.states.push(u16::try_from(self.edges.len() - first).map_err(|error| error.to_string())?);
+            for (to, bytes) in edges {
+                let set = self.set(bytes)?;
+                self.edges.push([set, *to]);
+            }
+        }
+        self.states.push(u16::try_from(self.edges.len() - first).map_err(|error| error.to_string())?);
+        self.made.insert(key.clone(), (made.clone(), BTreeSet::new()));
+        self.automata.insert(key, automaton);
+        Ok(made)
+    }
+
+    fn set(&mut self, bytes: &Bytes) -> Result<u16, String> {
+        let place = self.sets.iter().position(|it| it == bytes).unwrap_or_else(|| {
+            self.sets.push(*bytes);
+            self.sets.len() - 1
+        });
+        u16::try_from(place).map_err(|error| error.to_string())
+    }
+
+    /// Which bytes may come after `keyword` at the beginning of the pattern; an error where it cannot begin so.
+    fn after(&self, pattern: &str, keyword: &str) -> Result<BTreeSet<u8>, String> {
+        let automaton = self.automata.get(&(pattern.to_owned(), true)).ok_or("an automaton that was not made")?;
+        let state = keyword.bytes().fold(1, |state, byte| automaton.step(state, byte));
+        if state == 0 {
+            return Err(format!("`{pattern}` cannot begin with the keyword `{keyword}`"));
+        }
+        Ok((0..=255).filter(|byte| automaton.step(state, *byte) != 0).map(|it| it.to_ascii_lowercase()).collect())
+    }
+}
+
+pub(crate) fn all(rules: &[Spec], out: &Path) -> Result<(), Box<dyn Error>> {
+    let mut tables = Tables::default();
+    let mut text = format!("pub(crate) static RULES: [Rule; {}] = [\n", rules.len());
+    for rule in rules {
+        let expression = one(rule, &mut tables).map_err(|why| format!("{}: {why}", rule.id))?;
+        writeln!(text, "{expression},")?;
+    }
+    text.push_str("];\n");
+    keywords(rules, &tables, &mut text)?;
+    writeln!(text, "static SETS: [[u64; 4]; {}] = {:?};", tables.sets.len(), tables.sets)?;
+    fs::write(out.join("rules.rs"), text)?;
+    let bytes = |numbers: &[u16]| numbers.iter().flat_map(|it| it.to_le_bytes()).collect::<Vec<u8>>();
+    fs::write(out.join("states.bin"), bytes(&tables.states))?;
+    fs::write(out.join("edges.bin"), bytes(tables.edges.as_flattened()))?;
+    fs::write(out.join("examples.rs"), examples(rules))?;
+    Ok(())
+}
+
+fn one(rule: &Spec, tables: &mut Tables) -> Result<String, String> {
+    let shape = match rule.kind {
+        Kind::Token => {
+            let (exact, folded) = (tables.add(&rule.pattern, false)?, tables.add(&rule.pattern, true)?);
+            let behind = if rule.behind.is_empty() {
+                "None".to_owned()
+            } else {
+                format!("Some({})", tables.add(&rule.behind, false)?)
+            };
+            format!("Shape::Token {{ exact: {exact}, folded: {folded}, behind: {behind} }}")
+        }
+        Kind::Assigned => {
+            format!("Shape::Assigned {{ value: {}, spaced: {} }}", tables.add(&rule.pattern, false)?, rule.spaced)
+        }
+        Kind::Led => {
+            let (lead, value) = (tables.add(&rule.lead, true)?, tables.add(&rule.pattern, false)?);
+            format!("Shape::Led {{ lead: {lead}, value: {value} }}")
+        }
+        Kind::Own => "Shape::Own".to_owned(),
+    };
+    let ends = match rule.ends.as_str() {
+        "" => "Ends::Anywhere".to_owned(),
+        "word" => "Ends::Word".to_owned(),
+        one => format!("Ends::Before(b{:?})", one.chars().next().unwrap_or_default()),
+    };
+    let check = if rule.kind == Kind::Own { &rule.scanner } else { &rule.check };
+    let check = match check.strip_prefix("identity-") {
+        Some(kind) => format!("Identity(identity::Kind::{})", camel(kind)),
+        None => camel(check),
+    };
+    Ok(format!(
+        "Rule {{ id: {:?}, title: {:?}, family: {:?}, severity: Severity::{}, shape: {shape}, starts_word: {}, ends: {ends}, entropy: {}, check: Check::{check} }}",
+        rule.id,
+        rule.title,
+        rule.family,
+        camel(&rule.severity),
+        rule.starts_word,
+        rule.entropy,
+    ))
+}
+
+fn camel(words: &str) -> String {
+    let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
+    words.split('-').filter(|it| !it.is_empty()).map(capital).collect()
+}
+
+fn keywords(rules: &[Spec], tables: &Tables, text: &mut String) -> Result<(), Box<dyn Error>> {
+    let mut by_text: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (index, rule) in rules.iter().enumerate() {
+        for keyword in &rule.keywords {
+            by_text.entry(keyword.clone()).or_default().push(index);
+        }
+    }
+    let mut entries: BTreeSet<Entry> = BTreeSet::new();
+    writeln!(text, "static KEYWORDS: [Keyword; {}] = [", by_text.len())?;
+    for (index, (keyword, users)) in by_text.iter().enumerate() {
+        let mut beside = BTreeSet::new();
+        for rule in users.iter().map(|it| &rules[*it]) {
+            let after = match rule.kind {
+                Kind::Token if rule.behind.is_empty() => tables.after(&rule.pattern, keyword),
+                Kind::Led => tables.after(&rule.lead, keyword),
+                Kind::Token => Ok((0..=255u8).collect()),
+                Kind::Assigned | Kind::Own => Ok(GAP.iter().copied().collect()),
+            };
+            beside.extend(after.map_err(|why| format!("{}: {why}", rule.id))?);
+        }
+        entries.extend(filter::entries(u16::try_from(index)?, keyword, &beside));
+        writeln!(text, "Keyword {{ text: b{keyword:?}, rules: &{users:?} }},")?;
+    }
+    text.push_str("];\n");
+    let mut bitmap = vec![0u64; 1 << (BITS - 6)];
+    let mut buckets = vec![0u16; (1 << BUCKET_BITS) + 1];
+    for entry in &entries {
+        let hash = filter::hash(entry.block) as usize;
+        bitmap[hash >> 6] |= 1 << (hash & 63);
+        buckets[entry.bucket as usize + 1] += 1;
+    }
+    for at in 1..buckets.len() {
+        buckets[at] += buckets[at - 1];
+    }
+    writeln!(text, "static BITMAP: [u64; {}] = {bitmap:?};", bitmap.len())?;
+    writeln!(text, "static BUCKETS: [u16; {}] = {buckets:?};", buckets.len())?;
+    writeln!(text, "static ENTRIES: [Entry; {}] = [", entries.len())?;
+    for Entry { block, keyword, offset, reversed, .. } in &entries {
+        writeln!(text, "Entry {{ block: {block}, keyword: {keyword}, offset: {offset}, reversed: {reversed} }},")?;
+    }
+    text.push_str("];\n");
+    Ok(())
+}
+
+/// What only tests and the bench read.
+fn examples(rules: &[Spec]) -> String {
+    let mut text =
+        String::from("/// id, lead, pattern, positive, near misses.\npub(super) static EXAMPLES: &[Example] = &[\n");
+    for rule in rules {
+        let Spec { id, lead, pattern, positive, near_miss, .. } = rule;
+        text.push_str(&format!("({id:?}, {lead:?}, {pattern:?}, &{positive:?}, &{near_miss:?}),\n"));
+    }
+    text + "];\n"
+}

@@ -1,10 +1,14 @@
 //! Decompresses a response that has to be scrubbed. Such requests ask for `identity`; an upstream that compresses all
 //! the same is decoded here rather than trusted.
 //!
-//! Invariant: the output is bounded by [`MAX_RATIO`] times the input, so a bomb ends its own response and nothing else.
+//! Invariant: the output is bounded by [`MAX_RATIO`] times the input and its memory by
+//! the codings' windows, so a bomb ends its own response and nothing else.
 
 use super::body::BodyError;
-use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder};
+use async_compression::{
+    tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder},
+    zstd::DParameter,
+};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame};
@@ -20,6 +24,8 @@ use tokio::io::{AsyncBufRead, AsyncRead, ReadBuf};
 const MAX_RATIO: u64 = 200;
 /// Output that is allowed whatever the input.
 const FREE: u64 = 1 << 20;
+/// What a zstd decoder may be asked to remember: 8 MiB (RFC 9659, section 3), where the library would take 128.
+const ZSTD_WINDOW_LOG: u32 = 23;
 const CHUNK: usize = 16 << 10;
 
 /// A compressed body, decoded as it comes.
@@ -48,7 +54,10 @@ impl Decoded {
             }
             "deflate" => Decoder::Deflate(ZlibDecoder::new(reader)),
             "br" => Decoder::Brotli(BrotliDecoder::new(reader)),
-            "zstd" => Decoder::Zstd(ZstdDecoder::new(reader)),
+            "zstd" => {
+                let window = DParameter::window_log_max(ZSTD_WINDOW_LOG);
+                Decoder::Zstd(ZstdDecoder::with_params(reader, &[window]))
+            }
             _ => return None,
         };
         Some(Decoded { decoder, output: 0, ended: false })

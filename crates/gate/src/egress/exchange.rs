@@ -10,6 +10,7 @@ use super::{
     downstream::{Activity, Downstream},
     guard::{Guard, REFUSED, Watch},
     inject::Credentialed,
+    lasting::Lasting,
     request::{self, Received, Screened, screen},
     respond::{respond, strip_connection},
     scrub::Scrubber,
@@ -17,6 +18,7 @@ use super::{
     websocket::{self, splice},
 };
 use crate::limits::{HEAD_TIME, MAX_HEAD_BYTES, MAX_HEADERS, MAX_STREAMS};
+use bottle_policy::Subject as _;
 use bottle_spec::{secret::SecretRef, verdict::Reason};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::{
@@ -209,6 +211,7 @@ impl Session {
         facts.origin = Some(Arc::clone(&origin));
         let received = Received::new(request, origin)?;
         let permitted = live.rules.permit(received).map_err(|refused| refused.reason)?;
+        let method_override = permitted.subject().question().method_override;
         let mut screened = screen(permitted, &self.egress.frozen)?;
         let mut spare = None;
         if is_renewable(&live, &screened) {
@@ -224,7 +227,10 @@ impl Session {
         }
         let Answer { response, method, scrubber, upgrade, .. } = answer;
         match (response.status(), upgrade) {
-            (StatusCode::SWITCHING_PROTOCOLS, Some(upgrade)) => self.switch(response, upgrade, scrubber),
+            (StatusCode::SWITCHING_PROTOCOLS, Some(upgrade)) => {
+                let lasting = Lasting::request(&self.egress, facts.clone(), method_override);
+                self.switch(response, upgrade, scrubber, lasting)
+            }
             (StatusCode::SWITCHING_PROTOCOLS, None) => Err(Reason::UpstreamProtocol),
             _ => respond(response, &method, scrubber.as_ref()),
         }
@@ -255,6 +261,7 @@ impl Session {
         mut response: Response<Incoming>,
         upgrade: OnUpgrade,
         scrubber: Option<Arc<Scrubber>>,
+        lasting: Lasting,
     ) -> Result<Response<ResponseBody>, Reason> {
         if !websocket::is_accepted(&response) {
             return Err(Reason::UpstreamProtocol);
@@ -265,7 +272,10 @@ impl Session {
         tokio::spawn(async move {
             let _place = place;
             if let (Ok(down), Ok(up)) = tokio::join!(upgrade, upstream) {
-                splice(TokioIo::new(down), TokioIo::new(up), &frozen, mask).await;
+                tokio::select! {
+                    () = splice(TokioIo::new(down), TokioIo::new(up), &frozen, mask) => {}
+                    () = lasting.revoked() => {}
+                }
             }
         });
         let mut headers = std::mem::take(response.headers_mut());

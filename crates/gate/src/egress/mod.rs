@@ -23,6 +23,7 @@ mod framing;
 mod guard;
 mod hello;
 mod inject;
+mod lasting;
 mod pulse;
 mod request;
 mod respond;
@@ -94,6 +95,8 @@ pub struct Egress {
     /// Told of each connection, for the pulse.
     connected: Notify,
     draining: watch::Sender<bool>,
+    /// Told of every policy taken.
+    reloads: watch::Sender<()>,
 }
 
 /// What a policy brings with it. Replaced as a whole: a connection to an upstream that was made under one policy is
@@ -119,14 +122,16 @@ impl Egress {
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             connected: Notify::new(),
             draining: watch::Sender::new(false),
+            reloads: watch::Sender::new(()),
         }))
     }
 
     /// Takes a new policy, or keeps the one in force and says why. Connections stay; their next requests are asked
-    /// about under the new policy.
+    /// about under the new policy, and what lasts longer than a request ends where that no longer allows it.
     pub fn reload(&self, policy: EgressPolicy, upstream_roots: RootCertStore) -> Result<(), EgressError> {
         let live = live(policy, upstream_roots, &self.resolver, &self.vault)?;
         self.live.store(Arc::new(live));
+        self.reloads.send_replace(());
         Ok(())
     }
 

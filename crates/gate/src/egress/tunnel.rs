@@ -12,6 +12,7 @@ use super::{
     downstream::Downstream,
     exchange::{self, Door},
     hello::{self, HANDSHAKE_RECORD, Hello, MAX_HELLO, Parsed},
+    lasting::Lasting,
     websocket::splice,
 };
 use crate::limits::{HANDSHAKE_TIME, HEAD_TIME};
@@ -130,7 +131,11 @@ async fn encrypted(
         (Ok(()), None) => intercept(egress, stream, origin, place).await,
         (Ok(()), Some(upstream)) => {
             let _place = place;
-            splice(stream, upstream, &egress.frozen, None).await;
+            let facts = Facts { origin: Some(origin), ..Facts::default() };
+            tokio::select! {
+                () = splice(stream, upstream, &egress.frozen, None) => {}
+                () = Lasting::tunnel(&egress, facts).revoked() => {}
+            }
         }
         (Err(reason), _) => {
             egress.deny(&Facts { origin: Some(origin), ..Facts::default() }, reason);

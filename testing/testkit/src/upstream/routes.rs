@@ -12,6 +12,7 @@
 //! | `/drip/N` | N bytes, 10 ms apart |
 //! | `/slow/MS` | `slow`, after MS milliseconds |
 //! | `/hang` | nothing, ever |
+//! | `/stall` | the beginning of a body, and nothing more |
 //! | `/cut` | a body that breaks off |
 //! | `/chunked` | three chunks and the trailer `x-checksum: 42` |
 //! | `/sink` | reads the body without keeping it: `{"bytes": N}` |
@@ -51,6 +52,7 @@ pub async fn answer(asked: Asked) -> Response<Body> {
         ("drip", _) => drip(number),
         ("slow", _) => slow(number).await,
         ("hang", _) => pending().await,
+        ("stall", _) => stall(),
         ("cut", _) => cut(),
         ("chunked", _) => chunked(),
         ("status", _) => status(rest),
@@ -156,6 +158,15 @@ fn drip(length: usize) -> Response<Body> {
 async fn slow(milliseconds: usize) -> Response<Body> {
     tokio::time::sleep(Duration::from_millis(milliseconds as u64)).await;
     Response::new(full("slow"))
+}
+
+fn stall() -> Response<Body> {
+    let (mut sender, body) = Channel::<Bytes>::new(1);
+    tokio::spawn(async move {
+        let _ = sender.send(Frame::data(Bytes::from_static(b"the beginning"))).await;
+        pending::<()>().await;
+    });
+    Response::new(body.boxed())
 }
 
 /// Promises more than it sends, and then breaks off: hyper resets the stream or closes the connection.

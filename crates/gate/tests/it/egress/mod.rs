@@ -3,10 +3,13 @@
 #![expect(clippy::cast_possible_truncation, reason = "lengths of short messages")]
 
 mod cost;
+mod floods;
 mod harness;
 mod http;
+mod lasting;
 mod limits;
 mod names;
 mod secrets;
+mod slow;
 mod streams;
 mod transparent;

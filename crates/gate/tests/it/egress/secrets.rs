@@ -103,9 +103,15 @@ fn no_secret_goes_over_plain_http() {
 fn pieces_and_codings_that_the_agent_chooses_are_not_asked_for() {
     let upstream = TlsUpstream::start(&["api.test"]);
     let gate = setup(&upstream, routes(json!("bearer"), "env:TOKEN")).secret("env:TOKEN", SECRET).start();
-    gate.curl(&["-H", "Range: bytes=0-3", "-H", "Accept-Encoding: zstd", "https://api.test/echo"]);
+    let pieces = ["-H", "Range: bytes=0-3", "-H", "If-Range: \"tag\"", "-H", "Accept-Encoding: zstd"];
+    gate.curl(&[&pieces[..], &["https://api.test/echo"]].concat());
     let seen = upstream.seen().pop().unwrap();
-    assert_eq!((seen.header("range"), seen.header("accept-encoding")), (None, Some("identity")));
+    assert_eq!((seen.header("range"), seen.header("if-range")), (None, None));
+    assert_eq!(seen.header("accept-encoding"), Some("identity"));
+    // Compressed messages could not be masked.
+    let answer = gate.curl(&["-H", "Sec-WebSocket-Extensions: permessage-deflate", "https://api.test/echo"]);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(upstream.seen().pop().unwrap().header("sec-websocket-extensions"), None);
 }
 
 #[test]

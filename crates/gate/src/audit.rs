@@ -1,33 +1,52 @@
-//! The audit log: one line of JSON for each security decision, chained by hash ([`bottle_spec::event`]).
+//! The audit log: one line of JSON for each security decision, chained by hash and signed at checkpoints
+//! ([`bottle_spec::event`]; docs/audit.md has it all).
 //!
-//! Invariant: [`Audit::record`] returns `Ok` only after the whole line is in the file, so what was acted on is
-//! written down; on `Err` the caller denies. One line is one `write(2)` to a file opened for appending.
+//! Invariants: [`Audit::record`] returns `Ok` only after the whole line is in the file, so what was acted on is written
+//! down; on `Err` the caller denies. No more than [`CHECKPOINT_RECORDS`] records stand without a checkpoint behind
+//! them: where one cannot be written, no further record is. What is written at once is one `write(2)` to a file opened
+//! for appending.
 //!
-//! **What survives.** A line is in the kernel's hands when `record` returns: `kill -9` of any process loses none.
-//! `fdatasync` runs when the gate starts and when it ends, not per line: a power cut may lose what the kernel had not
-//! written back yet (30 s by default on Linux).
+//! **What survives.** A line is in the kernel's hands when `record` returns: `kill -9` of any process loses none of
+//! them, only what [`Audit::later`] holds back for some seconds. The gate calls no `fsync` while it serves (it would
+//! stop the event loop): at every checkpoint it tells the keeper, whose own thread brings the log to the disk and then
+//! notes the checkpoint beside it. A power cut may lose what was written since, which is never more than the noted
+//! checkpoint lacks.
 //!
 //! **A torn end.** Bytes after the last line break are a line whose write did not finish: nothing was acted on by it.
 //! [`verify`] reports them and calls the log whole; the next gate cuts them off and goes on behind the last line.
-//! A last line that is complete but not a sound record is damage, and the gate does not start on it.
+//! A last line that is complete but not a sound record is damage, and so is a log that lacks what was noted of it: the
+//! gate does not start on it.
 //!
-//! **What the chain shows.** Any edit, removal or reordering of lines, and lines of another bottle. Not shown by the
-//! file alone: whole lines cut off at its end (compare [`Summary::head`] with one noted earlier), or a log rewritten
-//! from its first line by someone who owns the file.
+//! **What is shown.** Any edit, removal or reordering of lines, lines of another bottle, an end cut off before the
+//! noted checkpoint, and anything rewritten before a checkpoint without the user's key. Not shown: changes behind the
+//! last checkpoint by someone who owns the file, and anything at all by someone who has the user's key.
 
 mod chain;
+pub mod sign;
+mod tail;
+mod verify;
 
-use crate::limits::{MAX_AUDIT_BYTES, MAX_AUDIT_LINE};
-use bottle_spec::{event::AuditEvent, slug::Slug};
+use crate::limits::{MAX_AUDIT_BYTES, MAX_AUDIT_LATER, MAX_AUDIT_LINE};
+use bottle_spec::{
+    event::{AuditEvent, Decision, Head},
+    slug::Slug,
+};
 use chain::Chain;
-pub(crate) use chain::hex;
-pub use chain::{Broken, Summary, VerifyError, verify};
+pub(crate) use sign::hex;
+use sign::{KeyError, Signer};
 use std::{
     fs::File,
-    io::{self, Read, Seek, SeekFrom, Write},
-    sync::{Arc, Mutex, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
+    io::{self, Seek, SeekFrom, Write},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+use tokio::sync::{Notify, watch};
+pub use verify::{Against, Broken, Signed, Summary, VerifyError, verify};
+
+/// The most records between two checkpoints.
+pub const CHECKPOINT_RECORDS: u64 = 256;
+/// The longest that a record waits for a checkpoint, and that [`Audit::later`] holds an event back.
+pub const CHECKPOINT_TIME: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
@@ -37,12 +56,12 @@ pub enum AuditError {
     Append(#[source] io::Error),
     #[error("could not cut the unfinished line off the audit log")]
     Cut(#[source] io::Error),
-    #[error("the end of the audit log is damaged ({what}); move the file away to start another, and keep it")]
+    #[error("the end of the audit log is damaged ({what}); move its directory away to start another, and keep it")]
     Damaged { what: &'static str },
+    #[error("the audit log cannot be signed")]
+    Key(#[source] KeyError),
     #[error("could not write to the audit log")]
     Write(#[source] io::Error),
-    #[error("could not bring the audit log to the disk")]
-    Sync(#[source] io::Error),
     #[error("the audit log has reached its {MAX_AUDIT_BYTES} bytes")]
     Full,
     #[error("the audit event does not fit a line")]
@@ -55,6 +74,9 @@ pub enum AuditError {
 #[derive(Debug, Clone)]
 pub struct Audit {
     log: Arc<Mutex<Log>>,
+    /// Wakes [`Audit::due`] when there is something to sign.
+    dirty: Arc<Notify>,
+    noted: watch::Sender<Option<Head>>,
 }
 
 #[derive(Debug)]
@@ -62,77 +84,210 @@ struct Log {
     file: File,
     length: u64,
     chain: Chain,
-    line: Vec<u8>,
+    signer: Signer,
+    /// Records behind the last checkpoint.
+    unsigned: u64,
+    /// Decisions that could not be written.
+    lost: u64,
+    /// Held back by [`Audit::later`], with their times.
+    later: Vec<(u64, AuditEvent)>,
+    /// When the next checkpoint is due; `None` = there is nothing to sign.
+    due: Option<Instant>,
+    lines: Vec<u8>,
 }
 
 impl Audit {
-    /// Goes on with the log in `file`, which must be open for reading and writing.
-    pub fn resume(mut file: File, bottle: &Slug) -> Result<Audit, AuditError> {
+    /// Goes on with the log in `file`, which must be open for reading and writing, and must hold what `noted` says.
+    pub fn resume(mut file: File, bottle: &Slug, signer: Signer, noted: &Head) -> Result<Audit, AuditError> {
         let flags = rustix::fs::fcntl_getfl(&file).map_err(|err| AuditError::Append(err.into()))?;
         rustix::fs::fcntl_setfl(&file, flags | rustix::fs::OFlags::APPEND)
             .map_err(|err| AuditError::Append(err.into()))?;
         let whole = file.seek(SeekFrom::End(0)).map_err(AuditError::Read)?;
-        let (length, last) = last_line(&mut file, whole)?;
+        let (length, last) = tail::last_line(&mut file, whole)?;
+        let chain = Chain::after(bottle, last.as_deref()).map_err(|what| AuditError::Damaged { what })?;
+        let unsigned = tail::holds(&mut file, length, &chain, noted)?;
         if length < whole {
             file.set_len(length).map_err(AuditError::Cut)?;
         }
-        let chain = Chain::after(bottle, last.as_deref()).map_err(|what| AuditError::Damaged { what })?;
-        file.sync_data().map_err(AuditError::Sync)?;
-        Ok(Audit { log: Arc::new(Mutex::new(Log { file, length, chain, line: Vec::with_capacity(512) })) })
+        let log = Log {
+            file,
+            length,
+            chain,
+            signer,
+            unsigned,
+            lost: 0,
+            later: Vec::new(),
+            due: None,
+            lines: Vec::with_capacity(1024),
+        };
+        Ok(Audit { log: Arc::new(Mutex::new(log)), dirty: Arc::default(), noted: watch::Sender::new(None) })
     }
 
-    /// Writes one event. On an error nothing may be done that the event would have allowed.
-    pub fn record(&self, event: AuditEvent) -> Result<(), AuditError> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let time = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).append(time, event)
+    /// Writes one event, and tells its `seq`. On an error nothing may be done that the event would have allowed.
+    pub fn record(&self, event: AuditEvent) -> Result<u64, AuditError> {
+        self.write(Some(event), Sign::WhereDue)
     }
 
-    /// Brings what was written to the disk. Blocks; for the start and the end of a gate.
-    pub fn sync(&self) -> Result<(), AuditError> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).file.sync_data().map_err(AuditError::Sync)
+    /// Writes one event and vouches for it at once.
+    pub fn record_signed(&self, event: AuditEvent) -> Result<u64, AuditError> {
+        self.write(Some(event), Sign::Now)
+    }
+
+    /// Takes an event that nothing depends on; it is written with the next that does, or at the next checkpoint.
+    pub fn later(&self, event: AuditEvent) {
+        let mut log = self.log();
+        log.later.push((now(), event));
+        let full = log.later.len() >= MAX_AUDIT_LATER;
+        self.wake(&mut log);
+        drop(log);
+        if full && let Err(error) = self.write(None, Sign::WhereDue) {
+            tracing::error!(%error, "what was held back for the audit log could not be written");
+            self.log().later.clear();
+        }
+    }
+
+    /// Writes a checkpoint, if there is anything to vouch for.
+    pub fn checkpoint(&self) -> Result<(), AuditError> {
+        self.write(None, Sign::Now).map(drop)
+    }
+
+    /// Returns when a checkpoint is due. Loses nothing when it is dropped.
+    pub async fn due(&self) {
+        loop {
+            let due = self.log().due;
+            match due {
+                Some(due) => return tokio::time::sleep_until(due.into()).await,
+                None => self.dirty.notified().await,
+            }
+        }
+    }
+
+    /// Hears of each checkpoint that is in the file; the newest one counts.
+    pub fn noted(&self) -> watch::Receiver<Option<Head>> {
+        self.noted.subscribe()
+    }
+
+    fn write(&self, event: Option<AuditEvent>, sign: Sign) -> Result<u64, AuditError> {
+        let mut log = self.log();
+        // A permission that cannot be written becomes a denial, and that is counted.
+        let counts = event.as_ref().is_some_and(|event| !is_permission(event));
+        let seq = match log.append(event, sign) {
+            Ok(seq) => seq,
+            Err(error) => {
+                log.lost = log.lost.saturating_add(u64::from(counts));
+                // Not at once again: the disk is full for a while.
+                log.due = Some(Instant::now() + CHECKPOINT_TIME);
+                self.dirty.notify_one();
+                return Err(error);
+            }
+        };
+        if log.unsigned == 0 {
+            log.due = None;
+            self.noted.send_replace(Some(log.chain.head()));
+        } else {
+            self.wake(&mut log);
+        }
+        Ok(seq)
+    }
+
+    fn wake(&self, log: &mut Log) {
+        if log.due.is_none() {
+            log.due = Some(Instant::now() + CHECKPOINT_TIME);
+            self.dirty.notify_one();
+        }
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sign {
+    WhereDue,
+    Now,
+}
+
 impl Log {
-    fn append(&mut self, time: u64, event: AuditEvent) -> Result<(), AuditError> {
-        let next = self.chain.link(time, event, &mut self.line).map_err(AuditError::Encode)?;
-        let added = self.line.len();
-        if added > MAX_AUDIT_LINE {
-            return Err(AuditError::TooLong);
+    /// Writes what was lost, what was held back, and `event`, with the checkpoints that belong between them. All of it
+    /// is written or nothing.
+    fn append(&mut self, event: Option<AuditEvent>, sign: Sign) -> Result<u64, AuditError> {
+        let before = (self.chain.clone(), self.unsigned);
+        self.lines.clear();
+        let written = self.compose(event, sign).and_then(|seq| self.put().map(|()| seq));
+        match written {
+            Ok(seq) => {
+                self.later.clear();
+                self.lost = 0;
+                Ok(seq)
+            }
+            Err(error) => {
+                (self.chain, self.unsigned) = before;
+                Err(error)
+            }
         }
-        let length = self.length.saturating_add(added as u64);
+    }
+
+    fn compose(&mut self, event: Option<AuditEvent>, sign: Sign) -> Result<u64, AuditError> {
+        let now = now();
+        if self.lost > 0 {
+            self.link(now, &AuditEvent::Gap { lost: self.lost })?;
+        }
+        let later = std::mem::take(&mut self.later);
+        let linked = later.iter().try_for_each(|(time, event)| self.link(*time, event).map(drop));
+        self.later = later;
+        linked?;
+        let seq = event.map_or(Ok(self.chain.seq), |event| self.link(now, &event))?;
+        if sign == Sign::Now && self.unsigned > 0 {
+            self.sign(now)?;
+        }
+        Ok(seq)
+    }
+
+    /// Puts an event behind the lines, and before it the checkpoint that it may not stand without.
+    fn link(&mut self, time: u64, event: &AuditEvent) -> Result<u64, AuditError> {
+        if self.unsigned >= CHECKPOINT_RECORDS {
+            self.sign(time)?;
+        }
+        let (start, seq) = (self.lines.len(), self.chain.seq);
+        self.chain.link(time, event, &mut self.lines).map_err(AuditError::Encode)?;
+        self.unsigned = self.unsigned.saturating_add(1);
+        if self.lines.len().saturating_sub(start) > MAX_AUDIT_LINE { Err(AuditError::TooLong) } else { Ok(seq) }
+    }
+
+    fn sign(&mut self, time: u64) -> Result<(), AuditError> {
+        let Chain { bottle, seq, prev } = &self.chain;
+        let checkpoint = AuditEvent::Checkpoint(self.signer.checkpoint(bottle, *seq, time, prev));
+        self.chain.link(time, &checkpoint, &mut self.lines).map_err(AuditError::Encode)?;
+        self.unsigned = 0;
+        Ok(())
+    }
+
+    fn put(&mut self) -> Result<(), AuditError> {
+        let length = self.length.saturating_add(self.lines.len() as u64);
         if length > MAX_AUDIT_BYTES {
             return Err(AuditError::Full);
         }
-        if let Err(err) = self.file.write_all(&self.line) {
-            // A part of the line may be there (a full disk). If it cannot be cut off now, the chain must not go on
+        if let Err(err) = self.file.write_all(&self.lines) {
+            // A part of the lines may be there (a full disk). If it cannot be cut off now, the chain must not go on
             // behind it: every later write fails here again, until a new gate cuts it off.
             let cut = self.file.set_len(self.length);
             self.length = if cut.is_ok() { self.length } else { MAX_AUDIT_BYTES };
             return Err(AuditError::Write(err));
         }
         self.length = length;
-        self.chain = next;
         Ok(())
     }
 }
 
-/// Where the last whole line ends, and that line without its break; reads the end of the file alone.
-fn last_line(file: &mut File, whole: u64) -> Result<(u64, Option<Vec<u8>>), AuditError> {
-    // A torn line and a whole one before it both fit.
-    let start = whole.saturating_sub(2 * MAX_AUDIT_LINE as u64);
-    file.seek(SeekFrom::Start(start)).map_err(AuditError::Read)?;
-    let mut tail = Vec::new();
-    file.take(whole - start).read_to_end(&mut tail).map_err(AuditError::Read)?;
-    let mut lines = tail.rsplitn(3, |byte| *byte == b'\n');
-    let torn = lines.next().map_or(0, <[u8]>::len) as u64;
-    match lines.next() {
-        Some(last) => Ok((whole - torn, Some(last.to_vec()))),
-        // No line break in all of a short file: its only line is torn.
-        None if start == 0 => Ok((0, None)),
-        None => Err(AuditError::Damaged { what: "it is not made of lines" }),
-    }
+fn is_permission(event: &AuditEvent) -> bool {
+    matches!(event, AuditEvent::Egress(egress) if egress.decision == Decision::Allow)
+}
+
+/// Milliseconds since the Unix epoch.
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -54,6 +54,8 @@ pub const DNS_IDLE_TIME: Duration = Duration::from_secs(10);
 pub const MAX_AUDIT_BYTES: u64 = 1 << 30;
 /// One line of the audit log, in bytes.
 pub const MAX_AUDIT_LINE: usize = 64 << 10;
+/// Events that may wait for the next write to the audit log; a hundred bytes each.
+pub const MAX_AUDIT_LATER: usize = 64;
 
 /// Descriptors that may ride on the first frame: the audit log and the doors.
 pub const MAX_DOORS: usize = 64;

@@ -5,7 +5,10 @@
 //! worse than one that is started again.
 
 use crate::{
-    audit::{Audit, AuditError, hex},
+    audit::{
+        Audit, AuditError, hex,
+        sign::{KeyError, Signer},
+    },
     ca::{CaError, Issuer},
     confine::{ConfineError, confine},
     egress::{Egress, EgressError, Parts},
@@ -55,6 +58,8 @@ pub enum GateError {
     HostFile(#[source] HostFileError),
     #[error("the bottle's authority is not usable")]
     Authority(#[source] CaError),
+    #[error("the key that signs the audit log is not usable")]
+    AuditKey(#[source] KeyError),
     #[error("the audit log cannot be written, so nothing may leave")]
     Audit(#[source] AuditError),
     #[error("{doors} doors and an audit log came with {descriptors} descriptors")]
@@ -137,7 +142,8 @@ fn prepare(received: Received) -> Result<Prepared, GateError> {
     let upstream_ca = start.policy.upstream_ca.clone();
     let upstream_roots = host_files::upstream_roots(&upstream_ca).map_err(GateError::HostFile)?;
     let policy_digest = digest(&start.policy);
-    let audit = Audit::resume(log, &start.bottle).map_err(GateError::Audit)?;
+    let signer = Signer::new(&start.audit_key).map_err(GateError::AuditKey)?;
+    let audit = Audit::resume(log, &start.bottle, signer, &start.audit_head).map_err(GateError::Audit)?;
     let names = Names::new(&start.policy);
     let (keeper, questions) = mpsc::unbounded_channel();
     let vault = Vault::new(start.secrets, keeper);
@@ -191,7 +197,11 @@ impl Prepared {
             },
             ended => ended,
         };
-        gate.audit.record(AuditEvent::GateStopped).and_then(|()| gate.audit.sync()).map_err(GateError::Audit)?;
+        gate.audit.record_signed(AuditEvent::GateStopped).map_err(GateError::Audit)?;
+        if let Some(head) = gate.audit.noted().borrow().clone() {
+            // Whether there is a keeper left to note it is not ours to say.
+            let _ = link.send(&GateToKeeper::Noted(head)).await;
+        }
         ended.map(|_| ())
     }
 }
@@ -206,7 +216,7 @@ impl Gate {
     /// Starts a task for each door.
     fn begin(&self, doors: Vec<(Door, OwnedFd)>) -> Result<JoinSet<()>, GateError> {
         let policy = self.policy_digest.clone();
-        self.audit.record(AuditEvent::GateStarted { policy }).map_err(GateError::Audit)?;
+        self.audit.record_signed(AuditEvent::GateStarted { policy }).map_err(GateError::Audit)?;
         let resolver = Resolver::new(self.names.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&self.egress).pulse());
@@ -253,9 +263,24 @@ impl Gate {
         questions: &mut mpsc::UnboundedReceiver<GateToKeeper>,
         tasks: &mut JoinSet<()>,
     ) -> Result<End, GateError> {
+        let mut noted = self.audit.noted();
+        noted.mark_changed();
         loop {
             let message = tokio::select! {
                 message = link.next() => message,
+                Ok(()) = noted.changed() => {
+                    if let Some(head) = noted.borrow_and_update().clone() {
+                        // Of a keeper that is gone, `next` tells.
+                        let _ = link.send(&GateToKeeper::Noted(head)).await;
+                    }
+                    continue;
+                }
+                () = self.audit.due() => {
+                    if let Err(error) = self.audit.checkpoint() {
+                        tracing::error!(%error, "no checkpoint could be written to the audit log");
+                    }
+                    continue;
+                }
                 Some(question) = questions.recv() => {
                     link.send(&question).await.map_err(GateError::Link)?;
                     continue;
@@ -281,7 +306,7 @@ impl Gate {
     fn reload(&self, policy: EgressPolicy) -> GateToKeeper {
         let checked = self.check(&policy);
         let event = AuditEvent::PolicyReloaded { policy: digest(&policy), accepted: checked.is_ok() };
-        let recorded = self.audit.record(event).map_err(GateError::Audit);
+        let recorded = self.audit.record(event).map(drop).map_err(GateError::Audit);
         let taken = checked
             .and(recorded)
             .and_then(|()| self.egress.reload(policy.clone(), self.upstream_roots.clone()).map_err(GateError::Egress));

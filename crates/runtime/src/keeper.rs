@@ -22,6 +22,7 @@ pub use gate::Refresh;
 pub(crate) use making::remove_state;
 
 use crate::{
+    audit_log::Notes,
     journal::{Journal, JournalError, Step, Thing},
     launch::{Cause, LaunchError, launch},
     process::ProcessId,
@@ -30,7 +31,11 @@ use crate::{
     store::{BottleDir, Lock, Metadata, State, Store, StoreError},
 };
 use bottle::{Bottle, Ended};
-use bottle_spec::{gate_link::Authority, slug::Slug};
+use bottle_spec::{
+    gate_link::{AuditKey, Authority},
+    secret::Secret,
+    slug::Slug,
+};
 use gate::{KeptGate, Refresher};
 use making::{Making, StepError};
 use output::Output;
@@ -71,6 +76,8 @@ pub struct KeeperParts {
     /// The gate is `program gate`.
     pub program: PathBuf,
     pub authority: fn(&Slug) -> Result<Authority, String>,
+    /// A key for a run's audit log, vouched for by the user's.
+    pub certify: fn(&Secret, &Slug) -> Result<AuditKey, String>,
     /// May block; runs on a thread of its own.
     pub refresh: Refresh,
 }
@@ -352,7 +359,8 @@ impl Running {
         let Made { room, gate, brief, recipe, agent, control, ports, cgroup, cwd } = made;
         let refresher = Refresher { refresh: parts.refresh, env: request.refresh_env.clone() };
         let mut journal = journal.second()?;
-        let gate = KeptGate::keep(gate, brief, recipe, refresher, move |id| {
+        let notes = Notes::keep(brief.audit.try_clone()?, bottle.audit());
+        let gate = KeptGate::keep(gate, brief, recipe, refresher, notes, move |id| {
             // The gate ends with its keeper in any case.
             let _ = journal.done(Step::Gate, vec![making::gate_thing(id)]);
         });

@@ -4,6 +4,7 @@
 //! imports the gate; whatever exists on the host is in the bottle's journal before it is made; nothing of what the
 //! agent writes is parsed.
 
+pub mod audit_log;
 pub mod backend;
 pub mod cgroup;
 pub mod client;

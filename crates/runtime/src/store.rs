@@ -254,8 +254,12 @@ impl BottleDir {
         self.state.join("egress").join("gate.log")
     }
 
+    pub fn audit(&self) -> PathBuf {
+        self.state.join("audit")
+    }
+
     pub fn audit_log(&self) -> PathBuf {
-        self.state.join("audit").join("audit.jsonl")
+        self.audit().join("audit.jsonl")
     }
 
     pub fn metadata(&self) -> Result<Metadata, StoreError> {

@@ -3,6 +3,9 @@
 use crate::verdict::Reason;
 use serde::{Deserialize, Serialize};
 
+/// The JSON Schema of [`AuditRecord`].
+pub const AUDIT_SCHEMA: &str = include_str!("../schema/audit.json");
+
 /// One line of the audit log. `hash` is SHA-256, in hex, of the line's JSON with `hash` empty; `prev` is the hash of
 /// the line before it, so an edit, a removal or a reordering shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +36,15 @@ pub enum AuditEvent {
     },
     /// A request, tunnel or connection at the egress door.
     Egress(EgressEvent),
+    /// How an allowed request or tunnel went. Written later than it happened, by up to some seconds; `kill -9` loses
+    /// those not yet written.
+    EgressEnded(EgressEnded),
+    /// Vouches for every record before it.
+    Checkpoint(Checkpoint),
+    /// So many decisions before this one could not be written (a full disk): each of them was a denial.
+    Gap {
+        lost: u64,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,4 +74,53 @@ pub struct EgressEvent {
 pub enum Decision {
     Allow,
     Deny,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EgressEnded {
+    /// `seq` of the record that allowed it.
+    pub of: u64,
+    /// The upstream's answer; none for a tunnel, and where none came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Bytes of bodies, towards the upstream; of everything, in a tunnel or WebSocket.
+    pub sent: u64,
+    /// The same, towards the agent.
+    pub received: u64,
+    /// Milliseconds from the decision to the end of the last body.
+    pub took: u64,
+}
+
+/// A signature over all records before this one: Ed25519 by the run's own key over the text
+/// `bot-bottle audit checkpoint v1`, bottle, `seq`, `time` and `prev` of this record, a line each. Everything in hex.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The public key of this run of the bottle.
+    pub key: String,
+    /// The user's public key.
+    pub signer: String,
+    /// The user's signature over `bot-bottle audit key v1`, bottle and `key`, a line each.
+    pub certificate: String,
+    pub signature: String,
+}
+
+/// What is noted beside a log of its last checkpoint that is safely on the disk: a log that does not hold it has lost
+/// its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    pub bottle: String,
+    /// So many records, the checkpoint's included.
+    pub records: u64,
+    /// The hash of the last of them; that of no record is 64 zeros.
+    pub hash: String,
+}
+
+/// The `prev` of the first record.
+pub const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+impl Head {
+    /// Of a log that is about to begin.
+    pub fn of_nothing(bottle: &str) -> Head {
+        Head { bottle: bottle.to_owned(), records: 0, hash: GENESIS.to_owned() }
+    }
 }

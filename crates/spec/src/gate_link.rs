@@ -5,6 +5,7 @@
 
 use crate::{
     door::Door,
+    event::Head,
     policy::EgressPolicy,
     secret::{Secret, SecretRef},
     slug::Slug,
@@ -36,8 +37,22 @@ pub struct GateStart {
     pub doors: Vec<Door>,
     pub secrets: Vec<HeldSecret>,
     pub authority: Authority,
+    pub audit_key: AuditKey,
+    /// What the log must hold already.
+    pub audit_head: Head,
     /// The host uid and gid that the gate takes on before it serves, where root started it.
     pub run_as: Option<(u32, u32)>,
+}
+
+/// The key that signs the checkpoints of one run's audit log. The user's own key, which vouches for it, stays with the
+/// keeper: a gate that was taken over can sign for its own bottle alone. Everything in hex.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AuditKey {
+    /// The Ed25519 seed (RFC 8032), 32 bytes.
+    pub seed: Secret,
+    /// As in [`crate::event::Checkpoint`].
+    pub signer: String,
+    pub certificate: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -74,4 +89,6 @@ pub enum GateToKeeper {
         accepted: bool,
         message: String,
     },
+    /// A checkpoint is in the audit log: bring the log to the disk, then note this beside it.
+    Noted(Head),
 }

@@ -3,6 +3,7 @@
 use super::list::{name, open, unreadable};
 use crate::{compose::Context, error::CliError};
 use bottle_runtime::{
+    audit_log::kept,
     reap::{Wanted, candidates, reap},
     store::Listed,
 };
@@ -11,12 +12,16 @@ use std::process::ExitCode;
 
 /// Take away what crashed bottles left: processes, cgroups, sockets, files
 ///
-/// Says what it took away. What a bottle's agent did in its home and workspace goes with the bottle.
+/// Says what it took away. What a bottle's agent did in its home and workspace goes with the bottle; its audit log is
+/// kept (`bot-bottle audit list`).
 #[derive(Debug, clap::Args)]
 pub(crate) struct CleanupArgs {
     /// Also the bottles that have stopped and could be resumed
     #[arg(long, conflicts_with = "slugs")]
     all: bool,
+    /// Also the audit logs kept of bottles that are gone
+    #[arg(long)]
+    logs: bool,
     /// Ask nothing
     #[arg(long, short)]
     yes: bool,
@@ -33,7 +38,8 @@ pub(crate) fn run(args: CleanupArgs, context: &Context) -> Result<ExitCode, CliE
         (false, slugs) => Wanted::Named(slugs),
     };
     let bottles = candidates(&store, &wanted).map_err(unreadable)?;
-    if !bottles.is_empty() && !args.yes && !agreed(&bottles, context)? {
+    let kept = if args.logs { kept::all(&context.dirs.state).map_err(unreadable)? } else { Vec::new() };
+    if !(bottles.is_empty() && kept.is_empty()) && !args.yes && !agreed(&bottles, kept.len(), context)? {
         return Err(CliError::denied("nothing was taken away"));
     }
     let reaped = reap(&store, &bottles).map_err(unreadable)?;
@@ -47,22 +53,29 @@ pub(crate) fn run(args: CleanupArgs, context: &Context) -> Result<ExitCode, CliE
             context.ui.say(&format!("error: {}: {}", Escaped(&one.name), Escaped(failure)));
         }
     }
+    for log in &kept {
+        log.drop_log().map_err(unreadable)?;
+        context.ui.result(&format!("{}: audit log {}\n", log.slug, Escaped(&log.directory.display().to_string())))?;
+    }
     if failures > 0 {
         return Err(CliError::host(format!("{failures} things could not be taken away"))
             .next("look at the lines above, then run `bot-bottle cleanup` again"));
     }
-    if reaped.is_empty() {
+    if reaped.is_empty() && kept.is_empty() {
         context.ui.say("nothing to clean up");
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn agreed(bottles: &[Listed], context: &Context) -> Result<bool, CliError> {
+fn agreed(bottles: &[Listed], logs: usize, context: &Context) -> Result<bool, CliError> {
     if !context.ui.can_ask() {
         return Err(CliError::usage("nobody can be asked here whether to take the bottles away").next("pass --yes"));
     }
     for bottle in bottles {
         context.ui.say(&format!("{:<24} {}", bottle.slug, name(bottle.state)));
+    }
+    if logs > 0 {
+        context.ui.say(&format!("{logs} audit logs of bottles that are gone"));
     }
     context.ui.confirm("Take these away, with all that is in them?")
 }

@@ -8,7 +8,7 @@ use bottle_runtime::{
     process::name_self,
 };
 use bottle_spec::{
-    gate_link::Authority,
+    gate_link::{AuditKey, Authority},
     secret::{Secret, SecretRef},
     slug::Slug,
 };
@@ -20,7 +20,7 @@ static INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/init"));
 pub(crate) fn run() -> Result<ExitCode, CliError> {
     name_self(c"bottle-keeper");
     log();
-    let parts = KeeperParts { init_image: INIT, program: PROGRAM.into(), authority, refresh };
+    let parts = KeeperParts { init_image: INIT, program: PROGRAM.into(), authority, certify, refresh };
     keeper::run(gate::link()?, &parts).map_err(|error| CliError::host("the keeper ended").because(error))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -34,6 +34,10 @@ fn log() {
 
 fn authority(slug: &Slug) -> Result<Authority, String> {
     bottle_gate::ca::generate(slug).map_err(|error| error.to_string())
+}
+
+fn certify(seed: &Secret, slug: &Slug) -> Result<AuditKey, String> {
+    bottle_gate::audit::sign::certify(seed, slug).map_err(|error| error.to_string())
 }
 
 fn refresh(source: &SecretRef, env: &BTreeMap<String, String>) -> Result<Secret, String> {

@@ -1,10 +1,13 @@
-//! `bot-bottle schema`: the JSON Schemas that editors check manifests by.
+//! `bot-bottle schema`: the JSON Schemas that editors check manifests by, and that readers of audit logs build on.
 
 use crate::{compose::Context, error::CliError};
-use bottle_spec::manifest::{AGENT_SCHEMA, BOTTLE_SCHEMA};
+use bottle_spec::{
+    event::AUDIT_SCHEMA,
+    manifest::{AGENT_SCHEMA, BOTTLE_SCHEMA},
+};
 use std::process::ExitCode;
 
-/// Print the JSON Schema of agents or bottles, for editors
+/// Print the JSON Schema of agents or bottles, for editors, or of audit records
 #[derive(Debug, clap::Args)]
 pub(crate) struct SchemaArgs {
     of: Of,
@@ -16,12 +19,15 @@ enum Of {
     Agent,
     /// bottles/NAME.yaml
     Bottle,
+    /// A line of an audit log
+    Audit,
 }
 
 pub(crate) fn run(args: SchemaArgs, context: &Context) -> Result<ExitCode, CliError> {
     context.ui.result(match args.of {
         Of::Agent => AGENT_SCHEMA,
         Of::Bottle => BOTTLE_SCHEMA,
+        Of::Audit => AUDIT_SCHEMA,
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 
 mod agent;
+mod audit;
 mod bad_input;
 mod crash;
 mod curl;

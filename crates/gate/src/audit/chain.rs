@@ -1,19 +1,15 @@
-//! The hash chain, without input or output: makes lines, and verifies a log.
+//! The hash chain, without input or output: makes lines, and reads them back.
 //!
 //! Invariant: a line's hash covers its exact bytes, so verifying depends on no JSON library's way of writing.
 
+use super::sign::hex;
 use bottle_spec::{
-    event::{AuditEvent, AuditRecord},
+    event::{AuditEvent, GENESIS, Head},
     slug::Slug,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::io::{self, BufRead, Read};
 
-use crate::limits::MAX_AUDIT_LINE;
-
-/// The `prev` of the first line.
-const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 /// What a line ends with while its hash is taken, and how much of that gives way to the hash.
 const UNSEALED: &[u8] = b"\"hash\":\"\"}";
 const AFTER_HASH: &[u8] = b"\"}";
@@ -21,9 +17,21 @@ const AFTER_HASH: &[u8] = b"\"}";
 /// Where the log stands: what the next line must say.
 #[derive(Debug, Clone)]
 pub(super) struct Chain {
-    bottle: String,
+    pub(super) bottle: String,
+    pub(super) seq: u64,
+    pub(super) prev: String,
+}
+
+/// [`bottle_spec::event::AuditRecord`], borrowed.
+#[derive(Serialize)]
+struct Line<'a> {
     seq: u64,
-    prev: String,
+    time: u64,
+    bottle: &'a str,
+    #[serde(flatten)]
+    event: &'a AuditEvent,
+    prev: &'a str,
+    hash: &'a str,
 }
 
 impl Chain {
@@ -41,97 +49,41 @@ impl Chain {
         Ok(chain)
     }
 
-    /// Puts the next line into `line`, and gives the chain behind it.
-    pub(super) fn link(&self, time: u64, event: AuditEvent, line: &mut Vec<u8>) -> Result<Chain, serde_json::Error> {
-        let record = AuditRecord {
-            seq: self.seq,
-            time,
-            bottle: self.bottle.clone(),
-            event,
-            prev: self.prev.clone(),
-            hash: String::new(),
-        };
-        line.clear();
-        serde_json::to_writer(&mut *line, &record)?;
-        let hash = hex(&Sha256::digest(&*line));
-        line.truncate(line.len().saturating_sub(AFTER_HASH.len()));
-        line.extend_from_slice(hash.as_bytes());
-        line.extend_from_slice(AFTER_HASH);
-        line.push(b'\n');
-        Ok(Chain { bottle: record.bottle, seq: self.seq.saturating_add(1), prev: hash })
+    /// Puts the next line behind `lines`, and goes on behind it. On an error nothing has changed but the end of
+    /// `lines`.
+    pub(super) fn link(&mut self, time: u64, event: &AuditEvent, lines: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        let start = lines.len();
+        let line = Line { seq: self.seq, time, bottle: &self.bottle, event, prev: &self.prev, hash: "" };
+        serde_json::to_writer(&mut *lines, &line)?;
+        let hash = hex(&Sha256::digest(lines.get(start..).unwrap_or_default()));
+        lines.truncate(lines.len().saturating_sub(AFTER_HASH.len()));
+        lines.extend_from_slice(hash.as_bytes());
+        lines.extend_from_slice(AFTER_HASH);
+        lines.push(b'\n');
+        self.seq = self.seq.saturating_add(1);
+        self.prev = hash;
+        Ok(())
     }
-}
 
-/// What a whole log holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Summary {
-    pub bottle: Option<String>,
-    pub records: u64,
-    /// The last line's hash: noted elsewhere, it shows later whether lines were cut off the end.
-    pub head: Option<String>,
-    /// Bytes of an unfinished line at the end, as `kill -9` or a full disk leaves it.
-    pub torn: u64,
-}
-
-/// The first line, counted from 1, that does not belong where it stands.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line} of the audit log: {what}")]
-pub struct Broken {
-    pub line: u64,
-    pub what: &'static str,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum VerifyError {
-    #[error("could not read the audit log")]
-    Read(#[source] io::Error),
-    #[error(transparent)]
-    Broken(#[from] Broken),
-}
-
-/// Reads a log from its first line to its end. Memory is bounded by one line, whatever the input.
-pub fn verify(mut log: impl BufRead) -> Result<Summary, VerifyError> {
-    let mut summary = Summary { bottle: None, records: 0, head: None, torn: 0 };
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let read = log.by_ref().take(MAX_AUDIT_LINE as u64 + 1).read_until(b'\n', &mut line);
-        read.map_err(VerifyError::Read)?;
-        let broken = |what| Broken { line: summary.records.saturating_add(1), what };
-        let Some(body) = line.strip_suffix(b"\n") else {
-            if line.len() > MAX_AUDIT_LINE {
-                return Err(broken("it is longer than any line that a gate writes").into());
-            }
-            summary.torn = line.len() as u64;
-            return Ok(summary);
-        };
-        let claims = sound(body).map_err(broken)?;
-        if claims.seq != summary.records {
-            return Err(broken("a line is missing, repeated or moved").into());
-        }
-        if claims.prev != summary.head.as_deref().unwrap_or(GENESIS) {
-            return Err(broken("it does not follow the line before it").into());
-        }
-        if summary.bottle.as_ref().is_some_and(|bottle| *bottle != claims.bottle) {
-            return Err(broken("it is another bottle's").into());
-        }
-        summary.records = summary.records.saturating_add(1);
-        summary.head = Some(claims.hash);
-        summary.bottle = Some(claims.bottle);
+    pub(super) fn head(&self) -> Head {
+        Head { bottle: self.bottle.clone(), records: self.seq, hash: self.prev.clone() }
     }
 }
 
 /// What verifying needs of a line; the event may be of a kind that this version does not know.
-#[derive(Deserialize)]
-struct Claims {
-    seq: u64,
-    bottle: String,
-    prev: String,
-    hash: String,
+#[derive(Debug, Deserialize)]
+pub(super) struct Claims {
+    pub(super) seq: u64,
+    pub(super) time: u64,
+    pub(super) bottle: String,
+    #[serde(default)]
+    pub(super) event: String,
+    pub(super) prev: String,
+    pub(super) hash: String,
 }
 
 /// The claims of a line whose hash is right.
-fn sound(line: &[u8]) -> Result<Claims, &'static str> {
+pub(super) fn sound(line: &[u8]) -> Result<Claims, &'static str> {
     let claims: Claims = serde_json::from_slice(line).map_err(|_| "it is not an audit record")?;
     let unsealed = line
         .strip_suffix(AFTER_HASH)
@@ -143,10 +95,4 @@ fn sound(line: &[u8]) -> Result<Claims, &'static str> {
         return Err("it was changed after it was written");
     }
     Ok(claims)
-}
-
-/// Two digits for each byte; twice per request, so not by the machinery of `fmt`.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or('0');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

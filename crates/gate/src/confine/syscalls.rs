@@ -86,7 +86,6 @@ const RULES: &[Rule] = &[
     any(libc::SYS_sendmsg, "sockets"),
     any(libc::SYS_close, "ends of connections"),
     any(libc::SYS_ftruncate, "cutting an unfinished line off the audit log"),
-    any(libc::SYS_fdatasync, "the audit log at the end of the gate"),
     only(libc::SYS_fcntl, &[Arg::Is(1, libc::F_GETFL)], "making a socket non-blocking"),
     only(libc::SYS_fcntl, &[Arg::Is(1, libc::F_SETFL)], "making a socket non-blocking"),
     only(libc::SYS_fcntl, &[Arg::Is(1, libc::F_GETFD)], "debug builds look whether a closed descriptor was open"),

@@ -149,7 +149,7 @@ impl Egress {
 
     /// Writes a permission down; it holds only if that worked.
     fn allow(&self, facts: &Facts, injected: bool) -> Result<(), Reason> {
-        self.audit.record(facts.event(None, injected)).map_err(|error| {
+        self.audit.record(facts.event(None, injected)).map(drop).map_err(|error| {
             tracing::error!(%error, "the audit log could not be written: denied");
             Reason::PolicyError
         })

@@ -1,12 +1,17 @@
 //! Plays the keeper to a real gate process: makes the doors, sends the start, reads what the gate says.
 
 use crate::child;
-use bottle_gate::ca;
+use bottle_gate::{
+    audit::sign::{self, Signer},
+    ca,
+};
 use bottle_spec::{
     door::Door,
+    event::Head,
     gate_link::{Authority, GateStart, GateToKeeper, HeldSecret, KeeperToGate},
     policy::EgressPolicy,
     secret::Secret,
+    slug::Slug,
     wire::{self, Decoder},
 };
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -19,7 +24,7 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::net::UnixStream,
     },
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
@@ -31,6 +36,17 @@ pub(crate) struct Bottle {
     pub(crate) authority: Authority,
     pub(crate) policy: EgressPolicy,
     pub(crate) secrets: Vec<HeldSecret>,
+    /// What is noted of the log.
+    pub(crate) head: Head,
+}
+
+/// The key that signs for the user of the tests.
+pub(crate) fn user_key() -> Secret {
+    Secret::new("42".repeat(32))
+}
+
+pub(crate) fn signer(bottle: &Slug) -> Signer {
+    Signer::new(&sign::certify(&user_key(), bottle).unwrap()).unwrap()
 }
 
 /// A running gate. Killed when dropped.
@@ -38,6 +54,8 @@ pub(crate) struct Gate {
     pub(crate) child: Child,
     link: UnixStream,
     decoder: Decoder,
+    /// The last checkpoint that it told of.
+    pub(crate) noted: Option<Head>,
 }
 
 impl Bottle {
@@ -56,6 +74,7 @@ impl Bottle {
             authority: ca::generate(&"tester-abcde".parse().unwrap()).unwrap(),
             policy: serde_json::from_str(policy).unwrap(),
             secrets: Vec::new(),
+            head: Head::of_nothing("tester-abcde"),
         }
     }
 
@@ -105,28 +124,25 @@ impl Bottle {
             doors: self.doors.iter().map(|(door, _)| *door).collect(),
             secrets: self.secrets.iter().map(copy).collect(),
             authority: self.authority.clone(),
+            audit_key: sign::certify(&user_key(), &"tester-abcde".parse().unwrap()).unwrap(),
+            audit_head: self.head.clone(),
             run_as: child::run_as(),
         };
         let descriptors: Vec<BorrowedFd<'_>> = std::iter::once(log).chain(doors.iter().copied()).collect();
         send_with(&ours, &KeeperToGate::Start(Box::new(start)), &descriptors);
-        Gate { child, link: ours, decoder: Decoder::default() }
+        Gate { child, link: ours, decoder: Decoder::default(), noted: None }
     }
 
     /// Starts a gate that serves.
     pub(crate) fn serve(&self) -> Gate {
         let mut gate = self.start();
-        let said = gate.hear();
-        assert!(matches!(said, Some(GateToKeeper::Ready)), "{said:?}: {}", stderr(self.dir.path()));
+        gate.ready();
         gate
     }
 }
 
 fn copy(secret: &HeldSecret) -> HeldSecret {
     HeldSecret { source: secret.source.clone(), value: secret.value.clone(), placeholder: secret.placeholder.clone() }
-}
-
-pub(crate) fn stderr(dir: &Path) -> String {
-    std::fs::read_to_string(dir.join("gate.log")).unwrap_or_default()
 }
 
 fn send_with(mut link: &UnixStream, message: &KeeperToGate, descriptors: &[BorrowedFd<'_>]) {
@@ -143,11 +159,28 @@ impl Gate {
         self.link.write_all(&wire::encode(message).unwrap()).unwrap();
     }
 
+    pub(crate) fn ready(&mut self) {
+        let said = self.hear();
+        assert!(matches!(said, Some(GateToKeeper::Ready)), "{said:?}");
+    }
+
+    /// Hears it to its end; its last checkpoint.
+    pub(crate) fn last_words(&mut self) -> Option<Head> {
+        while self.hear().is_some() {}
+        self.child.wait().unwrap();
+        self.noted.take()
+    }
+
     /// The gate's next message; `None` = it closed the link.
     pub(crate) fn hear(&mut self) -> Option<GateToKeeper> {
         loop {
-            if let Some(message) = self.decoder.message().unwrap() {
-                return Some(message);
+            match self.decoder.message().unwrap() {
+                Some(GateToKeeper::Noted(head)) => {
+                    self.noted = Some(head);
+                    continue;
+                }
+                Some(message) => return Some(message),
+                None => {}
             }
             let mut bytes = [0; 4096];
             match self.link.read(&mut bytes) {

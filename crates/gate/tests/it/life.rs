@@ -2,9 +2,9 @@
 
 use crate::{
     child,
-    keeper::{Bottle, Gate},
+    keeper::{Bottle, Gate, user_key},
 };
-use bottle_gate::audit::{VerifyError, verify};
+use bottle_gate::audit::{self, Against, Summary, VerifyError, sign::public_key};
 use bottle_spec::{
     door::Door,
     gate_link::{GateToKeeper, KeeperToGate},
@@ -51,6 +51,16 @@ fn audit_events(bottle: &Bottle) -> Vec<String> {
         record["event"].as_str().unwrap().to_owned()
     };
     String::from_utf8(bottle.log()).unwrap().lines().map(event).collect()
+}
+
+/// As a user does who has only the key and what was noted.
+fn verify(bottle: &Bottle) -> Result<Summary, VerifyError> {
+    let against = Against {
+        bottle: Some("tester-abcde".to_owned()),
+        signer: Some(public_key(&user_key()).unwrap()),
+        head: Some(bottle.head.clone()),
+    };
+    audit::verify(&*bottle.log(), &against)
 }
 
 fn drain(mut gate: Gate) {
@@ -113,17 +123,20 @@ fn a_policy_is_taken_over_or_the_last_good_one_stays() {
     }
     drain(gate);
     let reloaded = "policy_reloaded";
-    assert_eq!(audit_events(&bottle), ["gate_started", reloaded, reloaded, reloaded, reloaded, "gate_stopped"],);
+    assert_eq!(
+        audit_events(&bottle),
+        ["gate_started", "checkpoint", reloaded, reloaded, reloaded, reloaded, "gate_stopped", "checkpoint"],
+    );
     let log = String::from_utf8(bottle.log()).unwrap();
     assert_eq!(log.matches(r#""accepted":true"#).count(), 1);
-    verify(log.as_bytes()).unwrap();
+    verify(&bottle).unwrap();
 }
 
 #[test]
 fn a_keeper_that_goes_takes_the_gate_with_it() {
     let bottle = Bottle::new(POLICY);
     assert!(bottle.serve().abandon().success());
-    assert_eq!(audit_events(&bottle), ["gate_started", "gate_stopped"]);
+    assert_eq!(audit_events(&bottle), ["gate_started", "checkpoint", "gate_stopped", "checkpoint"]);
 }
 
 #[test]
@@ -137,15 +150,19 @@ fn a_killed_gate_is_started_again_on_the_same_doors_and_log() {
     };
     // Killed within a write: half a line.
     File::options().append(true).open(bottle.log_path()).unwrap().write_all(br#"{"seq":1,"ti"#).unwrap();
-    let summary = verify(&*bottle.log()).unwrap();
-    assert_eq!((summary.records, summary.torn), (1, 12));
+    let summary = verify(&bottle).unwrap();
+    assert_eq!((summary.records, summary.torn), (2, 12));
 
     let gate = bottle.serve();
     assert_eq!(ask_udp(&bottle, "api.example.com"), before);
     drain(gate);
-    let summary = verify(&*bottle.log()).unwrap();
-    assert_eq!((summary.records, summary.torn), (3, 0));
-    assert_eq!(audit_events(&bottle), ["gate_started", "gate_started", "gate_stopped"]);
+    let summary = verify(&bottle).unwrap();
+    assert_eq!((summary.records, summary.torn), (6, 0));
+    assert_eq!(summary.signed.unwrap().records, 6);
+    assert_eq!(
+        audit_events(&bottle),
+        ["gate_started", "checkpoint", "gate_started", "checkpoint", "gate_stopped", "checkpoint"]
+    );
 }
 
 #[test]
@@ -196,7 +213,7 @@ fn what_cannot_be_right_is_no_start() {
 
     std::fs::write(bottle.log_path(), "not a log\n").unwrap();
     refused(bottle.start(), "damaged");
-    assert!(matches!(verify(&*bottle.log()), Err(VerifyError::Broken(_))));
+    assert!(matches!(verify(&bottle), Err(VerifyError::Broken(_))));
 }
 
 fn refused(mut gate: Gate, why: &str) {

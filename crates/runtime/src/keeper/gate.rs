@@ -4,11 +4,13 @@
 //! While there is none, connections wait in the listeners' backlog: nothing leaves.
 
 use crate::{
+    audit_log::Notes,
     process::{ProcessId, ended, kill_and_wait},
     socket::{AsyncLink, SocketError},
     sys,
 };
 use bottle_spec::{
+    event::Head,
     gate_link::{GateStart, GateToKeeper, KeeperToGate},
     secret::{Secret, SecretRef},
 };
@@ -110,11 +112,20 @@ impl Gate {
         self.link.sender().send(message, riding).await.map_err(gone)
     }
 
-    /// Lets it finish for so long, then ends it.
-    async fn drain(self, seconds: u32) -> Result<(), GateChildError> {
+    /// Lets it finish for so long, then ends it. Hears of its last checkpoint.
+    async fn drain(mut self, seconds: u32, notes: &Notes) -> Result<(), GateChildError> {
         let asked = self.send(&KeeperToGate::Drain { seconds }, &[]).await.is_ok();
         if asked {
-            let _ = timeout(Duration::from_secs(u64::from(seconds) + 1), self.pidfd.readable()).await;
+            let last_words = async {
+                // The link closes when it ends.
+                while let Ok(said) = self.link.receive().await {
+                    if let GateToKeeper::Noted(head) = said {
+                        notes.note(head);
+                    }
+                }
+                let _ = self.pidfd.readable().await;
+            };
+            let _ = timeout(Duration::from_secs(u64::from(seconds) + 1), last_words).await;
         }
         self.kill()
     }
@@ -185,13 +196,14 @@ impl KeptGate {
         brief: Brief,
         recipe: Recipe,
         refresher: Refresher,
+        notes: Notes,
         started: impl FnMut(ProcessId) + 'static,
     ) -> KeptGate {
         let seen = Rc::new(Seen::default());
         seen.pid.set(Some(gate.id.pid));
         let (end, ending) = oneshot::channel();
-        let keeping = Keeping { brief, recipe, refresher, seen: Rc::clone(&seen), started };
-        let task = spawn_local(keeping.run(gate, ending));
+        let keeping = Keeping { brief, recipe, refresher, notes, seen: Rc::clone(&seen), started };
+        let task = spawn_local(keeping.to_the_end(gate, ending));
         KeptGate { end, task, seen }
     }
 
@@ -222,18 +234,25 @@ struct Keeping<F> {
     brief: Brief,
     recipe: Recipe,
     refresher: Refresher,
+    notes: Notes,
     seen: Rc<Seen>,
     started: F,
 }
 
 impl<F: FnMut(ProcessId)> Keeping<F> {
-    async fn run(mut self, gate: Gate, mut ending: oneshot::Receiver<u32>) -> Result<(), GateChildError> {
+    async fn to_the_end(mut self, gate: Gate, ending: oneshot::Receiver<u32>) -> Result<(), GateChildError> {
+        let ended = self.run(gate, ending).await;
+        self.notes.finish().await;
+        ended
+    }
+
+    async fn run(&mut self, gate: Gate, mut ending: oneshot::Receiver<u32>) -> Result<(), GateChildError> {
         let mut serving = Some(gate);
         let mut backoff = FIRST_BACKOFF;
         loop {
             if let Some(mut gate) = serving.take() {
                 tokio::select! {
-                    seconds = &mut ending => return gate.drain(seconds.unwrap_or(0)).await,
+                    seconds = &mut ending => return gate.drain(seconds.unwrap_or(0), &self.notes).await,
                     error = self.attend(&mut gate) => tracing::error!(%error, "the gate died; starting another"),
                 }
                 self.seen.pid.set(None);
@@ -282,11 +301,20 @@ impl<F: FnMut(ProcessId)> Keeping<F> {
                         return error;
                     }
                 }
+                Ok(GateToKeeper::Noted(head)) => self.noted(head),
                 Ok(GateToKeeper::Failed { message }) => return GateChildError::Refused(message),
                 Ok(GateToKeeper::Ready | GateToKeeper::PolicyApplied { .. }) => {}
                 Err(source) => return GateChildError::Gone { log: gate.log.clone(), source },
             }
         }
+    }
+
+    /// The next gate must find these records, too.
+    fn noted(&mut self, head: Head) {
+        if let Some(start) = self.brief.start() {
+            start.audit_head.clone_from(&head);
+        }
+        self.notes.note(head);
     }
 
     /// Only what the plan names is read: a gate that was taken over cannot have the keeper run its own commands.

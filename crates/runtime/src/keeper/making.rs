@@ -7,6 +7,7 @@ use super::{
     ports,
 };
 use crate::{
+    audit_log::{self, kept, key},
     backend::namespace::{self, RoomError, RoomSpec},
     beneath,
     cgroup::{self, CgroupError, Delegation},
@@ -27,12 +28,11 @@ use bottle_spec::{
     plan::{Plan, Workspace},
 };
 use std::{
-    fs::{self, File},
-    io,
+    fs, io,
     net::{Ipv4Addr, TcpListener},
     os::{
         fd::{AsFd as _, OwnedFd},
-        unix::{fs::OpenOptionsExt as _, net::UnixListener},
+        unix::net::UnixListener,
     },
     path::PathBuf,
     rc::Rc,
@@ -64,6 +64,8 @@ pub enum StepError {
     Canary(#[source] io::Error),
     #[error("the bottle's certificate authority cannot be made: {0}")]
     Authority(String),
+    #[error("the bottle's audit log cannot be signed: {0}")]
+    AuditKey(String),
     #[error("the gate does not come up")]
     Gate(#[source] GateChildError),
     #[error("the room cannot be made")]
@@ -204,7 +206,7 @@ impl<'a> Making<'a> {
     }
 
     async fn workspace(&mut self) -> Result<(), StepError> {
-        for path in [self.bottle.agent(), self.bottle.state.join("egress"), self.bottle.state.join("audit")] {
+        for path in [self.bottle.agent(), self.bottle.state.join("egress"), self.bottle.audit()] {
             private_directory(&path).map_err(StepError::Store)?;
         }
         let owner = self.metadata.host_id;
@@ -297,9 +299,11 @@ impl<'a> Making<'a> {
     async fn serve(&mut self) -> Result<(), StepError> {
         let (Some(room), Some(gate)) = (&mut self.room, &self.gate) else { return Err(StepError::Order("gate")) };
         let authority = self.authority.take().ok_or(StepError::Order("authority"))?;
-        let path = self.bottle.audit_log();
-        let audit = File::options().create(true).append(true).read(true).mode(0o600).open(&path);
-        let audit = audit.map_err(|source| StepError::Make { path, source })?;
+        let path = self.bottle.audit();
+        let (audit, audit_head) =
+            audit_log::begin(&path, &self.bottle.slug).map_err(|source| StepError::Make { path, source })?;
+        let seed = key::read_or_make(&self.request.dirs.state).map_err(StepError::Store)?;
+        let audit_key = (self.parts.certify)(&seed, &self.bottle.slug).map_err(StepError::AuditKey)?;
         let (doors, listeners) = std::mem::take(&mut room.listeners).into_iter().unzip();
         let start = GateStart {
             bottle: self.bottle.slug.clone(),
@@ -307,6 +311,8 @@ impl<'a> Making<'a> {
             doors,
             secrets: copies(self.request),
             authority,
+            audit_key,
+            audit_head,
             run_as: self.metadata.host_id.map(|id| (id + 1, id + 1)),
         };
         let brief = Brief { start: KeeperToGate::Start(Box::new(start)), audit, listeners };
@@ -462,8 +468,9 @@ fn copies(request: &LaunchRequest) -> Vec<bottle_spec::gate_link::HeldSecret> {
     request.secrets.iter().map(copy).collect()
 }
 
-/// Removes the state directory of a bottle that ended for good, and frees its uid.
+/// Removes the state directory of a bottle that ended for good, but for its audit log, and frees its uid.
 pub(crate) fn remove_state(bottle: &BottleDir, state: &std::path::Path, host_id: Option<u32>) -> Result<(), StepError> {
+    kept::put(bottle, state).map_err(StepError::Store)?;
     // Under a name that no list shows, so that a crash in the middle leaves no half of a bottle.
     let gone = bottle.going();
     match fs::rename(&bottle.state, &gone) {

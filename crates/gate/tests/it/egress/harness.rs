@@ -8,10 +8,11 @@ use bottle_gate::{
     vault::Vault,
 };
 use bottle_spec::{
-    event::{AuditEvent, AuditRecord, Decision, EgressEvent},
+    event::{AuditEvent, AuditRecord, Decision, EgressEvent, Head},
     gate_link::{GateToKeeper, HeldSecret},
     policy::EgressPolicy,
     secret::Secret,
+    slug::Slug,
 };
 use bottle_testkit::{TlsUpstream, wait_until};
 use hickory_resolver::{
@@ -104,7 +105,7 @@ impl Setup {
 
     pub(super) fn start(self) -> Gate {
         let dir = tempfile::tempdir().unwrap();
-        let slug = "tester-abcde".parse().unwrap();
+        let slug: Slug = "tester-abcde".parse().unwrap();
         let authority = ca::generate(&slug).unwrap();
         std::fs::write(dir.path().join("ca.pem"), &authority.certificate_pem).unwrap();
         let log = OpenOptions::new().create_new(true).read(true).write(true).open(dir.path().join("audit")).unwrap();
@@ -121,7 +122,8 @@ impl Setup {
                 policy,
                 issuer: Issuer::new(&authority).unwrap(),
                 vault: vault.clone(),
-                audit: Audit::resume(log, &slug).unwrap(),
+                audit: Audit::resume(log, &slug, crate::keeper::signer(&slug), &Head::of_nothing(slug.as_str()))
+                    .unwrap(),
                 names: names.clone(),
                 resolver: resolver(self.dns),
                 upstream_roots: self.roots.clone(),

@@ -1,0 +1,85 @@
+//! `bot-bottle audit show`: records as lines for people.
+
+use super::{escaped, logs};
+use crate::{compose::Context, error::CliError};
+use bottle_spec::{
+    event::{AuditEvent, AuditRecord, Decision, EgressEvent},
+    slug::Slug,
+};
+use std::{
+    fs::File,
+    io::{BufRead as _, BufReader},
+    process::ExitCode,
+};
+
+pub(super) fn run(bottle: &Slug, json: bool, denied: bool, context: &Context) -> Result<ExitCode, CliError> {
+    let file = File::open(logs::named(bottle, context)?.path()).map_err(super::unreadable)?;
+    for line in BufReader::new(file).lines() {
+        let line = line.map_err(super::unreadable)?;
+        let Ok(record) = serde_json::from_str::<AuditRecord>(&line) else {
+            context.ui.say("(a line that is no record; `bot-bottle audit verify` says more)");
+            continue;
+        };
+        // Checkpoints are for `verify`.
+        if denied && !is_refusal(&record.event) || !json && matches!(record.event, AuditEvent::Checkpoint(_)) {
+            continue;
+        }
+        let text = if json { line } else { told(&record) };
+        context.ui.result(&format!("{text}\n"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn is_refusal(event: &AuditEvent) -> bool {
+    matches!(event, AuditEvent::Egress(EgressEvent { decision: Decision::Deny, .. }))
+}
+
+/// One record as a line for people: seconds of the day in UTC, then what happened.
+fn told(record: &AuditRecord) -> String {
+    let seconds = record.time / 1000;
+    let clock = format!("{:02}:{:02}:{:02}Z", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    let what = match &record.event {
+        AuditEvent::GateStarted { policy } => format!("gate started, policy {}", short(policy)),
+        AuditEvent::GateStopped => "gate stopped".to_owned(),
+        AuditEvent::PolicyReloaded { policy, accepted: true } => format!("policy reloaded: {}", short(policy)),
+        AuditEvent::PolicyReloaded { accepted: false, .. } => {
+            "policy reload refused, the last good one stays".to_owned()
+        }
+        AuditEvent::Egress(event) => egress(event),
+        AuditEvent::EgressEnded(ended) => format!(
+            "ended {}{}, {} bytes out, {} in, {} ms",
+            ended.of,
+            ended.status.map(|status| format!(" -> {status}")).unwrap_or_default(),
+            ended.sent,
+            ended.received,
+            ended.took
+        ),
+        AuditEvent::Checkpoint(checkpoint) => format!("checkpoint, signed by {}", short(&checkpoint.signer)),
+        AuditEvent::Gap { lost } => format!("{lost} denials could not be written before this"),
+    };
+    format!("{clock} {what}")
+}
+
+fn short(hash: &str) -> String {
+    escaped(hash.get(..12).unwrap_or(hash))
+}
+
+fn egress(event: &EgressEvent) -> String {
+    let verdict = match event.decision {
+        Decision::Allow => "allow",
+        Decision::Deny => "deny ",
+    };
+    let text = |value: &Option<String>| value.as_deref().map(escaped).unwrap_or_default();
+    let port = event.port.map(|port| format!(":{port}")).unwrap_or_default();
+    let mut line = format!("{verdict} {} {}{port}{}", text(&event.method), text(&event.host), text(&event.path));
+    if let Some(status) = event.status {
+        line.push_str(&format!(" -> {status}"));
+    }
+    if event.injected {
+        line.push_str(" (credential injected)");
+    }
+    if let Some(reason) = event.reason {
+        line.push_str(&format!(" [{}]", reason.code()));
+    }
+    line
+}

@@ -213,6 +213,7 @@ fn plan(arguments: &Arguments) -> Plan {
         egress: EgressPolicy::default(),
         secrets: Vec::new(),
         supervise: false,
+        canaries: false,
         limits: Limits::default(),
         ports: Vec::new(),
         notices: Vec::new(),

@@ -257,6 +257,7 @@ mod tests {
             egress: EgressPolicy::default(),
             secrets: Vec::new(),
             supervise: false,
+            canaries: false,
             limits: Limits::default(),
             ports: Vec::new(),
             notices: Vec::new(),

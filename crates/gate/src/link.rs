@@ -87,6 +87,11 @@ pub(crate) fn send_failed(mut link: &UnixStream, message: String) {
     }
 }
 
+/// A keeper that goes with words of ours unread resets the link.
+fn closed_or_read(error: io::Error) -> LinkError {
+    if error.kind() == io::ErrorKind::ConnectionReset { LinkError::Closed } else { LinkError::Read(error) }
+}
+
 /// The link while the gate serves.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -109,7 +114,7 @@ impl Link {
                 return Ok(message);
             }
             let mut bytes = [0; READ];
-            let length = self.stream.read(&mut bytes).await.map_err(LinkError::Read)?;
+            let length = self.stream.read(&mut bytes).await.map_err(closed_or_read)?;
             let taken = bytes.get(..length).filter(|taken| !taken.is_empty()).ok_or(LinkError::Closed)?;
             self.decoder.push(taken);
         }

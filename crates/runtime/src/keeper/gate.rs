@@ -203,7 +203,7 @@ impl KeptGate {
         seen.pid.set(Some(gate.id.pid));
         let (end, ending) = oneshot::channel();
         let keeping = Keeping { brief, recipe, refresher, notes, seen: Rc::clone(&seen), started };
-        let task = spawn_local(keeping.to_the_end(gate, ending));
+        let task = spawn_local(keeping.until_the_end(gate, ending));
         KeptGate { end, task, seen }
     }
 
@@ -240,7 +240,7 @@ struct Keeping<F> {
 }
 
 impl<F: FnMut(ProcessId)> Keeping<F> {
-    async fn to_the_end(mut self, gate: Gate, ending: oneshot::Receiver<u32>) -> Result<(), GateChildError> {
+    async fn until_the_end(mut self, gate: Gate, ending: oneshot::Receiver<u32>) -> Result<(), GateChildError> {
         let ended = self.run(gate, ending).await;
         self.notes.finish().await;
         ended

@@ -8,16 +8,21 @@
 //! about the form of a text only ever adds ways to look at it: the raw bytes are always searched.
 
 mod checksum;
+mod decode;
 pub mod detect;
 mod entropy;
 mod filter;
 pub mod finding;
 mod identity;
 pub mod known;
+mod look;
+mod normalise;
+mod parts;
 pub mod rules;
 mod shape;
 mod stream;
 mod unnamed;
+mod whole;
 
 pub use detect::{Detectors, Hit, MAX_MATCH};
 pub use finding::{CANARY, Finding, KNOWN_SECRET, Place, RuleId, Shown, Step, Steps, TOO_DEEP};
@@ -44,12 +49,7 @@ impl Scanner {
     /// A text that is there as a whole: a header, a file name, a message.
     #[must_use]
     pub fn piece(&self, place: Place, bytes: &[u8]) -> Vec<Finding> {
-        let mut found = Vec::new();
-        self.raw(bytes, bytes.len(), true, 0, &mut |mut finding| {
-            finding.place = place.clone();
-            found.push(finding);
-        });
-        found
+        whole::piece(self, &place, bytes)
     }
 
     /// All of a request but its body: each part, and what is split over several of them.
@@ -60,37 +60,39 @@ impl Scanner {
         path_and_query: &str,
         headers: impl Iterator<Item = (&'a str, &'a [u8])>,
     ) -> Vec<Finding> {
-        let mut found = self.piece(Place::Host, host.as_bytes());
-        found.extend(self.piece(Place::Target, path_and_query.as_bytes()));
-        for (name, value) in headers {
-            found.extend(self.piece(Place::header(name), value));
-        }
-        found
+        whole::request_head(self, host, path_and_query, headers)
     }
 
     /// For a body, or for one direction of a WebSocket.
     #[must_use]
     pub fn stream(self: &Arc<Self>, shape: Shape) -> Stream {
-        Stream::new(Arc::clone(self), shape)
+        Stream::new(Arc::clone(self), &shape)
     }
 
-    /// What stands in `text` plainly; `base` is where it begins.
-    fn raw(&self, text: &[u8], settled: usize, last: bool, base: u64, found: &mut dyn FnMut(Finding)) {
-        let at = |offset: usize| base.saturating_add(u64::try_from(offset).unwrap_or(u64::MAX));
+    /// What stands in `text` plainly, by rules and by what is known.
+    fn plain(
+        &self,
+        text: &[u8],
+        settled: usize,
+        last: bool,
+        steps: Steps,
+        found: &mut dyn FnMut(Finding, std::ops::Range<usize>),
+    ) {
         self.detectors.find(text, settled, last, &mut |hit| {
-            found(Finding {
+            let finding = Finding {
                 rule: hit.rule.id,
                 severity: hit.rule.severity,
                 place: Place::Body,
                 shown: Shown::of(text.get(hit.span.clone()).unwrap_or_default()),
                 name: None,
-                span: Some(at(hit.span.start)..at(hit.span.end)),
-                through: Steps::default(),
-            });
+                span: None,
+                through: steps,
+            };
+            found(finding, hit.span);
         });
-        self.known.find(text, &mut |entry, span| {
+        self.known.find(text, &mut |entry, span, through| {
             if last || span.end < settled {
-                found(entry.finding(Some(at(span.start)..at(span.end))));
+                found(entry.finding(None, through.iter().fold(steps, Steps::then)), span);
             }
         });
     }

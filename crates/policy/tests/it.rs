@@ -1,5 +1,7 @@
 //! The egress policy as its callers see it: a table of decisions, and what must hold for every policy.
 
+mod scan;
+
 use bottle_policy::{Question, Rules, egress::is_method_override};
 use bottle_spec::{
     host::{HostName, HostPattern},

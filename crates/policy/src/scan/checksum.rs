@@ -122,10 +122,7 @@ fn generated(body: &[u8]) -> bool {
 fn strong_password(body: &[u8]) -> bool {
     let has = |is: fn(&u8) -> bool| body.iter().any(is);
     let signs = body.iter().filter(|it| !it.is_ascii_alphanumeric()).count();
-    mixed(body)
-        && has(u8::is_ascii_lowercase)
-        && has(u8::is_ascii_uppercase)
-        && signs * 4 <= body.len()
+    mixed(body) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase) && signs * 4 <= body.len()
 }
 
 /// RFC 7617.

@@ -1,21 +1,34 @@
 //! Values known beforehand: what the gate injects, what the user protects, and the canaries planted in the bottle.
 //!
-//! Invariant: values are wiped when this is dropped, and nothing prints them.
+//! Rather than decoding a text in every way that would show a value, the value is spelled beforehand in every way that
+//! does not depend on what stands around it ([`spell`]), and all spellings are searched at once ([`search`]): exactly,
+//! and loosely in the text's letters and digits alone, folded to one case with digits that stand for letters.
+//!
+//! Invariant: values and spellings are wiped when this is dropped, and nothing prints them.
+
+mod search;
+mod spell;
 
 use crate::scan::{
     Severity,
     finding::{CANARY, Finding, KNOWN_SECRET, Place, Shown, Steps},
 };
+use search::Search;
 use std::{fmt, ops::Range, sync::Arc};
 use zeroize::Zeroizing;
 
-/// Shorter values are not searched at all: they would be found everywhere.
-pub const MIN_KNOWN: usize = 4;
+pub(super) use spell::{ASCII85, RFC1924, Z85};
+pub use spell::{MIN_KNOWN, MIN_LOOSE};
 
 /// What is searched besides the rules. Empty by default.
 #[derive(Debug, Default)]
 pub struct Known {
     entries: Vec<Entry>,
+    /// Exact spellings, and those of four to seven bytes apart: they would slow down the others' search.
+    exact: Search,
+    short: Search,
+    /// Spellings in letters and digits alone, folded.
+    loose: Search,
 }
 
 impl Known {
@@ -29,12 +42,20 @@ impl Known {
         self.entries.is_empty()
     }
 
-    /// Gives every place where a value stands in `text`.
-    pub(super) fn find(&self, text: &[u8], hit: &mut dyn FnMut(&Entry, Range<usize>)) {
-        for entry in &self.entries {
-            for start in memchr::memmem::find_iter(text, entry.value.as_slice()) {
-                hit(entry, start..start + entry.value.len());
+    /// Gives every place where a value stands in `text`, in order of their starts as near as makes no difference.
+    pub(super) fn find(&self, text: &[u8], hit: &mut dyn FnMut(&Entry, Range<usize>, Steps)) {
+        if self.entries.is_empty() {
+            return;
+        }
+        let mut tell = |entry: usize, span: Range<usize>, steps: Steps| {
+            if let Some(entry) = self.entries.get(entry) {
+                hit(entry, span, steps);
             }
+        };
+        self.exact.find(text, &mut tell);
+        self.short.find(text, &mut tell);
+        if !self.loose.is_empty() {
+            search::loosely(&self.loose, text, &mut tell);
         }
     }
 }
@@ -43,19 +64,19 @@ impl Known {
 pub(super) struct Entry {
     name: Arc<str>,
     canary: bool,
-    value: Zeroizing<Vec<u8>>,
+    shown: Shown,
 }
 
 impl Entry {
-    pub(super) fn finding(&self, span: Option<Range<u64>>) -> Finding {
+    pub(super) fn finding(&self, span: Option<Range<u64>>, through: Steps) -> Finding {
         Finding {
             rule: if self.canary { CANARY } else { KNOWN_SECRET },
             severity: Severity::Critical,
             place: Place::Body,
-            shown: Shown::of(&self.value),
+            shown: self.shown,
             name: Some(Arc::clone(&self.name)),
             span,
-            through: Steps::default(),
+            through,
         }
     }
 }
@@ -67,13 +88,14 @@ impl fmt::Debug for Entry {
 }
 
 /// Collects values for a [`Known`].
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Builder {
-    entries: Vec<Entry>,
+    entries: Vec<(Entry, Zeroizing<Vec<u8>>)>,
 }
 
 impl Builder {
-    /// A value that must not leave, by the name under which a finding tells it.
+    /// A value that must not leave, by the name under which a finding tells it. One of less than [`MIN_KNOWN`] bytes is
+    /// not searched.
     #[must_use]
     pub fn secret(self, name: impl Into<Arc<str>>, value: &[u8]) -> Builder {
         self.entry(name.into(), false, value)
@@ -87,13 +109,33 @@ impl Builder {
 
     fn entry(mut self, name: Arc<str>, canary: bool, value: &[u8]) -> Builder {
         if value.len() >= MIN_KNOWN {
-            self.entries.push(Entry { name, canary, value: Zeroizing::new(value.to_vec()) });
+            let entry = Entry { name, canary, shown: Shown::of(value) };
+            self.entries.push((entry, Zeroizing::new(value.to_vec())));
         }
         self
     }
 
     #[must_use]
     pub fn build(self) -> Known {
-        Known { entries: self.entries }
+        let mut known = Known::default();
+        let (mut exact, mut short, mut loose) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, (entry, value)) in self.entries.into_iter().enumerate() {
+            spell::exact(&value, &mut |bytes, steps| {
+                let group = if bytes.len() < search::MIN_PATTERN { &mut short } else { &mut exact };
+                group.push((bytes, index, steps));
+            });
+            spell::loose(&value, &mut |bytes, steps| loose.push((bytes, index, steps)));
+            known.entries.push(entry);
+        }
+        known.exact = Search::new(exact);
+        known.short = Search::new(short);
+        known.loose = Search::new(loose);
+        known
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.entries.iter().map(|(entry, _)| entry)).finish()
     }
 }

@@ -6,23 +6,27 @@
 //!
 //! Invariant: nothing leaves before it is judged; a stream takes no more than 256 KiB, whatever comes.
 
-use crate::scan::{Finding, MAX_MATCH, Place, Scanner, Shape};
+use crate::scan::{
+    Finding, MAX_MATCH, Place, Scanner, Shape, Steps,
+    look::{Look, Unfinished, View},
+    parts::Parts,
+};
 use bytes::{Bytes, BytesMut};
 use std::{ops::Range, sync::Arc};
 
 /// Bytes that are judged at a time.
-const BLOCK: usize = 32 * 1024;
-/// Bytes before a block that are looked at again with it.
+const BLOCK: usize = 24 * 1024;
+/// Bytes before a block that are looked at again with it: an encoded value that is not longer is seen as a whole.
 const CONTEXT: usize = 8 * 1024;
 /// A match that begins before these is complete when they are there.
 const HOLD: usize = 2 * MAX_MATCH;
+/// Findings that were hidden are told once each; of so many different ones.
+const TOLD: usize = 64;
 
 /// Screens one stream. Made by [`Scanner::stream`].
 #[derive(Debug)]
 pub struct Stream {
     scanner: Arc<Scanner>,
-    #[expect(dead_code, reason = "the parts look at it")]
-    shape: Shape,
     place: Place,
     redact: bool,
     /// Context, then what is not given back yet.
@@ -33,17 +37,37 @@ pub struct Stream {
     released: usize,
     /// Matches that end before this in `held` are reported.
     judged: usize,
+    /// Up to here in `held` hidden things were looked for.
+    looked: usize,
     /// Bytes since the last block's end.
     fill: usize,
     /// What is to be replaced before it is given back, in `held`, in order and apart.
     replace: Vec<(Range<usize>, &'static str)>,
+    parts: Parts,
+    /// A compressed text that goes on.
+    unfinished: Option<Unfinished>,
+    /// What was told without a place, by rule and name.
+    told: Vec<(&'static str, Option<Arc<str>>)>,
 }
 
 impl Stream {
-    pub(super) fn new(scanner: Arc<Scanner>, shape: Shape) -> Stream {
-        let place = if shape == Shape::WebSocketMessages { Place::Message } else { Place::Body };
-        let (held, replace) = (Vec::new(), Vec::new());
-        Stream { scanner, shape, place, redact: false, held, base: 0, released: 0, judged: 0, fill: 0, replace }
+    pub(super) fn new(scanner: Arc<Scanner>, shape: &Shape) -> Stream {
+        let place = if *shape == Shape::WebSocketMessages { Place::Message } else { Place::Body };
+        Stream {
+            scanner,
+            place,
+            redact: false,
+            held: Vec::new(),
+            base: 0,
+            released: 0,
+            judged: 0,
+            looked: 0,
+            fill: 0,
+            replace: Vec::new(),
+            parts: Parts::new(shape),
+            unfinished: None,
+            told: Vec::new(),
+        }
     }
 
     /// Findings name this place instead of the body.
@@ -66,6 +90,10 @@ impl Stream {
         let mut rest: &[u8] = &chunk;
         while !rest.is_empty() {
             let (now, later) = rest.split_at(rest.len().min(BLOCK - self.fill));
+            // No more than that is ever held; doubling would take more.
+            if self.held.len() + now.len() > self.held.capacity() && self.held.len() + now.len() > BLOCK / 4 {
+                self.held.reserve_exact(CONTEXT + BLOCK - self.held.len().min(CONTEXT + BLOCK));
+            }
             self.held.extend_from_slice(now);
             self.fill += now.len();
             rest = later;
@@ -97,22 +125,83 @@ impl Stream {
     }
 
     fn judge(&mut self, last: bool, found: &mut Vec<Finding>) {
+        let first = found.len();
+        self.judge_plain(last, found);
+        self.judge_hidden(last, found);
+        // What stands there loosely or in an encoding that is known beforehand is found by more than one way.
+        let mut kept = first;
+        for index in first..found.len() {
+            let (before, rest) = found.split_at(index);
+            let Some(finding) = rest.first() else { break };
+            if !before.get(first..kept).unwrap_or_default().iter().any(|it| covers(it, finding)) {
+                found.swap(kept, index);
+                kept += 1;
+            }
+        }
+        found.truncate(kept);
+        for finding in found.get(first..).unwrap_or_default() {
+            if self.redact
+                && let Some(span) = &finding.span
+            {
+                let within = |at: u64| usize::try_from(at.saturating_sub(self.base)).unwrap_or(usize::MAX);
+                self.replace.push((within(span.start)..within(span.end).min(self.held.len()), finding.rule));
+            }
+        }
+    }
+
+    /// What stands there plainly.
+    fn judge_plain(&mut self, last: bool, found: &mut Vec<Finding>) {
         let from = self.judged.saturating_sub(HOLD);
         let settled = if last { self.held.len() } else { self.held.len().saturating_sub(MAX_MATCH) };
         let text = self.held.get(from..).unwrap_or_default();
-        let base = self.offset(from);
-        let (judged, start) = (self.offset(self.judged), self.base);
-        let (place, replace, redact) = (&self.place, &mut self.replace, self.redact);
-        self.scanner.raw(text, settled.saturating_sub(from), last, base, &mut |mut finding| {
-            let Some(span) = finding.span.clone().filter(|span| span.end >= judged) else { return };
-            if redact {
-                let within = |at: u64| usize::try_from(at.saturating_sub(start)).unwrap_or(usize::MAX);
-                replace.push((within(span.start)..within(span.end), finding.rule));
+        let (settled_within, judged) = (settled.saturating_sub(from), self.judged - from);
+        self.scanner.plain(text, settled_within, last, Steps::default(), &mut |finding, span| {
+            if span.end >= judged {
+                let span = Some(self.offset(from + span.start)..self.offset(from + span.end));
+                found.push(Finding { place: self.place.clone(), span, ..finding });
             }
-            finding.place = place.clone();
-            found.push(finding);
         });
         self.judged = settled.max(self.judged);
+    }
+
+    /// What is encoded or split.
+    fn judge_hidden(&mut self, last: bool, found: &mut Vec<Finding>) {
+        let base = self.base;
+        let told = &mut self.told;
+        let mut tell = |finding: Finding| {
+            if finding.span.is_none() {
+                let which = (finding.rule, finding.name.clone());
+                if told.contains(&which) {
+                    return;
+                }
+                if told.len() < TOLD {
+                    told.push(which);
+                }
+            }
+            found.push(finding);
+        };
+        let fresh = self.held.get(self.looked..).unwrap_or_default();
+        let mut look = Look::new(&self.scanner, &self.place, fresh.len(), &mut tell);
+        let at = |offset: usize| base.saturating_add(u64::try_from(offset).unwrap_or(u64::MAX));
+        let map = |span: Range<usize>| Some(at(span.start)..at(span.end));
+        let view =
+            View { text: &self.held, map: &map, steps: Steps::default(), depth: 0, fresh: self.looked, open: !last };
+        if let Some(mut unfinished) = self.unfinished.take()
+            && look.go_on(&mut unfinished, view, fresh)
+        {
+            self.unfinished = Some(unfinished);
+        }
+        look.hidden(view);
+        self.parts.feed(fresh, &mut |joined| look.joined(joined));
+        if last {
+            self.parts.border(&mut |joined| look.joined(joined));
+        }
+        self.parts.judge(&mut |joined| look.joined(joined));
+        if self.unfinished.is_none() {
+            self.unfinished = look.unfinished.take();
+        }
+        look.end();
+        self.looked = self.held.len();
     }
 
     fn offset(&self, at: usize) -> u64 {
@@ -144,15 +233,25 @@ impl Stream {
 
     /// Drops what is neither context nor held back.
     fn forget(&mut self) {
-        let drop = self.held.len().saturating_sub(CONTEXT).min(self.released).min(self.judged);
+        let drop = self.held.len().saturating_sub(CONTEXT).min(self.released).min(self.judged).min(self.looked);
         self.held.drain(..drop);
         self.base = self.offset(drop);
         self.released -= drop;
         self.judged -= drop;
+        self.looked -= drop;
         for (span, _) in &mut self.replace {
             *span = span.start.saturating_sub(drop)..span.end.saturating_sub(drop);
         }
     }
+}
+
+/// Whether the one already tells the other.
+fn covers(one: &Finding, other: &Finding) -> bool {
+    let overlap = match (&one.span, &other.span) {
+        (Some(one), Some(other)) => one.start < other.end && other.start < one.end,
+        _ => false,
+    };
+    one.rule == other.rule && one.name == other.name && overlap
 }
 
 #[cfg(test)]

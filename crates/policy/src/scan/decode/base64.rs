@@ -1,0 +1,114 @@
+//! base64 of either alphabet, wrapped or not, at any alignment.
+
+use crate::scan::decode::class::{self, BASE64, BASE64_VALUE};
+use std::ops::Range;
+
+/// Shorter runs hold less than eighteen bytes, and no token is that short.
+pub(in crate::scan) const MIN_DIGITS: usize = 24;
+/// The first of several lines may be shorter than that.
+pub(in crate::scan) const MIN_RUN: usize = 20;
+/// A wrapped line is at least this long.
+const MIN_LINE: usize = 16;
+
+/// The digits' values of a run, which may be wrapped in lines; and the run with its further lines.
+pub(in crate::scan) fn digits(text: &[u8], run: Range<usize>) -> (Vec<u8>, Range<usize>) {
+    let mut values = Vec::with_capacity(run.len());
+    take(text, run.clone(), &mut values);
+    let mut end = run.end;
+    let mut line = run.len();
+    while line >= MIN_LINE {
+        let Some(skip) = line_break(text.get(end..).unwrap_or_default()) else { break };
+        let next = end + skip;
+        let rest = text.get(next..).unwrap_or_default();
+        line = rest.iter().take_while(|it| class::is(**it, BASE64)).count();
+        if line == 0 {
+            break;
+        }
+        end = next + line;
+        take(text, next..end, &mut values);
+    }
+    (values, run.start..end)
+}
+
+fn take(text: &[u8], run: Range<usize>, values: &mut Vec<u8>) {
+    let run = text.get(run).unwrap_or_default();
+    values.extend(run.iter().map(|byte| class::of(&BASE64_VALUE, *byte)));
+}
+
+/// A line break with the next line's indentation and quotation, also as an escape.
+fn line_break(rest: &[u8]) -> Option<usize> {
+    let breaks = [&b"\r\n"[..], b"\n", b"\\r\\n", b"\\n", b"%0D%0A", b"%0A"];
+    let skip = breaks.iter().find(|it| rest.starts_with(it))?.len();
+    let blanks = rest.get(skip..).unwrap_or_default().iter().take(16);
+    Some(skip + blanks.take_while(|it| matches!(it, b' ' | b'\t' | b'>')).count())
+}
+
+/// The bytes that digits stand for; less than a byte at the end is left out.
+pub(in crate::scan) fn decode(digits: &[u8], out: &mut Vec<u8>) {
+    out.reserve(digits.len() / 4 * 3 + 2);
+    let (quads, rest) = digits.as_chunks::<4>();
+    for quad in quads {
+        let [_, a, b, c] = group(*quad).to_be_bytes();
+        out.extend_from_slice(&[a, b, c]);
+    }
+    match rest {
+        [a, b] => out.push(a << 2 | b >> 4),
+        [a, b, c] => out.extend_from_slice(&[a << 2 | b >> 4, b << 4 | c >> 2]),
+        _ => {}
+    }
+}
+
+fn group([a, b, c, d]: [u8; 4]) -> u32 {
+    u32::from(a) << 18 | u32::from(b) << 12 | u32::from(c) << 6 | u32::from(d)
+}
+
+/// As many groups of nothing but ASCII make a stretch of text: by chance one in four thousand.
+const MIN_STRETCH: usize = 4;
+
+/// Gives the stretches of `digits` that, from their first digit on, stand for ASCII text. One that does not begin at a
+/// group's border of the run shows that something stands before the encoded text that is no part of it.
+pub(in crate::scan) fn stretches(digits: &[u8], mut give: impl FnMut(Range<usize>)) {
+    for skip in 1..4 {
+        let shifted = digits.get(skip..).unwrap_or_default();
+        let (quads, _) = shifted.as_chunks::<4>();
+        let mut count = 0;
+        for (index, quad) in quads.iter().enumerate() {
+            if group(*quad) & 0x0080_8080 == 0 {
+                count += 1;
+                continue;
+            }
+            if count >= MIN_STRETCH {
+                let (start, end) = (index - count, index + 1);
+                give(skip + start.saturating_sub(1) * 4..skip + end * 4);
+            }
+            count = 0;
+        }
+        if count >= MIN_STRETCH {
+            give(skip + (quads.len() - count).saturating_sub(1) * 4..digits.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrapped_and_misaligned_text_is_found() {
+        let text = b"x=Z2hwXzAxMjM0NTY3\r\n ODlhYmNkZWY=";
+        let (values, run) = digits(text, 2..18);
+        assert_eq!(run, 2..32);
+        let mut out = Vec::new();
+        decode(&values, &mut out);
+        assert_eq!(out, b"ghp_0123456789abcdef"[..out.len()].to_vec());
+        assert!(out.len() >= 19);
+        let (values, _) = digits(b"abZ2hwXzAxMjM0NTY3ODlhYmNkZWY", 0..29);
+        let mut seen = Vec::new();
+        stretches(&values, |it| {
+            let mut out = Vec::new();
+            decode(&values[it], &mut out);
+            seen.push(out);
+        });
+        assert!(seen.iter().any(|it| it.starts_with(b"ghp_0123456789abcd")), "{seen:?}");
+    }
+}

@@ -1,0 +1,142 @@
+//! Hexadecimal with separators, and single characters with separators between them.
+
+use crate::scan::decode::{bases::nibble, class};
+use std::ops::Range;
+
+/// One place in so many is looked at.
+const STRIDE: usize = 16;
+/// Fewer bytes hide nothing.
+const MIN_BYTES: usize = 12;
+
+/// What was found between separators.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::scan) enum Apart {
+    /// Bytes written as pairs of hexadecimal digits.
+    Hex(Vec<u8>),
+    /// Single characters.
+    Single(Vec<u8>),
+}
+
+/// Gives what stands apart in `text`, and where.
+pub(in crate::scan) fn apart(text: &[u8], mut give: impl FnMut(Range<usize>, Apart)) {
+    let (mut at, mut floor) = (0, 0);
+    while let Some(window) = text.get(at..at + STRIDE + 18) {
+        let period = period(window);
+        if let Some(period) = period {
+            let found = if period == 2 { single(text, at, floor) } else { None };
+            let (span, apart) = found.unwrap_or_else(|| hex(text, at, floor));
+            floor = span.end;
+            at = span.end.max(at + 1);
+            match apart {
+                Apart::Hex(bytes) if bytes.is_empty() => {}
+                apart => give(span, apart),
+            }
+            continue;
+        }
+        at += STRIDE;
+    }
+}
+
+/// A separator that comes again and again at the same distance, with something between.
+fn period(window: &[u8]) -> Option<usize> {
+    let head = window.get(..6)?;
+    let place = head.iter().position(|it| !class::is(*it, class::ALPHANUMERIC))?;
+    let separator = window.get(place)?;
+    let between = window.get(place + 1)?;
+    if between == separator {
+        return None;
+    }
+    let again = |distance: &usize| (1..4).all(|times| window.get(place + distance * times) == Some(separator));
+    (2..=6).find(again)
+}
+
+/// Single characters with the same separator after each, around `at`.
+fn single(text: &[u8], at: usize, floor: usize) -> Option<(Range<usize>, Apart)> {
+    let head = text.get(at..at + 6)?;
+    let place = at + head.iter().position(|it| !class::is(*it, class::ALPHANUMERIC))?;
+    let separator = *text.get(place)?;
+    let is_pair = |at: usize| {
+        text.get(at).is_some_and(|it| class::is(*it, class::GRAPHIC) && *it != separator)
+            && text.get(at + 1) == Some(&separator)
+    };
+    let mut start = place.checked_sub(1).filter(|it| *it >= floor)?;
+    while let Some(before) = start.checked_sub(2).filter(|it| *it >= floor && is_pair(*it)) {
+        start = before;
+    }
+    let (mut end, mut characters) = (start, Vec::new());
+    while is_pair(end) {
+        characters.extend(text.get(end));
+        end += 2;
+    }
+    // The last has no separator after it.
+    if let Some(last) = text.get(end).filter(|it| class::is(**it, class::GRAPHIC)) {
+        characters.push(*last);
+        end += 1;
+    }
+    (characters.len() >= MIN_BYTES).then_some((start..end, Apart::Single(characters)))
+}
+
+/// Pairs of digits with anything of a few separators between, around `at`: where, and what they stand for.
+fn hex(text: &[u8], at: usize, floor: usize) -> (Range<usize>, Apart) {
+    let belongs = |it: &u8| class::is(*it, class::HEX) || b" \t\r\n,:;-._|/\\x\"'0#[]{}+".contains(it);
+    let head = text.get(floor..at).unwrap_or_default();
+    let start = at - head.iter().rev().take_while(|it| belongs(it)).count();
+    let tail = text.get(at..).unwrap_or_default();
+    let end = at + tail.iter().take_while(|it| belongs(it)).count();
+    // The long sequences, one after the other.
+    let (mut all, mut sequence) = (Vec::new(), 0);
+    let close = |all: &mut Vec<u8>, sequence: usize| {
+        if sequence < MIN_BYTES {
+            all.truncate(all.len() - sequence);
+        } else {
+            all.push(b'\n');
+        }
+    };
+    for word in text.get(start..end).unwrap_or_default().split(|it| !class::is(*it, class::HEX)) {
+        match word {
+            [high, low] => {
+                all.push(nibble(*high) << 4 | nibble(*low));
+                sequence += 1;
+            }
+            // Of `0x61` and of two separators in a row.
+            [] | [b'0'] => {}
+            _ => {
+                close(&mut all, sequence);
+                sequence = 0;
+            }
+        }
+    }
+    close(&mut all, sequence);
+    (start..end.max(at + 1), Apart::Hex(all))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn six_separators_are_seen_through() {
+        let value = b"ghp_0123456789abcdef";
+        for (before, between) in [("", ":"), ("", " "), ("", "-"), ("0x", ", "), ("0x", ","), ("\\x", ""), ("", "::")] {
+            let pairs: Vec<String> = value.iter().map(|it| format!("{before}{it:02x}")).collect();
+            let text = format!("the value is {} and more of the text", pairs.join(between));
+            let mut seen = Vec::new();
+            apart(text.as_bytes(), |_, it| seen.push(it));
+            let Some(Apart::Hex(bytes)) = seen.first() else { panic!("{text}: {seen:?}") };
+            assert!(bytes.starts_with(value), "{text}: {seen:?}");
+        }
+    }
+
+    #[test]
+    fn single_characters_are_put_together() {
+        for between in [".", "-", " ", "_", "/", "\n"] {
+            let singles: Vec<String> = "ghp0123456789abcdef".chars().map(String::from).collect();
+            let text = format!("look: {} that was it, thank you", singles.join(between));
+            let mut seen = Vec::new();
+            apart(text.as_bytes(), |_, it| seen.push(it));
+            let Some(Apart::Single(characters)) = seen.first() else { panic!("{text}: {seen:?}") };
+            let within = String::from_utf8_lossy(characters);
+            assert!(within.contains("ghp0123456789abcde"), "{text}: {within}");
+        }
+    }
+}

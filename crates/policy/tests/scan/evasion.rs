@@ -1,0 +1,200 @@
+//! Each way to hide a value, for one that a rule detects, one that is known and one that was planted.
+
+use super::{CANARY, SECRET, TOKEN, hide, scanner, subjects, through};
+use bottle_policy::scan::{Finding, Place, Shape};
+
+type Way = (&'static str, fn(&str) -> Vec<u8>);
+
+const ASCII85: &[u8] = b"!\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstu";
+const RFC1924: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~";
+
+/// Ways that whoever gets it can undo exactly, so that the rules must see through them as well.
+static EXACT: &[Way] = &[
+    ("plain", |it| it.into()),
+    ("base64", |it| hide::base64(it.as_bytes()).into()),
+    ("base64, aligned otherwise", |it| hide::base64(format!("x{it}").as_bytes()).into()),
+    ("base64, the third way", |it| hide::base64(format!("xy{it}").as_bytes()).into()),
+    ("base64 after a digit", |it| format!("z{}", hide::base64(it.as_bytes())).into()),
+    ("base64 after two", |it| format!("zz{}", hide::base64(it.as_bytes())).into()),
+    ("base64 after three", |it| format!("zzz{}", hide::base64(it.as_bytes())).into()),
+    ("base64 for URLs", |it| hide::base64(it.as_bytes()).replace('+', "-").replace('/', "_").into()),
+    ("base64 without padding", |it| hide::base64(it.as_bytes()).trim_end_matches('=').into()),
+    ("base64 in lines", |it| {
+        let text = hide::base64(it.as_bytes());
+        text.as_bytes().chunks(20).map(|it| str::from_utf8(it).unwrap()).collect::<Vec<_>>().join("\r\n").into()
+    }),
+    ("base64 in lines of a string", |it| {
+        let text = hide::base64(it.as_bytes());
+        text.as_bytes().chunks(20).map(|it| str::from_utf8(it).unwrap()).collect::<Vec<_>>().join("\\n").into()
+    }),
+    ("base32", |it| hide::base32(it.as_bytes()).into()),
+    ("base32 in lower case", |it| hide::base32(it.as_bytes()).to_lowercase().into()),
+    ("base85", |it| hide::base85(it.as_bytes(), RFC1924).into()),
+    ("ascii85", |it| format!("<~{}~>", hide::base85(it.as_bytes(), ASCII85)).into()),
+    ("hexadecimal", |it| hide::hex(it.as_bytes(), "", "").into()),
+    ("hexadecimal in capitals", |it| hide::hex(it.as_bytes(), "", "").to_uppercase().into()),
+    ("hexadecimal after 0x", |it| format!("0x{}", hide::hex(it.as_bytes(), "", "")).into()),
+    ("hexadecimal with colons", |it| hide::hex(it.as_bytes(), "", ":").into()),
+    ("hexadecimal with blanks", |it| hide::hex(it.as_bytes(), "", " ").into()),
+    ("hexadecimal with dashes", |it| hide::hex(it.as_bytes(), "", "-").into()),
+    ("hexadecimal with commas", |it| hide::hex(it.as_bytes(), "0x", ", ").into()),
+    ("hexadecimal with dots", |it| hide::hex(it.as_bytes(), "", ".").into()),
+    ("hexadecimal with \\x", |it| hide::hex(it.as_bytes(), "\\x", "").into()),
+    ("percent", |it| hide::percent(it, 1).into()),
+    ("percent, three layers", |it| hide::percent(it, 3).into()),
+    ("percent, ten layers", |it| hide::percent(it, 10).into()),
+    ("one character in percent", |it| it.replacen(&it[6..7], &hide::percent(&it[6..7], 1), 1).into()),
+    ("references", |it| it.chars().map(|it| format!("&#{};", u32::from(it))).collect::<String>().into()),
+    ("references in hexadecimal", |it| {
+        it.chars().map(|it| format!("&#x{:X};", u32::from(it))).collect::<String>().into()
+    }),
+    ("\\u", |it| it.chars().map(|it| format!("\\u{:04x}", u32::from(it))).collect::<String>().into()),
+    ("\\\\u in a string in a string", |it| {
+        it.chars().map(|it| format!("\\\\u{:04x}", u32::from(it))).collect::<String>().into()
+    }),
+    ("octal", |it| it.chars().map(|it| format!("\\{:03o}", u32::from(it))).collect::<String>().into()),
+    ("quoted-printable", |it| hide::quoted(it).into()),
+    ("gzip", |it| hide::gzip(it.as_bytes())),
+    ("zlib", |it| hide::zlib(it.as_bytes())),
+    ("zip", |it| hide::zip(it.as_bytes())),
+    ("base64 of gzip", |it| hide::base64(&hide::gzip(it.as_bytes())).into()),
+    ("base64 of deflate", |it| hide::base64(&hide::deflate(it.as_bytes())).into()),
+    ("hexadecimal of zlib", |it| hide::hex(&hide::zlib(it.as_bytes()), "", "").into()),
+    ("base64 five times", |it| (0..5).fold(it.to_owned(), |it, _| hide::base64(it.as_bytes())).into()),
+    ("base64 of hexadecimal of percent", |it| {
+        hide::base64(hide::hex(hide::percent(it, 2).as_bytes(), "", "").as_bytes()).into()
+    }),
+    ("percent of base64 of gzip of base32", |it| {
+        hide::percent(&hide::base64(&hide::gzip(hide::base32(it.as_bytes()).as_bytes())), 1).into()
+    }),
+    ("references of percent of \\u", |it| {
+        let text: String = it.chars().map(|it| format!("\\u{:04x}", u32::from(it))).collect();
+        hide::percent(&text, 1).replace('%', "&#37;").into()
+    }),
+    ("zero-width", |it| hide::strewn(it, "\u{200b}").into()),
+    ("bidirectional", |it| hide::strewn(it, "\u{202e}\u{2066}").into()),
+    ("tag characters between", |it| hide::strewn(it, "\u{e0041}").into()),
+    ("variation selectors between", |it| hide::strewn(it, "\u{fe0f}").into()),
+    ("combining marks", |it| hide::strewn(it, "\u{301}\u{327}").into()),
+    ("control characters", |it| hide::strewn(it, "\u{1}").into()),
+    ("NUL, as UTF-16 has it", |it| hide::strewn(it, "\0").into()),
+    ("exotic spaces", |it| hide::strewn(it, "\u{2009}").into()),
+    ("no-break spaces in percent", |it| hide::strewn(it, "%C2%A0").into()),
+    ("zero-width in \\u", |it| hide::strewn(it, "\\u200b").into()),
+    ("full width", |it| hide::styled(it, 0xff21, 0xff41, 0xff10).into()),
+    ("mathematical", |it| hide::styled(it, 0x1d400, 0x1d41a, 0x1d7ce).into()),
+    ("monospace", |it| hide::styled(it, 0x1d670, 0x1d68a, 0x1d7f6).into()),
+    ("cyrillic", |it| hide::homoglyphs(it, "acehopxyTBHKM", "асеһорхуТВНКМ").into()),
+    ("greek", |it| hide::homoglyphs(it, "ovpABEZHKMNT", "ονρΑΒΕΖΗΚΜΝΤ").into()),
+    ("armenian", |it| hide::homoglyphs(it, "ohnguqS", "օհոցսզՏ").into()),
+    ("cherokee", |it| hide::homoglyphs(it, "WMHZRTAJ", "ᎳᎷᎻᏃᎡᎢᎪᎫ").into()),
+    ("all in tag characters", |it| hide::tags(it).into()),
+    ("all in variation selectors", |it| hide::selectors(it).into()),
+    ("single characters with dots", |it| hide::strewn(it, ".").into()),
+    ("single characters with blanks", |it| hide::strewn(it, " ").into()),
+];
+
+/// Ways that only somebody who knows the value can see through.
+static LOOSE: &[Way] = &[
+    ("lower case", |it| it.to_lowercase().into()),
+    ("upper case", |it| it.to_uppercase().into()),
+    ("leetspeak", |it| it.replace(['o', 'O'], "0").replace('e', "3").replace(['a', 'A'], "4").into()),
+    ("leetspeak with signs", |it| it.replace(['s', 'S'], "$").replace(['a', 'A'], "@").into()),
+    ("reversed", |it| it.chars().rev().collect::<String>().into()),
+    ("reversed in base64", |it| hide::base64(it.chars().rev().collect::<String>().as_bytes()).into()),
+    ("dots between parts", |it| {
+        it.as_bytes().chunks(4).map(|it| str::from_utf8(it).unwrap()).collect::<Vec<_>>().join(".").into()
+    }),
+    ("lines between parts", |it| {
+        it.as_bytes().chunks(5).map(|it| str::from_utf8(it).unwrap()).collect::<Vec<_>>().join("\n").into()
+    }),
+    ("several separators", |it| hide::strewn(it, " - ").into()),
+];
+
+/// What stands around it; none of it may help or harm.
+static AROUND: &[(&str, &str)] =
+    &[("", ""), ("the value is ", " and that was it."), ("{\"note\":\"", "\",\"n\":1}"), ("a=", "&b=c")];
+
+/// What was not found, and how it was hidden.
+fn missed(way: &Way, subject: &str, is: fn(&Finding) -> bool) -> Vec<String> {
+    let (name, hide) = way;
+    let mut missed = Vec::new();
+    for (before, after) in AROUND {
+        let mut text = before.as_bytes().to_vec();
+        text.extend_from_slice(&hide(subject));
+        text.extend_from_slice(after.as_bytes());
+        let shown = String::from_utf8_lossy(&text).into_owned();
+        for shape in [Shape::Raw, Shape::Json] {
+            let (out, found) = through(&shape, &text, 7);
+            if !found.iter().any(is) {
+                missed.push(format!("{name}, {shape:?}: {shown}: {found:?}"));
+            }
+            assert!(out == text, "{name}: {shown}");
+        }
+        let found = scanner().piece(Place::Other("text"), &text);
+        if !found.iter().any(is) {
+            missed.push(format!("{name}, as a whole: {shown}: {found:?}"));
+        }
+        for finding in found {
+            let told = format!("{finding} {finding:?}");
+            assert!(!told.contains(&subject[..8]), "{told}");
+        }
+    }
+    missed
+}
+
+#[test]
+fn every_way_that_can_be_undone_is_seen_through() {
+    let missed: Vec<String> = EXACT
+        .iter()
+        .flat_map(|way| subjects().into_iter().flat_map(|(subject, is)| missed(way, subject, is)))
+        .collect();
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+#[test]
+fn what_is_known_is_seen_in_any_guise() {
+    let known = || subjects().into_iter().skip(1);
+    let missed: Vec<String> =
+        LOOSE.iter().flat_map(|way| known().flat_map(|(subject, is)| missed(way, subject, is))).collect();
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+#[test]
+fn nothing_is_found_where_nothing_is() {
+    for way in EXACT.iter().chain(LOOSE) {
+        let text = (way.1)("just/some-Text_that is no secret at ALL 0123");
+        for shape in [Shape::Raw, Shape::Json] {
+            let (_, found) = through(&shape, &text, 1000);
+            assert_eq!(found, [], "{}: {}", way.0, String::from_utf8_lossy(&text));
+        }
+    }
+}
+
+#[test]
+fn too_deep_a_nest_is_told() {
+    let deep = (0..30).fold(TOKEN.to_owned(), |it, _| hide::base64(it.as_bytes()));
+    for text in [hide::percent(TOKEN, 40), deep] {
+        let (_, found) = through(&Shape::Raw, text.as_bytes(), 4096);
+        assert!(found.iter().any(|it| it.rule == "too-deep"), "{found:?}");
+    }
+    let bomb = hide::gzip(&vec![b' '; 8_000_000]);
+    let (_, found) = through(&Shape::Raw, &bomb, 4096);
+    assert!(found.iter().any(|it| it.rule == "too-deep"), "{found:?}");
+}
+
+#[test]
+fn a_long_compressed_body_is_followed_to_its_end() {
+    let mut seed = 1u32;
+    let mut noise: Vec<u8> = (0..300_000)
+        .map(|_| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            b"abcdefghijklmnop "[usize::from((seed >> 24) as u8) % 17]
+        })
+        .collect();
+    noise.extend_from_slice(format!(" {TOKEN} {CANARY} {SECRET}").as_bytes());
+    let (_, found) = through(&Shape::Raw, &hide::gzip(&noise), 1000);
+    for (_, is) in subjects() {
+        assert!(found.iter().any(is), "{found:?}");
+    }
+}

@@ -37,6 +37,22 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(flatten)]
+    Verb(Verb),
+    /// One bottle's owner; started by `start` and `run`, which speak to it over its standard input.
+    #[command(hide = true)]
+    Keeper,
+    /// The host side of one bottle's doors; started by its keeper.
+    #[command(hide = true)]
+    Gate,
+    /// The agent of `demo`; runs inside the bottle.
+    #[command(hide = true)]
+    DemoAgent(DemoAgentArgs),
+}
+
+/// What people type.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
     Init(InitArgs),
     Start(StartArgs),
     Run(RunArgs),
@@ -56,13 +72,4 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
-    /// One bottle's owner; started by `start` and `run`, which speak to it over its standard input.
-    #[command(hide = true)]
-    Keeper,
-    /// The host side of one bottle's doors; started by its keeper.
-    #[command(hide = true)]
-    Gate,
-    /// The agent of `demo`; runs inside the bottle.
-    #[command(hide = true)]
-    DemoAgent(DemoAgentArgs),
 }

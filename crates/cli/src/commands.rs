@@ -23,7 +23,7 @@ pub(crate) mod start;
 pub(crate) mod stop;
 
 use crate::{
-    args::{Args, Command},
+    args::{Args, Command, Verb},
     compose::Context,
     error::{self, CliError},
 };
@@ -38,36 +38,35 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<ExitCode, CliError> {
-    // Keeper and gate start with an empty environment: there are no directories to find and nobody to talk to.
-    let command = match command {
-        Command::Keeper => return keeper::run(),
-        Command::Gate => return gate::run(),
-        Command::DemoAgent(args) => return demo::agent(&args),
-        other => other,
-    };
-    let context = Context::gather()?;
     match command {
-        Command::Init(args) => init::run(args, &context),
-        Command::Start(args) => start::run(args, &context),
-        Command::Run(args) => run::run(args, &context),
-        Command::Preflight(args) => preflight::run(args, &context),
-        Command::Resume(args) => resume::run(args, &context),
-        Command::Attach(args) => attach::run(args, &context),
-        Command::Exec(args) => exec::run(args, &context),
-        Command::Cp(args) => cp::run(args, &context),
-        Command::List(args) => list::run(args, &context),
-        Command::Logs(args) => logs::run(args, &context),
-        Command::Stop(args) => stop::run(args, &context),
-        Command::Cleanup(args) => cleanup::run(args, &context),
-        Command::Audit(args) => audit::run(args, &context),
-        Command::Policy(args) => policy::run(args, &context),
-        Command::Schema(args) => schema::run(args, &context),
-        Command::Demo(args) => demo::run(&args, &context),
-        Command::Doctor(args) => doctor::run(args, &context),
-        Command::Completions(args) => completions::run(args, &context),
-        Command::Man(args) => man::run(args, &context),
+        // These are started with an empty environment: there are no directories to find and nobody to talk to.
         Command::Keeper => keeper::run(),
         Command::Gate => gate::run(),
         Command::DemoAgent(args) => demo::agent(&args),
+        Command::Verb(verb) => perform(verb, &Context::gather()?),
+    }
+}
+
+fn perform(verb: Verb, context: &Context) -> Result<ExitCode, CliError> {
+    match verb {
+        Verb::Init(args) => init::run(args, context),
+        Verb::Start(args) => start::run(args, context),
+        Verb::Run(args) => run::run(args, context),
+        Verb::Preflight(args) => preflight::run(args, context),
+        Verb::Resume(args) => resume::run(args, context),
+        Verb::Attach(args) => attach::run(args, context),
+        Verb::Exec(args) => exec::run(args, context),
+        Verb::Cp(args) => cp::run(args, context),
+        Verb::List(args) => list::run(args, context),
+        Verb::Logs(args) => logs::run(args, context),
+        Verb::Stop(args) => stop::run(args, context),
+        Verb::Cleanup(args) => cleanup::run(args, context),
+        Verb::Audit(args) => audit::run(args, context),
+        Verb::Policy(args) => policy::run(args, context),
+        Verb::Schema(args) => schema::run(args, context),
+        Verb::Demo(args) => demo::run(&args, context),
+        Verb::Doctor(args) => doctor::run(args, context),
+        Verb::Completions(args) => completions::run(args, context),
+        Verb::Man(args) => man::run(args, context),
     }
 }

@@ -122,6 +122,8 @@ struct Gate {
     /// Of the policy that the gate started with.
     policy_digest: String,
     secrets: BTreeSet<SecretRef>,
+    /// The ports whose connections a transparent door takes; the keeper opened them for the first policy.
+    transparent: BTreeSet<u16>,
     /// Read at the start; a policy that names other files needs a new gate.
     upstream_ca: Vec<PathBuf>,
     upstream_roots: RootCertStore,
@@ -137,6 +139,11 @@ fn prepare(received: Received) -> Result<Prepared, GateError> {
     let log = File::from(descriptors.next().ok_or(counts)?);
     let doors = start.doors.iter().copied().zip(descriptors).collect();
 
+    let ports = start.doors.iter().filter_map(|door| match door {
+        Door::Transparent { port } => Some(*port),
+        _ => None,
+    });
+    let transparent = ports.collect();
     let secrets = start.secrets.iter().map(|secret| secret.source.clone()).collect();
     require_secrets(&start.policy, &secrets)?;
     let upstream_ca = start.policy.upstream_ca.clone();
@@ -159,7 +166,8 @@ fn prepare(received: Received) -> Result<Prepared, GateError> {
         frozen: Arc::clone(&frozen),
     });
     let egress = egress.map_err(GateError::Egress)?;
-    let gate = Gate { frozen, vault, audit, names, egress, policy_digest, secrets, upstream_ca, upstream_roots };
+    let gate =
+        Gate { frozen, vault, audit, names, egress, policy_digest, secrets, transparent, upstream_ca, upstream_roots };
     Ok(Prepared { gate, doors, questions, decoder })
 }
 
@@ -313,10 +321,24 @@ impl Gate {
         match taken {
             Ok(()) => {
                 self.names.follow(&policy);
-                GateToKeeper::PolicyApplied { accepted: true, message: String::new() }
+                GateToKeeper::PolicyApplied { accepted: true, message: self.doorless(&policy) }
             }
             Err(err) => GateToKeeper::PolicyApplied { accepted: false, message: chain(&err) },
         }
+    }
+
+    /// What to say of ports that the policy allows and no transparent door serves: the listeners of a bottle are opened
+    /// when it starts.
+    fn doorless(&self, policy: &EgressPolicy) -> String {
+        let allowed: BTreeSet<u16> = policy.routes.iter().flat_map(|route| route.ports.iter().copied()).collect();
+        let new: Vec<String> = allowed.difference(&self.transparent).map(u16::to_string).collect();
+        if new.is_empty() {
+            return String::new();
+        }
+        format!(
+            "port {} is reached through the proxy alone; restart the bottle for programs that ask no proxy",
+            new.join(", ")
+        )
     }
 
     fn check(&self, policy: &EgressPolicy) -> Result<(), GateError> {

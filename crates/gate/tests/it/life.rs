@@ -112,7 +112,9 @@ fn a_policy_is_taken_over_or_the_last_good_one_stays() {
         }
     };
     let (accepted, message) = reload(r#"{"routes":[{"host":"a.example","ports":[443]}]}"#);
-    assert!(accepted, "{message}");
+    assert_eq!((accepted, message.as_str()), (true, ""));
+    let (accepted, message) = reload(r#"{"routes":[{"host":"a.example","ports":[443,8443,9443]}]}"#);
+    assert!(accepted && message.starts_with("port 8443, 9443 is reached through the proxy alone"), "{message}");
     for (policy, why) in [
         (r#"{"routes":[{"host":"a.example","ports":[443],"paths":["no-slash"]}]}"#, "not valid"),
         (r#"{"routes":[{"host":"a.example","ports":[443],"auth":{"carrier":"bearer","secret":"env:T"}}]}"#, "env:T"),
@@ -125,10 +127,10 @@ fn a_policy_is_taken_over_or_the_last_good_one_stays() {
     let reloaded = "policy_reloaded";
     assert_eq!(
         audit_events(&bottle),
-        ["gate_started", "checkpoint", reloaded, reloaded, reloaded, reloaded, "gate_stopped", "checkpoint"],
+        ["gate_started", "checkpoint", reloaded, reloaded, reloaded, reloaded, reloaded, "gate_stopped", "checkpoint"],
     );
     let log = String::from_utf8(bottle.log()).unwrap();
-    assert_eq!(log.matches(r#""accepted":true"#).count(), 1);
+    assert_eq!(log.matches(r#""accepted":true"#).count(), 2);
     verify(&bottle).unwrap();
 }
 

@@ -19,7 +19,7 @@ use bottle_spec::{
     resolve::resolve,
     slug::Slug,
 };
-use std::process::ExitCode;
+use std::{process::ExitCode, str::FromStr};
 
 /// A secret shorter than this may stand in any text by chance.
 const TELLING_LENGTH: usize = 8;
@@ -42,12 +42,34 @@ pub(crate) struct LaunchArgs {
     /// Leave the agent running in the background and print the bottle's name
     #[arg(long, short)]
     detach: bool,
+    /// End the bottle after this time, as 90s, 30m or 8h
+    #[arg(long, value_name = "TIME")]
+    stop_after: Option<StopAfter>,
     /// Ask nothing
     #[arg(long, short)]
     pub(crate) yes: bool,
     /// Stop the keeper at this step of the launch (crash tests)
     #[arg(long, hide = true)]
     hold_at: Option<String>,
+}
+
+/// Seconds, from a number with its unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct StopAfter(u32);
+
+impl FromStr for StopAfter {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<StopAfter, &'static str> {
+        let units = [('s', 1), ('m', 60), ('h', 3600)];
+        let read = units.into_iter().find_map(|(unit, scale)| {
+            let number = text.strip_suffix(unit)?;
+            // `parse` would take a sign.
+            let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+            number.parse::<u32>().ok().filter(|_| digits)?.checked_mul(scale)
+        });
+        read.filter(|seconds| *seconds > 0).map(StopAfter).ok_or("a time is a number and s, m or h, as in 30m")
+    }
 }
 
 impl LaunchArgs {
@@ -117,7 +139,7 @@ pub(crate) fn launch(
         console: Console::Pipes,
         lifetime: Lifetime::Foreground,
         ephemeral: afterwards == Afterwards::Remove,
-        wall_seconds: None,
+        wall_seconds: args.stop_after.map(|time| time.0),
         hold_at: args.hold_at.clone(),
     };
     if !args.detach {
@@ -170,4 +192,19 @@ fn refuse_secrets_inside(plan: &Plan, secrets: &[HeldSecret]) -> Result<(), CliE
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_a_unit() {
+        for (text, seconds) in [("90s", Some(90)), ("30m", Some(1800)), ("8h", Some(28_800))] {
+            assert_eq!(text.parse::<StopAfter>().ok().map(|time| time.0), seconds, "{text}");
+        }
+        for text in ["", "s", "0s", "30", "-1s", "+1s", "1 s", "1d", "1.5h", "2000000h", "99999999999s"] {
+            assert!(text.parse::<StopAfter>().is_err(), "{text}");
+        }
+    }
 }

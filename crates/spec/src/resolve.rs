@@ -255,7 +255,10 @@ impl Resolver<'_> {
             }
         }
         if limits.disk.is_some() {
-            self.notices.push("limits.disk cannot be enforced by the namespace backend".to_owned());
+            self.notices.push(
+                "limits.disk bounds /tmp and /dev/shm alone: the home and the workspace are directories of this host"
+                    .to_owned(),
+            );
         }
     }
 }

@@ -1,86 +1,20 @@
 //! A bottle's life as its user leads it: joined, left, looked into, stopped and resumed.
 
-use crate::stage::Stage;
-use bottle_testkit::{TestEnv, wait_for, wait_until};
-use rustix::{
-    process::{Pid, Signal, kill_process},
-    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
-    termios::{Winsize, tcsetwinsize},
+use crate::{
+    screen::{SOON, Screen, resize},
+    stage::Stage,
 };
+use bottle_testkit::{TestEnv, wait_for, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs::{self, File},
     io::{Read as _, Write as _},
     net::TcpListener,
-    os::unix::{ffi::OsStrExt as _, fs::symlink},
-    process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
-    time::Duration,
+    os::unix::fs::symlink,
+    process::Stdio,
 };
 
-const SOON: Duration = Duration::from_secs(30);
 const NAME: &str = "life-kqzmb";
-
-/// The program at a terminal of its own.
-struct Screen {
-    keys: File,
-    shown: Arc<Mutex<Vec<u8>>>,
-    program: Child,
-}
-
-impl Screen {
-    fn open(env: &TestEnv, arguments: &[&str]) -> Screen {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
-        grantpt(&master).and_then(|()| unlockpt(&master)).expect("a terminal");
-        let name = ptsname(&master, Vec::new()).expect("a terminal's name");
-        let path = std::path::PathBuf::from(std::ffi::OsStr::from_bytes(name.to_bytes()));
-        let slave = || File::options().read(true).write(true).open(&path).expect("a terminal");
-        let keys = File::from(master);
-        resize(&keys, 24, 80);
-        let inner = env.command(arguments);
-        // Makes the terminal the controlling one, so that a change of its size is heard of.
-        let mut command = Command::new("setsid");
-        command.args(["--ctty", "--wait"]).arg(inner.get_program()).args(inner.get_args()).env_clear();
-        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        if let Some(directory) = inner.get_current_dir() {
-            command.current_dir(directory);
-        }
-        let (stdin, stdout, stderr) = (slave(), slave(), slave());
-        let program = command.stdin(stdin).stdout(stdout).stderr(stderr).spawn().expect("setsid starts");
-        drop(command);
-        let shown = Arc::new(Mutex::new(Vec::new()));
-        let (mut reader, sink) = (keys.try_clone().expect("a copy"), Arc::clone(&shown));
-        std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            // EIO: nobody has the terminal open any more.
-            while let Ok(count @ 1..) = reader.read(&mut bytes) {
-                sink.lock().expect("no panic").extend_from_slice(&bytes[..count]);
-            }
-        });
-        Screen { keys, shown, program }
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.shown.lock().expect("no panic")).into_owned()
-    }
-
-    #[track_caller]
-    fn shows(&self, text: &str) {
-        wait_until(&format!("`{text}` on the screen"), SOON, || self.text().contains(text));
-    }
-
-    fn types(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).expect("the terminal takes keys");
-    }
-
-    fn ends(mut self) -> Option<i32> {
-        wait_for("the program to end", SOON, || self.program.try_wait().expect("our own child")).code()
-    }
-}
-
-fn resize(terminal: &File, rows: u16, columns: u16) {
-    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-    tcsetwinsize(terminal, size).expect("a terminal has a size");
-}
 
 /// A bottle named [`NAME`] in the background, which is stopped and taken away in the end.
 fn detached(env: &TestEnv, flags: &[&str], script: &str) {
@@ -278,4 +212,34 @@ fn cleanup_follows_no_link_and_opens_what_was_locked() {
         assert_eq!(fs::read_to_string(&outside).expect("still there"), "safe");
         assert!(!env.run(&["list"]).stdout.contains(NAME));
     });
+}
+
+#[test]
+fn a_bottle_ends_when_its_time_is_over() {
+    let stage = Stage::ordinary();
+    let ran = stage.env.spawn(&["run", "--stop-after", "1s", "--", "sleep", "1000"]).finish(SOON);
+    assert!(ran.code.is_some_and(|code| code > 128), "{ran}");
+    assert_eq!(stage.env.run(&["run", "--stop-after", "1000s", "--", "true"]).code, Some(0));
+    nothing_is_left(&stage.env);
+}
+
+/// The key is in the memory of keeper and gate alone: what a bottle trusted is of no use to anybody after it.
+#[test]
+fn an_authority_ends_with_its_run() {
+    let stage = Stage::ordinary();
+    let env = &stage.env;
+    let show = "cat \"$SSL_CERT_FILE\" | head -n 20";
+    let first = env.run(&["run", "--keep", "--name", NAME, "--", "sh", "-c", show]);
+    let first = first.success();
+    assert!(first.contains("BEGIN CERTIFICATE"), "{first}");
+    let second = env.run(&["resume", NAME]);
+    let second = second.success();
+    assert_ne!(first, second, "a resumed bottle has another authority");
+    let found = std::process::Command::new("grep")
+        .args(["-rlE", "--exclude-dir=bin", "PRIVATE KEY"])
+        .arg(env.root())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "", "a key was written down");
+    nothing_is_left(env);
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 
 mod agent;
+mod asked;
 mod audit;
 mod bad_input;
 mod crash;
@@ -10,6 +11,7 @@ mod curl;
 mod gate;
 mod life;
 mod many;
+mod screen;
 mod stage;
 mod tools;
 mod words;

@@ -36,6 +36,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "one value in the life of a process")]
 pub(crate) enum Command {
     #[command(flatten)]
     Verb(Verb),

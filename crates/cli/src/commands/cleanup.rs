@@ -39,7 +39,8 @@ pub(crate) fn run(args: CleanupArgs, context: &Context) -> Result<ExitCode, CliE
     };
     let bottles = candidates(&store, &wanted).map_err(unreadable)?;
     let kept = if args.logs { kept::all(&context.dirs.state).map_err(unreadable)? } else { Vec::new() };
-    if !(bottles.is_empty() && kept.is_empty()) && !args.yes && !agreed(&bottles, kept.len(), context)? {
+    let anything = !bottles.is_empty() || !kept.is_empty();
+    if anything && !args.yes && !agreed(&bottles, kept.len(), context)? {
         return Err(CliError::denied("nothing was taken away"));
     }
     let reaped = reap(&store, &bottles).map_err(unreadable)?;

@@ -1,7 +1,7 @@
 //! `cargo xtask`: what is done to the source tree rather than with the product.
 //!
 //! `ci` everything a change must pass · `escape BACKEND` the escape suite · `check-deps` who may import whom ·
-//! `bench` the figures of docs/benchmarks.md · `init` the static init on its own.
+//! `bench` the figures of docs/benchmarks.md · `fuzz` the parsers of hostile bytes · `init` the static init on its own.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal of whoever builds")]
 
 mod bench;
@@ -9,12 +9,14 @@ mod build;
 mod check_deps;
 mod ci;
 mod escape;
+mod fuzz;
 mod sources;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask ci [--quick] | escape namespace [--user root|ordinary] [--built] | check-deps | \
-                     bench [--write] [--only launch|proxy|memory] | init";
+                     bench [--write] [--only launch|proxy|memory] | \
+                     fuzz [TARGET] [--seconds N] | init";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["ci", options @ ..] => ci::run(options),
         ["escape", backend, options @ ..] => escape::run(backend, options),
+        ["fuzz", options @ ..] => fuzz::run(options),
         ["check-deps"] => check_deps::run(),
         ["bench", options @ ..] => bench::run(options),
         ["init"] => build::init(),

@@ -21,6 +21,8 @@ pub mod audit;
 pub mod ca;
 pub mod confine;
 pub mod egress;
+#[doc(hidden)]
+pub mod fuzzing;
 mod host_files;
 pub mod limits;
 mod link;

@@ -7,6 +7,8 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used))]
 
 pub mod egress;
+#[doc(hidden)]
+pub mod fuzzing;
 mod path;
 pub mod scan;
 mod validate;

@@ -14,7 +14,7 @@ use std::{
 };
 
 /// As in `scan/detect.rs`: keyword, gap and value together stay below it.
-const LONGEST_PATTERN: usize = 900;
+const LONGEST_PATTERN: usize = 860;
 /// What may stand between a name and the sign that gives it a value, and the sign.
 const GAP: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789_.- =:>\"'`,([{/\\\t;|?&%+<])}\r\n";
 
@@ -118,13 +118,14 @@ fn one(rule: &Spec, tables: &mut Tables) -> Result<String, String> {
         "word" => "Ends::Word".to_owned(),
         one => format!("Ends::Before(b{:?})", one.chars().next().unwrap_or_default()),
     };
+    let crowds = rule.kind != Kind::Assigned && rule.keywords.iter().any(|it| crowds(rule, tables, it));
     let check = if rule.kind == Kind::Own { &rule.scanner } else { &rule.check };
     let check = match check.strip_prefix("identity-") {
         Some(kind) => format!("Identity(identity::Kind::{})", camel(kind)),
         None => camel(check),
     };
     Ok(format!(
-        "Rule {{ id: {:?}, title: {:?}, family: {:?}, severity: Severity::{}, shape: {shape}, starts_word: {}, ends: {ends}, entropy: {}, check: Check::{check} }}",
+        "Rule {{ id: {:?}, title: {:?}, family: {:?}, severity: Severity::{}, shape: {shape}, starts_word: {}, crowds: {crowds}, ends: {ends}, entropy: {}, check: Check::{check} }}",
         rule.id,
         rule.title,
         rule.family,
@@ -132,6 +133,14 @@ fn one(rule: &Spec, tables: &mut Tables) -> Result<String, String> {
         rule.starts_word,
         rule.entropy,
     ))
+}
+
+/// Whether a text of nothing but the keyword keeps the rule busy at each of them.
+fn crowds(rule: &Spec, tables: &Tables, keyword: &str) -> bool {
+    let pattern = if rule.lead.is_empty() { &rule.pattern } else { &rule.lead };
+    let automaton = tables.automata.get(&(pattern.clone(), true));
+    let text = keyword.repeat(4);
+    !rule.behind.is_empty() || automaton.is_some_and(|it| text.bytes().fold(1, |state, byte| it.step(state, byte)) != 0)
 }
 
 fn camel(words: &str) -> String {
@@ -155,7 +164,10 @@ fn keywords(rules: &[Spec], tables: &Tables, text: &mut String) -> Result<(), Bo
                 Kind::Token if rule.behind.is_empty() => tables.after(&rule.pattern, keyword),
                 Kind::Led => tables.after(&rule.lead, keyword),
                 Kind::Token => Ok((0..=255u8).collect()),
-                Kind::Assigned | Kind::Own => Ok(GAP.iter().copied().collect()),
+                // A name so short ends there.
+                Kind::Assigned | Kind::Own => {
+                    Ok(GAP.iter().copied().filter(|it| !it.is_ascii_alphanumeric()).collect())
+                }
             };
             beside.extend(after.map_err(|why| format!("{}: {why}", rule.id))?);
         }
@@ -185,11 +197,14 @@ fn keywords(rules: &[Spec], tables: &Tables, text: &mut String) -> Result<(), Bo
 
 /// What only tests and the bench read.
 fn examples(rules: &[Spec]) -> String {
-    let mut text =
-        String::from("/// id, lead, pattern, positive, near misses.\npub(super) static EXAMPLES: &[Example] = &[\n");
+    let mut text = String::from(
+        "/// id, keywords, lead, pattern, positive, near misses.\npub(super) static EXAMPLES: &[Example] = &[\n",
+    );
     for rule in rules {
-        let Spec { id, lead, pattern, positive, near_miss, .. } = rule;
-        text.push_str(&format!("({id:?}, {lead:?}, {pattern:?}, &{positive:?}, &{near_miss:?}),\n"));
+        let Spec { id, keywords, lead, pattern, positive, near_miss, .. } = rule;
+        // A rule of an assigned value has the gap where others have their lead.
+        let lead = if rule.kind == Kind::Assigned { "=" } else { lead };
+        text.push_str(&format!("({id:?}, &{keywords:?}, {lead:?}, {pattern:?}, &{positive:?}, &{near_miss:?}),\n"));
     }
     text + "];\n"
 }

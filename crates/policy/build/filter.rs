@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 /// As in `scan/filter.rs`.
-pub(crate) const BITS: u32 = 16;
+pub(crate) const BITS: u32 = 17;
 pub(crate) const BUCKET_BITS: u32 = 12;
 const FOLD: u32 = 0x2020_2020;
 const FACTOR: u32 = 0x9E37_79B1;

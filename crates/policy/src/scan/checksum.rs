@@ -63,14 +63,21 @@ impl Check {
         matches!(self, Check::Github | Check::Base58check | Check::Jwt | Check::Discord)
     }
 
+    /// Whether only a sign that gives a value will do, as arguments of a call look like secrets often enough.
+    pub(super) fn strict(self) -> bool {
+        matches!(self, Check::Secret | Check::StrongPassword)
+    }
+
     /// Whether it proves more than looks do, so that a text that reads like an example is none.
     pub(super) fn proves(self) -> bool {
         !matches!(self, Check::None | Check::Secret | Check::Password | Check::StrongPassword | Check::Mixed)
     }
 }
 
-/// What documentation writes where a secret goes.
+/// What documentation writes where a secret goes, near its beginning.
 pub(super) fn placeholder(secret: &[u8]) -> bool {
+    const JUDGED: usize = 80;
+    const REPEATS: usize = 6;
     const WORDS: &[&[u8]] = &[
         b"example",
         b"xxxxx",
@@ -90,9 +97,21 @@ pub(super) fn placeholder(secret: &[u8]) -> bool {
         b"secretsecret",
         b"12345678",
     ];
-    let lower = secret.to_ascii_lowercase();
-    let repeats = secret.windows(6).any(|six| six.first().is_some_and(|one| six.iter().all(|it| it == one)));
-    repeats || WORDS.iter().any(|word| lower.windows(word.len()).any(|it| it == *word))
+    let judged = secret.get(..secret.len().min(JUDGED)).unwrap_or_default();
+    let (mut run, mut before) = (0, None);
+    for (at, byte) in judged.iter().enumerate() {
+        run = if before == Some(byte) { run + 1 } else { 1 };
+        before = Some(byte);
+        let next = judged.get(at + 1).map(u8::to_ascii_lowercase);
+        let begins =
+            |word: &&[u8]| word.first().copied() == Some(byte.to_ascii_lowercase()) && word.get(1).copied() == next;
+        let rest = || judged.get(at..).unwrap_or_default();
+        let here = |word: &[u8]| rest().get(..word.len()).is_some_and(|it| it.eq_ignore_ascii_case(word));
+        if run == REPEATS || WORDS.iter().any(|word| begins(word) && here(word)) {
+            return true;
+        }
+    }
+    false
 }
 
 /// One case throughout, as text is that was put into capitals or small letters whole.
@@ -115,14 +134,26 @@ fn generated(body: &[u8]) -> bool {
     let changes =
         body.windows(2).filter(|two| matches!(two, [a, b] if kind(a) != kind(b) && kind(a) < 3 && kind(b) < 3)).count();
     let digits = body.iter().filter(|it| it.is_ascii_digit()).count();
-    changes * 5 >= body.len() && digits * 14 >= body.len() && entropy::hundredths(body) >= 330
+    let plenty = changes * 5 >= body.len() && digits * 14 >= body.len();
+    plenty && !uuid(body) && numbers(body) >= 3 && entropy::hundredths(body) >= 330
+}
+
+/// An identifier of RFC 9562, which requests and responses are full of.
+fn uuid(body: &[u8]) -> bool {
+    body.split(|it| *it == b'-').map(<[u8]>::len).eq([8, 4, 4, 4, 12])
+}
+
+/// In how many places there are digits: names in programs have them in one or two.
+fn numbers(body: &[u8]) -> usize {
+    body.split(|it| !it.is_ascii_digit()).filter(|it| !it.is_empty()).count()
 }
 
 /// Letters of both cases with digits or signs between them, as no word of a program or of a language has them.
 fn strong_password(body: &[u8]) -> bool {
     let has = |is: fn(&u8) -> bool| body.iter().any(is);
-    let signs = body.iter().filter(|it| !it.is_ascii_alphanumeric()).count();
-    mixed(body) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase) && signs * 4 <= body.len()
+    let signs = body.iter().filter(|it| b"!@#%^*+~".contains(it)).count();
+    let cases = has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase);
+    cases && (numbers(body) >= 2 || numbers(body) == 1 && signs > 0) && signs * 4 <= body.len()
 }
 
 /// RFC 7617.

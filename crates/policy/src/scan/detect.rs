@@ -26,6 +26,8 @@ const GAP_MAX: usize = 48;
 /// Values tried after one keyword.
 const VALUES_MAX: usize = 4;
 const BEHIND_MAX: usize = 96;
+/// Keywords of a rule that stand nearer to each other are a crowd: only the first, and those that begin a word, count.
+const CROWD: usize = 128;
 /// What a token in another case must have, whatever its rule asks: fewer words are written so.
 const FOLDED_ENTROPY: u16 = 300;
 
@@ -59,7 +61,7 @@ impl Detectors {
     /// where `settled + MAX_MATCH <= text.len()` or `last`, and for matches that end `MAX_MATCH` or more after the
     /// part's beginning, or where it is the whole's.
     pub fn find(&self, text: &[u8], settled: usize, last: bool, hit: &mut dyn FnMut(Hit)) {
-        let mut search = Search { text, found: Vec::new(), numbers_from: 0 };
+        let mut search = Search { text, found: Vec::new(), asked: [0; RULES.len()], numbers_from: 0 };
         filter::walk(text, &mut search);
         unnamed::wallet_keys(text, |span| search.unnamed(Check::Wif, span));
         let mut found = search.found;
@@ -78,6 +80,8 @@ impl Detectors {
 struct Search<'t> {
     text: &'t [u8],
     found: Vec<(u16, Range<usize>)>,
+    /// For each rule up to where a keyword stands in a crowd.
+    asked: [usize; RULES.len()],
     /// Where a number may begin that was not looked at yet.
     numbers_from: usize,
 }
@@ -91,9 +95,13 @@ impl filter::Met for Search<'_> {
             let Some(here) = self.text.get(start..end) else { continue };
             let from = if entry.reversed { end - 1 } else { start };
             let reading = Reading { text: self.text, from, back: entry.reversed };
-            let same = |fold: fn(&u8, &u8) -> bool| reading.bytes(0).zip(keyword.text).all(|(a, b)| fold(a, b));
-            if here.len() == keyword.text.len() && same(|a, b| a.eq_ignore_ascii_case(b)) {
-                let exact = same(|a, b| a == b);
+            let (same, exact) = if entry.reversed {
+                let pairs = || here.iter().rev().zip(keyword.text);
+                (pairs().all(|(a, b)| a.eq_ignore_ascii_case(b)), pairs().all(|(a, b)| a == b))
+            } else {
+                (here.eq_ignore_ascii_case(keyword.text), here == keyword.text)
+            };
+            if same {
                 for index in keyword.rules {
                     self.rule(*index, reading, keyword.text.len(), exact);
                 }
@@ -118,9 +126,27 @@ impl Search<'_> {
         self.found.extend(rule.and_then(|it| u16::try_from(it).ok()).map(|rule| (rule, span)));
     }
 
+    /// Whether the keyword stands within what an earlier one of the same rule has been asked about. Where it does not follow
+    /// upon a byte of a token it is a beginning in any case.
+    fn crowded(&mut self, index: u16, reading: Reading<'_>, behind: bool) -> bool {
+        let follows =
+            reading.before(0).is_some_and(|it| it.is_ascii_alphanumeric() || matches!(it, b'_' | b'-' | b'+' | b'/'));
+        if reading.back {
+            return follows && !behind;
+        }
+        let Some(last) = self.asked.get_mut(usize::from(index)) else { return false };
+        let near = reading.from < *last;
+        *last = reading.from + CROWD;
+        near && follows
+    }
+
     /// One rule at a keyword of `length` bytes, of which the case is that of the rule or not.
     fn rule(&mut self, index: u16, reading: Reading<'_>, length: usize, exact: bool) {
         let Some(rule) = RULES.get(usize::from(index)) else { return };
+        let behind = matches!(rule.shape, Shape::Token { behind: Some(_), .. });
+        if rule.crowds && self.crowded(index, reading, behind) {
+            return;
+        }
         let span = match &rule.shape {
             Shape::Token { exact: pattern, folded, behind } => {
                 let before = behind.as_ref().map_or(0, |class| reading.run_behind(class));
@@ -213,8 +239,8 @@ impl<'t> Reading<'t> {
         let real = if exact || !rule.check.by_case() { rule.check.holds(&token, body) } else { true };
         let folded =
             || checksum::of_one_case(&token) && entropy >= FOLDED_ENTROPY && body.iter().any(u8::is_ascii_digit);
-        let shown = !rule.check.proves() && checksum::placeholder(body);
-        (real && !shown && (exact || folded())).then(|| self.span(0, length))
+        let shown = || !rule.check.proves() && checksum::placeholder(body);
+        (real && (exact || folded()) && !shown()).then(|| self.span(0, length))
     }
 
     /// A letter or digit stands before, other than that of an escaped line end.
@@ -243,6 +269,7 @@ impl<'t> Reading<'t> {
         for offset in keyword..keyword + GAP_MAX {
             let byte = self.at(offset)?;
             match Gap::of(byte) {
+                Gap::Separates if rule.check.strict() && !matches!(byte, b'=' | b':' | b'>') => return None,
                 Gap::Separates => separated = true,
                 Gap::Space if spaced => separated = true,
                 Gap::Space | Gap::Opens => {}
@@ -270,8 +297,8 @@ impl<'t> Reading<'t> {
         here.ends(rule, length).then_some(())?;
         let value: Vec<u8> = self.bytes(offset).take(length).copied().collect();
         let random = rule.entropy == 0 || entropy::hundredths(&value) >= rule.entropy;
-        let shown = !rule.check.proves() && checksum::placeholder(&value);
-        (random && !shown && rule.check.holds(&value, &value)).then_some(length)
+        let shown = || !rule.check.proves() && checksum::placeholder(&value);
+        (random && rule.check.holds(&value, &value) && !shown()).then_some(length)
     }
 }
 

@@ -7,11 +7,11 @@
 use crate::scan::rules;
 
 /// As in `build/filter.rs`.
-const BITS: u32 = 16;
+const BITS: u32 = 17;
 const BUCKET_BITS: u32 = 12;
 const FOLD: u64 = 0x2020_2020_2020_2020;
 const FACTOR: u32 = 0x9E37_79B1;
-const STEP: usize = 4;
+const STEP: usize = 8;
 /// A number of interest has as many digits in one of the words of eight bytes it lies on.
 const DIGITS: u64 = 5;
 
@@ -25,16 +25,26 @@ pub(super) trait Met {
 
 pub(super) fn walk(text: &[u8], met: &mut impl Met) {
     let mut at = 0;
-    while let Some(word) = text.get(at..at + 8).and_then(|it| <[u8; 8]>::try_from(it).ok()) {
-        let word = u64::from_le_bytes(word);
-        let folded = word | FOLD;
-        let any = [0, 8, 16, 24].map(|shift| rules::announced(hash(low(folded >> shift))));
-        if any != [0; 4] {
-            for (offset, shift) in [0, 8, 16, 24].into_iter().enumerate() {
-                ask(at + offset, low(folded >> shift), met);
-            }
+    while let Some(bytes) = text.get(at..at + STEP + 4).and_then(|it| <[u8; STEP + 4]>::try_from(it).ok()) {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = bytes;
+        let word = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        let (first, second) = (word | FOLD, u64::from_le_bytes([e, f, g, h, i, j, k, l]) | FOLD);
+        let announced = |word: u64, shift: u32| rules::announced(hash(low(word >> shift)));
+        let mut any =
+            announced(first, 0) | announced(first, 8) << 1 | announced(first, 16) << 2 | announced(first, 24) << 3;
+        any |= (announced(second, 0)
+            | announced(second, 8) << 1
+            | announced(second, 16) << 2
+            | announced(second, 24) << 3)
+            << 4;
+        while any != 0 {
+            let offset = any.trailing_zeros();
+            let word = if offset < 4 { first >> (offset * 8) } else { second >> ((offset - 4) * 8) };
+            let hash = hash(low(word));
+            met.block(at + offset as usize, low(word), hash >> (BITS - BUCKET_BITS));
+            any &= any - 1;
         }
-        if at % 8 == 0 && digits(word) >= DIGITS {
+        if digits(word) >= DIGITS {
             met.digits(at);
         }
         at += STEP;
@@ -43,13 +53,14 @@ pub(super) fn walk(text: &[u8], met: &mut impl Met) {
         let block = <[u8; 4]>::try_from(window).map_or(0, u32::from_le_bytes) | low(FOLD);
         ask(at + offset, block, met);
     }
-    let tail = at - at % 8;
-    let mut last = [0; 8];
-    for (to, from) in last.iter_mut().zip(text.get(tail..).unwrap_or_default()) {
-        *to = *from;
-    }
-    if digits(u64::from_le_bytes(last)) >= DIGITS {
-        met.digits(tail);
+    for tail in [at, at + 8] {
+        let mut last = [0; 8];
+        for (to, from) in last.iter_mut().zip(text.get(tail..).unwrap_or_default()) {
+            *to = *from;
+        }
+        if digits(u64::from_le_bytes(last)) >= DIGITS {
+            met.digits(tail);
+        }
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Rule {
     pub(super) shape: Shape,
     /// No letter or digit stands before it.
     pub(super) starts_word: bool,
+    /// Its keyword may stand within what it matches, so that it may have to be asked again and again.
+    pub(super) crowds: bool,
     pub(super) ends: Ends,
     /// The least entropy of the secret, in hundredths of a bit for each byte.
     pub(super) entropy: u16,
@@ -126,7 +128,7 @@ impl Automaton {
 
     /// Whether the pattern, a class, takes `byte`.
     pub(super) fn takes(&self, byte: u8) -> bool {
-        self.longest([byte].iter()).is_some()
+        self.step(START, byte).is_some()
     }
 }
 

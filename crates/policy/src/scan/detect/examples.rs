@@ -5,8 +5,15 @@
 
 use crate::scan::checksum;
 
-/// Id, lead, pattern, positive examples and near misses, as they are written.
-pub(super) type Example = (&'static str, &'static str, &'static str, &'static [&'static str], &'static [&'static str]);
+/// Id, keywords, lead (`=` for a value given to a name), pattern, positive examples and near misses, as they are written.
+pub(super) type Example = (
+    &'static str,
+    &'static [&'static str],
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+    &'static [&'static str],
+);
 
 include!(concat!(env!("OUT_DIR"), "/examples.rs"));
 

@@ -19,7 +19,7 @@ fn finds(id: &str, text: &str) -> bool {
 #[test]
 fn each_rule_finds_its_examples_and_not_its_near_misses() {
     let mut faults = Vec::new();
-    for (id, _, pattern, positive, near_miss) in EXAMPLES {
+    for (id, _, _, pattern, positive, near_miss) in EXAMPLES {
         let wrong = positive.iter().map(|it| made(it)).filter(|it| !finds(id, it));
         faults.extend(wrong.map(|it| format!("{id} {pattern} does not find {it}")));
         let wrong = near_miss.iter().map(|it| made(it)).filter(|it| finds(id, it));
@@ -37,7 +37,7 @@ fn there_are_rules_enough() {
 #[test]
 fn what_is_written_backwards_is_found() {
     let named = |id: &str| RULES.iter().any(|it| it.id == id && !matches!(it.shape, Shape::Own));
-    for (id, _, _, positive, _) in EXAMPLES.iter().filter(|it| named(it.0)) {
+    for (id, _, _, _, positive, _) in EXAMPLES.iter().filter(|it| named(it.0)) {
         for text in positive.iter().map(|it| made(it)) {
             let backwards: String = text.chars().rev().collect();
             assert!(finds(id, &backwards), "{id}: {backwards}");
@@ -57,7 +57,7 @@ fn tokens_in_capitals_or_small_letters_are_found() {
 
 #[test]
 fn the_patterns_mean_what_the_regex_crate_says() {
-    for (id, _, pattern, positive, _) in EXAMPLES.iter().filter(|it| !it.2.is_empty()) {
+    for (id, _, _, pattern, positive, _) in EXAMPLES.iter().filter(|it| !it.3.is_empty()) {
         let regex = regex::bytes::RegexBuilder::new(&format!("^(?:{pattern})")).unicode(false).build().unwrap();
         let rule = RULES.iter().find(|it| it.id == *id).unwrap();
         let (Shape::Token { exact: automaton, .. }
@@ -101,7 +101,7 @@ fn no_keyword_is_passed_over() {
 
 /// A text of examples, parts of them and noise.
 fn text() -> impl Strategy<Value = Vec<u8>> {
-    let examples: Vec<&str> = EXAMPLES.iter().flat_map(|it| it.3.iter().chain(it.4)).copied().collect();
+    let examples: Vec<&str> = EXAMPLES.iter().flat_map(|it| it.4.iter().chain(it.5)).copied().collect();
     let part = (0..examples.len(), 0..4usize, any::<u64>()).prop_map(move |(which, kind, seed)| {
         let text = made(examples[which]);
         match kind {
@@ -144,5 +144,21 @@ proptest! {
     #[test]
     fn any_bytes_are_searched_without_harm(text in proptest::collection::vec(any::<u8>(), 0..2000)) {
         found(&text);
+    }
+}
+
+/// The quick form of `cargo xtask corpus`: a book of the toolchain that builds this.
+#[test]
+#[expect(clippy::print_stderr, reason = "says that it was skipped")]
+fn a_book_holds_no_secret() {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let sysroot = std::process::Command::new(rustc).args(["--print", "sysroot"]).output().unwrap().stdout;
+    let book = std::path::Path::new(std::str::from_utf8(&sysroot).unwrap().trim()).join("share/doc/rust/html/book");
+    let Ok(pages) = std::fs::read_dir(&book) else {
+        eprintln!("SKIPPED(no documentation of the toolchain): {}", book.display());
+        return;
+    };
+    for page in pages.map(|it| it.unwrap().path()).filter(|it| it.extension().is_some_and(|it| it == "html")).take(40) {
+        assert_eq!(found(&std::fs::read(&page).unwrap()), [], "{}", page.display());
     }
 }

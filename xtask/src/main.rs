@@ -2,12 +2,14 @@
 //!
 //! `ci` everything a change must pass · `escape BACKEND` the escape suite · `check-deps` who may import whom ·
 //! `bench` the figures of docs/benchmarks.md · `fuzz` the parsers of hostile bytes · `init` the static init on its own.
+//! `corpus` false alarms of the scanner on real text.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal of whoever builds")]
 
 mod bench;
 mod build;
 mod check_deps;
 mod ci;
+mod corpus;
 mod escape;
 mod fuzz;
 mod sources;
@@ -15,7 +17,7 @@ mod sources;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask ci [--quick] | escape namespace [--user root|ordinary] [--built] | check-deps | \
-                     bench [--write] [--only launch|proxy|memory] | \
+                     bench [scan] [--write] [--only launch|proxy|memory|scan] | corpus [DIRECTORY…] | \
                      fuzz [TARGET] [--seconds N] | init";
 
 fn main() -> ExitCode {
@@ -26,7 +28,9 @@ fn main() -> ExitCode {
         ["escape", backend, options @ ..] => escape::run(backend, options),
         ["fuzz", options @ ..] => fuzz::run(options),
         ["check-deps"] => check_deps::run(),
+        ["bench", "scan", options @ ..] => bench::run(&[&["--only", "scan"], options].concat()),
         ["bench", options @ ..] => bench::run(options),
+        ["corpus", directories @ ..] => corpus::run(directories),
         ["init"] => build::init(),
         ["load", file] => bench::load::run(file.as_ref()),
         _ => Err(anyhow::anyhow!(USAGE)),

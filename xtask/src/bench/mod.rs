@@ -9,6 +9,7 @@ pub(crate) mod load;
 mod memory;
 mod proxy;
 mod rivals;
+pub(crate) mod scan;
 mod table;
 
 use crate::build::{self, Profile, root};
@@ -18,6 +19,8 @@ use table::Table;
 
 const START: &str = "<!-- xtask bench: from here -->";
 const END: &str = "<!-- xtask bench: to here -->";
+const SCAN_START: &str = "<!-- xtask bench scan: from here -->";
+const SCAN_END: &str = "<!-- xtask bench scan: to here -->";
 
 pub(crate) fn run(options: &[&str]) -> Result<()> {
     let mut write = false;
@@ -30,11 +33,18 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
             "--built" => built = true,
             "--only" => only = words.next().copied(),
             other => {
-                bail!("no option `{other}`: --write, --built (what lies beside, for a try), --only launch|proxy|memory")
+                bail!(
+                    "no option `{other}`: --write, --built (what lies beside, for a try), --only launch|proxy|memory|scan"
+                )
             }
         }
     }
     let wanted = |part: &str| only.is_none_or(|only| only == part);
+    if only == Some("scan") {
+        let text = format!("{}\n", scan::measure()?);
+        println!("{text}");
+        return if write { record(&text, SCAN_START, SCAN_END) } else { Ok(()) };
+    }
     let program = if built { build::beside("bot-bottle")? } else { build::binary("bot-bottle", Profile::Release)? };
     let mut tables: Vec<Table> = Vec::new();
     if wanted("launch") {
@@ -53,20 +63,20 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
         writeln!(text, "{table}")?;
     }
     println!("{text}");
-    if write { record(&text) } else { Ok(()) }
+    if write { record(&text, START, END) } else { Ok(()) }
 }
 
 /// Replaces the measured part of docs/benchmarks.md; what people wrote around it stays.
-fn record(text: &str) -> Result<()> {
+fn record(text: &str, start: &str, end: &str) -> Result<()> {
     let path = root().join("docs/benchmarks.md");
-    let old = std::fs::read_to_string(&path).unwrap_or_else(|_| format!("# Benchmarks\n\n{START}\n{END}\n"));
-    let (before, rest) = old.split_once(START).context("docs/benchmarks.md has lost its first mark")?;
-    let (_, after) = rest.split_once(END).context("docs/benchmarks.md has lost its second mark")?;
+    let old = std::fs::read_to_string(&path).unwrap_or_else(|_| format!("# Benchmarks\n\n{start}\n{end}\n"));
+    let (before, rest) = old.split_once(start).context("docs/benchmarks.md has lost its first mark")?;
+    let (_, after) = rest.split_once(end).context("docs/benchmarks.md has lost its second mark")?;
     std::fs::create_dir_all(root().join("docs"))?;
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     let new = format!(
-        "{before}{START}\nMeasured in one run of `cargo xtask bench --write`, {cores} cores, Linux {kernel}.\n\n{text}{END}{after}"
+        "{before}{start}\nMeasured in one run of `cargo xtask bench --write`, {cores} cores, Linux {kernel}.\n\n{text}{end}{after}"
     );
     std::fs::write(&path, new).with_context(|| format!("{} cannot be written", path.display()))
 }

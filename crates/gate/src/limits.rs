@@ -29,6 +29,15 @@ pub const RESPONSE_TIME: Duration = Duration::from_secs(600);
 /// A connection on which nothing moves either way.
 pub const IDLE_TIME: Duration = Duration::from_secs(600);
 
+/// A request body of this length, in bytes, is searched as a whole before anything is done for its request.
+pub const MAX_WHOLE: usize = 64 << 10;
+/// A request body kept so that the request can be repeated with a fresh secret, in bytes.
+pub const MAX_HELD: u64 = 256 << 10;
+/// A request body of unknown length that pauses for so long is sent on as it comes.
+pub const GATHER_PAUSE: Duration = Duration::from_millis(10);
+/// What the screen holds back of a body goes on when its sender has paused for so long.
+pub const FLUSH_PAUSE: Duration = Duration::from_millis(20);
+
 /// Leaf certificates kept; a further host costs a new key and signature (some 0.1 ms).
 pub const MAX_LEAVES: usize = 256;
 /// An answer of the keeper to a request for a fresh secret; `command:` sources may ask a person.

@@ -154,7 +154,7 @@ fn prepare(received: Received) -> Result<Prepared, GateError> {
     let names = Names::new(&start.policy);
     let (keeper, questions) = mpsc::unbounded_channel();
     let vault = Vault::new(start.secrets, keeper);
-    let frozen = Arc::new(AtomicBool::new(false));
+    let frozen = Arc::new(AtomicBool::new(start.frozen));
     let egress = Egress::new(Parts {
         policy: start.policy,
         issuer: Issuer::new(&start.authority).map_err(GateError::Authority)?,
@@ -163,6 +163,7 @@ fn prepare(received: Received) -> Result<Prepared, GateError> {
         names: names.clone(),
         resolver: host_files::resolver().map_err(GateError::HostFile)?,
         upstream_roots: upstream_roots.clone(),
+        canaries: start.canaries,
         frozen: Arc::clone(&frozen),
     });
     let egress = egress.map_err(GateError::Egress)?;

@@ -10,7 +10,10 @@ use bottle_spec::{
 };
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -47,12 +50,15 @@ pub enum VaultError {
 #[derive(Debug, Clone)]
 pub struct Vault {
     entries: Arc<BTreeMap<SecretRef, Mutex<Entry>>>,
+    renewals: Arc<AtomicU64>,
     keeper: mpsc::UnboundedSender<GateToKeeper>,
 }
 
 #[derive(Debug)]
 struct Entry {
     held: Held,
+    /// Before the last renewal: it may still open something.
+    former: Option<Secret>,
     asked: Option<Instant>,
     /// Present while the keeper is being asked.
     pending: Option<watch::Sender<Option<Outcome>>>,
@@ -65,14 +71,37 @@ impl Vault {
     pub fn new(secrets: Vec<HeldSecret>, keeper: mpsc::UnboundedSender<GateToKeeper>) -> Vault {
         let entry = |secret: HeldSecret| {
             let held = Held { value: secret.value, placeholder: secret.placeholder.into(), generation: 0 };
-            (secret.source, Mutex::new(Entry { held, asked: None, pending: None }))
+            (secret.source, Mutex::new(Entry { held, former: None, asked: None, pending: None }))
         };
-        Vault { entries: Arc::new(secrets.into_iter().map(entry).collect()), keeper }
+        let entries = Arc::new(secrets.into_iter().map(entry).collect());
+        Vault { entries, renewals: Arc::default(), keeper }
     }
 
     /// The secret as it is now; `None` = this bottle has none by this name.
     pub fn value(&self, source: &SecretRef) -> Option<Held> {
         Some(self.entry(source)?.held.clone())
+    }
+
+    /// Counts the renewals of all secrets: as long as it stays the same, so do [`Vault::values`].
+    pub fn renewals(&self) -> u64 {
+        self.renewals.load(Ordering::Acquire)
+    }
+
+    /// Every value that must not be seen leaving, each by its source; former ones too.
+    pub fn values(&self) -> Vec<(SecretRef, Secret)> {
+        let mut values = Vec::new();
+        for source in self.entries.keys() {
+            let Some(entry) = self.entry(source) else { continue };
+            values.push((source.clone(), entry.held.value.clone()));
+            values.extend(entry.former.iter().map(|former| (source.clone(), former.clone())));
+        }
+        values
+    }
+
+    /// Tells the keeper that everything is to stop.
+    pub(crate) fn call_stop(&self) {
+        // Without a keeper the gate ends, and with it everything.
+        let _ = self.keeper.send(GateToKeeper::CanaryLeft);
     }
 
     /// The secret newer than `generation`, which an upstream refused: at once if another request has renewed it
@@ -102,8 +131,9 @@ impl Vault {
         let outcome = match answer {
             Ok(value) if value == entry.held.value => Err(VaultError::Unchanged),
             Ok(value) => {
-                entry.held.value = value;
+                entry.former = Some(std::mem::replace(&mut entry.held.value, value));
                 entry.held.generation += 1;
+                self.renewals.fetch_add(1, Ordering::Release);
                 Ok(entry.held.clone())
             }
             // The text says how the source failed, on the host; it is the keeper's to show.

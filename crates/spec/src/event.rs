@@ -45,6 +45,54 @@ pub enum AuditEvent {
     Gap {
         lost: u64,
     },
+    /// The scan found something in what was to leave.
+    Finding(FindingEvent),
+    /// Everything stopped, or goes on: by the operator's word, or of itself because a canary was about to leave.
+    Frozen {
+        frozen: bool,
+        by: FrozenBy,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FrozenBy {
+    Operator,
+    Canary,
+}
+
+/// Nothing in it holds more of the value than its first four bytes and its length.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindingEvent {
+    pub action: FindingAction,
+    /// As `exempt` names it.
+    pub rule: String,
+    /// Of a known secret or a canary: which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Where in the request.
+    pub place: String,
+    /// First bytes and length.
+    pub shown: String,
+    /// What it was hidden in, outermost first, as `base64 > inflate`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub through: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Without the query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingAction {
+    Block,
+    Redact,
+    Log,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

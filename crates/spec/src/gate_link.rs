@@ -36,6 +36,11 @@ pub struct GateStart {
     pub policy: EgressPolicy,
     pub doors: Vec<Door>,
     pub secrets: Vec<HeldSecret>,
+    #[serde(default)]
+    pub canaries: Vec<HeldCanary>,
+    /// Whether the bottle is frozen from the start: a gate that died does not thaw it.
+    #[serde(default)]
+    pub frozen: bool,
     pub authority: Authority,
     pub audit_key: AuditKey,
     /// What the log must hold already.
@@ -60,6 +65,14 @@ pub struct HeldSecret {
     pub source: SecretRef,
     pub value: Secret,
     pub placeholder: String,
+}
+
+/// A planted value. It opens nothing, and is watched as a secret is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldCanary {
+    /// What it looks like, as `AWS secret access key`.
+    pub name: String,
+    pub value: Secret,
 }
 
 /// The bottle's own certificate authority. It lives in the memory of keeper and gate, never on disk, and ends with
@@ -91,4 +104,6 @@ pub enum GateToKeeper {
     },
     /// A checkpoint is in the audit log: bring the log to the disk, then note this beside it.
     Noted(Head),
+    /// A canary was about to leave: the gate has stopped serving, and the bottle's processes should be stopped too.
+    CanaryLeft,
 }

@@ -62,6 +62,9 @@ reasons! {
     MethodOverride = "method_override", 403, "a header asks for another method than the request line";
     UpgradeNotAllowed = "upgrade_not_allowed", 403, "only a WebSocket upgrade may pass";
     ConnectNested = "connect_nested", 403, "CONNECT inside a tunnel";
+    Finding = "finding", 403, "something that must not leave was found in the request";
+    BodyUnscannable = "body_unscannable", 403, "the body is encoded in a way that cannot be searched";
+    BudgetExceeded = "budget_exceeded", 429, "this bottle has spent what it may send in one period";
     Frozen = "frozen", 503, "the operator has frozen this bottle";
     PolicyError = "policy_error", 403, "the policy could not be applied";
     LimitExceeded = "limit_exceeded", 429, "this bottle has reached a limit of its gate";

@@ -2,8 +2,10 @@
 
 use super::{
     decode::Decoded,
+    screened_body::ScreenedBody,
     scrub::{Scrubber, Window},
 };
+use bottle_spec::verdict::Reason;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
@@ -11,10 +13,7 @@ use hyper::body::Incoming;
 use std::{
     io,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -27,20 +26,40 @@ pub(crate) enum BodyError {
     Decode(#[source] io::Error),
     #[error("the operator has frozen this bottle")]
     Frozen,
+    /// By the screen, or a budget.
+    #[error("{0}")]
+    Refused(Reason),
+}
+
+impl BodyError {
+    /// What the agent is told, where the answer has not begun.
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            BodyError::Frozen => Reason::Frozen,
+            BodyError::Refused(reason) => *reason,
+            BodyError::Broken(_) | BodyError::Decode(_) => Reason::RequestMalformed,
+        }
+    }
 }
 
 /// What goes upstream.
 #[derive(Debug)]
 pub(crate) enum RequestBody {
-    /// As the agent sends it, while the bottle is not frozen.
-    Streamed(Incoming, Arc<AtomicBool>),
-    /// Held whole, so that the request can be repeated.
+    /// Searched on its way.
+    Screened(Box<ScreenedBody>),
+    /// Searched already, and all there.
     Held(Option<Bytes>),
+    /// The same, with trailers.
+    Trailed(Bytes, Option<HeaderMap>),
 }
 
 impl RequestBody {
     pub(crate) fn held(bytes: Bytes) -> RequestBody {
         RequestBody::Held(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+
+    pub(crate) fn ended(bytes: Bytes, trailers: Option<HeaderMap>) -> RequestBody {
+        if trailers.is_some() { RequestBody::Trailed(bytes, trailers) } else { RequestBody::held(bytes) }
     }
 }
 
@@ -50,26 +69,28 @@ impl Body for RequestBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
-            RequestBody::Streamed(_, frozen) if frozen.load(Ordering::Relaxed) => {
-                Poll::Ready(Some(Err(BodyError::Frozen)))
-            }
-            RequestBody::Streamed(body, _) => {
-                Poll::Ready(ready!(Pin::new(body).poll_frame(cx)).map(|f| f.map_err(BodyError::Broken)))
-            }
+            RequestBody::Screened(body) => Pin::new(body.as_mut()).poll_frame(cx),
             RequestBody::Held(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            RequestBody::Trailed(bytes, _) if !bytes.is_empty() => {
+                Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))))
+            }
+            RequestBody::Trailed(_, trailers) => Poll::Ready(trailers.take().map(|left| Ok(Frame::trailers(left)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            RequestBody::Streamed(body, _) => body.is_end_stream(),
+            RequestBody::Screened(body) => body.is_end_stream(),
             RequestBody::Held(bytes) => bytes.is_none(),
+            RequestBody::Trailed(bytes, trailers) => bytes.is_empty() && trailers.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            RequestBody::Streamed(body, _) => body.size_hint(),
+            RequestBody::Screened(body) => body.size_hint(),
+            // Trailers go behind chunks alone.
+            RequestBody::Trailed(..) => SizeHint::default(),
             RequestBody::Held(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
         }
     }
@@ -131,7 +152,7 @@ impl Body for ResponseBody {
 #[derive(Debug)]
 pub(crate) enum Source {
     Identity(Incoming),
-    Encoded(Box<Decoded>),
+    Encoded(Box<Decoded<Incoming>>),
 }
 
 #[derive(Debug)]

@@ -2,7 +2,8 @@
 //!
 //! Invariant: nothing in a denial comes from an upstream, and no secret can: it is made from the parsed request alone.
 
-use super::{authority::Origin, body::ResponseBody};
+use super::{authority::Origin, body::ResponseBody, judge::Found};
+use bottle_policy::scan::CANARY;
 use bottle_spec::{
     event::{AuditEvent, Decision, EgressEvent},
     verdict::Reason,
@@ -18,6 +19,10 @@ pub(crate) struct Facts {
     pub(crate) origin: Option<Arc<Origin>>,
     pub(crate) method: Option<Method>,
     pub(crate) target: Option<PathAndQuery>,
+    /// For what it was refused.
+    pub(crate) finding: Option<Arc<Found>>,
+    /// Seconds until it may be tried again.
+    pub(crate) retry_after: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -27,11 +32,13 @@ struct Shown<'a> {
     host: Option<&'a str>,
     method: Option<&'a str>,
     path: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finding: Option<&'a Found>,
     next_step: String,
 }
 
 impl Facts {
-    fn host(&self) -> Option<&str> {
+    pub(crate) fn host(&self) -> Option<&str> {
         self.origin.as_ref().map(|origin| origin.host.as_str())
     }
 
@@ -57,6 +64,7 @@ impl Facts {
             host: self.host(),
             method: self.method.as_ref().map(Method::as_str),
             path: self.target.as_ref().map(PathAndQuery::path),
+            finding: self.finding.as_deref(),
             next_step: self.next_step(reason),
         };
         serde_json::to_vec(&shown).unwrap_or_default().into()
@@ -70,6 +78,9 @@ impl Facts {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert("x-bot-bottle-reason", HeaderValue::from_static(reason.code()));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
         response
     }
 
@@ -84,6 +95,18 @@ impl Facts {
             body.len()
         );
         [head.as_bytes(), &body].concat()
+    }
+
+    fn after_finding(&self, host: &str) -> String {
+        let rule = self.finding.as_ref().map_or("RULE", |found| found.rule);
+        if rule == CANARY {
+            return "stop: this credential was planted, and the bottle is frozen until its operator has looked"
+                .to_owned();
+        }
+        format!(
+            "leave it out; if it may go to {host}, ask the operator to add `exempt: [{rule}]` to the host's route, or to \
+             run with `--exempt {host}={rule}` (asking at once is not built yet)"
+        )
     }
 
     fn next_step(&self, reason: Reason) -> String {
@@ -122,6 +145,14 @@ impl Facts {
             Reason::UpstreamTls => {
                 format!("if {host} has a private certificate authority, ask the operator to add it as `upstream_ca`")
             }
+            Reason::Finding => self.after_finding(host),
+            Reason::BodyUnscannable => {
+                "send the body plainly, or with one Content-Encoding of gzip, deflate, br or zstd".to_owned()
+            }
+            Reason::BudgetExceeded => match self.retry_after {
+                Some(seconds) => format!("try again in {seconds} seconds, or ask the operator for larger `budgets`"),
+                None => "try again later, or ask the operator for larger `budgets`".to_owned(),
+            },
             Reason::Frozen => "wait until the operator thaws this bottle".to_owned(),
             Reason::LimitExceeded => "send less at once, then try again".to_owned(),
             Reason::SecretUnavailable => "ask the operator to check the route's `auth.secret` on the host".to_owned(),

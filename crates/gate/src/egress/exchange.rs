@@ -8,16 +8,18 @@ use super::{
     body::ResponseBody,
     denial::Facts,
     downstream::{Activity, Downstream},
+    frames::Relay,
     guard::{Guard, REFUSED, Watch},
     inject::Credentialed,
+    judge::Judge,
     lasting::Lasting,
-    request::{self, Received, Screened, screen},
+    request::{self, Received},
     respond::{respond, strip_connection},
-    scrub::Scrubber,
+    screen::{Screened, screen},
     upstream::Answer,
-    websocket::{self, splice},
+    websocket::{self, Filters, splice},
 };
-use crate::limits::{HEAD_TIME, MAX_HEAD_BYTES, MAX_HEADERS, MAX_STREAMS};
+use crate::limits::{HEAD_TIME, MAX_HEAD_BYTES, MAX_HEADERS, MAX_HELD, MAX_STREAMS};
 use bottle_policy::Subject as _;
 use bottle_spec::{secret::SecretRef, verdict::Reason};
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -180,6 +182,7 @@ impl Session {
             origin: self.origin(),
             method: Some(request.method().clone()),
             target: request.uri().path_and_query().cloned(),
+            ..Facts::default()
         };
         match self.exchange(request, &mut facts).await {
             Ok(response) => response,
@@ -212,15 +215,19 @@ impl Session {
         let received = Received::new(request, origin)?;
         let permitted = live.rules.permit(received).map_err(|refused| refused.reason)?;
         let method_override = permitted.subject().question().method_override;
-        let mut screened = screen(permitted, &self.egress.frozen)?;
+        let scanner = self.egress.knowledge.scanner(&self.egress.vault);
+        let judge = Judge::new(&self.egress, &live.rules, permitted.route(), facts);
+        let screened = screen(permitted, &scanner, &judge).await;
+        let mut screened = screened.map_err(|reason| blamed(reason, &judge, facts))?;
         let mut spare = None;
         if is_renewable(&live, &screened) {
-            screened.hold().await?;
+            screened.hold(MAX_HELD).await.map_err(|reason| blamed(reason, &judge, facts))?;
             spare = screened.spare();
         }
         let credentialed = live.credentials.inject(screened, &live.rules, &self.egress.vault)?;
         self.egress.allow(facts, credentialed.injected.is_some())?;
-        let mut answer = live.upstream.send(credentialed).await?;
+        let answer = live.upstream.send(credentialed).await;
+        let mut answer = answer.map_err(|reason| blamed(reason, &judge, facts))?;
         if let Some(again) = self.renewed(&live, &answer, spare).await {
             self.egress.allow(facts, true)?;
             answer = live.upstream.send(again?).await?;
@@ -229,7 +236,8 @@ impl Session {
         match (response.status(), upgrade) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(upgrade)) => {
                 let lasting = Lasting::request(&self.egress, facts.clone(), method_override);
-                self.switch(response, upgrade, scrubber, lasting)
+                let relay = Relay::new(&scanner, &judge);
+                self.switch(response, upgrade, Filters { up: Some(relay), down: scrubber }, lasting, facts)
             }
             (StatusCode::SWITCHING_PROTOCOLS, None) => Err(Reason::UpstreamProtocol),
             _ => respond(response, &method, scrubber.as_ref()),
@@ -260,22 +268,25 @@ impl Session {
         &self,
         mut response: Response<Incoming>,
         upgrade: OnUpgrade,
-        scrubber: Option<Arc<Scrubber>>,
+        filters: Filters,
         lasting: Lasting,
+        facts: &Facts,
     ) -> Result<Response<ResponseBody>, Reason> {
         if !websocket::is_accepted(&response) {
             return Err(Reason::UpstreamProtocol);
         }
         let upstream = hyper::upgrade::on(&mut response);
         self.watch.open();
-        let (frozen, place, mask) = (Arc::clone(&self.egress.frozen), Arc::clone(&self.place), scrubber.clone());
+        let (egress, place, facts) = (Arc::clone(&self.egress), Arc::clone(&self.place), facts.clone());
+        let scrubber = filters.down.clone();
         tokio::spawn(async move {
             let _place = place;
             if let (Ok(down), Ok(up)) = tokio::join!(upgrade, upstream) {
-                tokio::select! {
-                    () = splice(TokioIo::new(down), TokioIo::new(up), &frozen, mask) => {}
-                    () = lasting.revoked() => {}
-                }
+                let refused = tokio::select! {
+                    refused = splice(TokioIo::new(down), TokioIo::new(up), &egress.frozen, filters) => refused,
+                    () = lasting.revoked() => None,
+                };
+                refused.into_iter().for_each(|reason| egress.deny(&facts, reason));
             }
         });
         let mut headers = std::mem::take(response.headers_mut());
@@ -290,6 +301,15 @@ impl Session {
         *switching.headers_mut() = headers;
         Ok(switching)
     }
+}
+
+/// The reason behind the reason: what the scan found, or why a body was stopped late, which ended the connection to the
+/// upstream.
+fn blamed(reason: Reason, judge: &Judge, facts: &mut Facts) -> Reason {
+    let Some(found) = judge.blocked() else { return judge.stopped().unwrap_or(reason) };
+    *facts = facts.without(found.place());
+    facts.finding = Some(Arc::clone(found));
+    Reason::Finding
 }
 
 /// Whether the keeper can read this secret anew.

@@ -7,8 +7,8 @@
 use super::{
     authority::Origin,
     body::RequestBody,
-    request::Screened,
     respond::strip_connection,
+    screen::Screened,
     scrub::{Scrubber, percent_encoded},
 };
 use crate::vault::{Held, Vault};
@@ -193,6 +193,16 @@ fn is_named(given: &str, name: &str) -> bool {
         let found = pair.split('=').next().unwrap_or_default().replace('+', " ");
         percent_decode_str(&found).decode_utf8_lossy().eq_ignore_ascii_case(name)
     })
+}
+
+/// Whether a header of the agent's goes before the request does: its own credential, where `carrier` brings ours.
+pub(crate) fn is_replaced(name: &HeaderName, carrier: Option<&Carrier>) -> bool {
+    if *name == header::PROXY_AUTHORIZATION {
+        return true;
+    }
+    let Some(carrier) = carrier else { return false };
+    let own = matches!(carrier, Carrier::Header(own) if own == name.as_str());
+    own || CREDENTIALS.contains(name)
 }
 
 /// Removes every header that the agent could make itself known by in the secret's place; `_` counts as `-`, as CGI and

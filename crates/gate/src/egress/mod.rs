@@ -19,14 +19,19 @@ mod denial;
 mod dial;
 mod downstream;
 mod exchange;
+mod frames;
 pub(crate) mod framing;
 mod guard;
 pub(crate) mod hello;
 mod inject;
+mod judge;
+mod knowledge;
 mod lasting;
 mod pulse;
 mod request;
 mod respond;
+mod screen;
+mod screened_body;
 mod scrub;
 mod tunnel;
 mod upstream;
@@ -35,10 +40,16 @@ mod websocket;
 use crate::{audit::Audit, ca::Issuer, limits::MAX_CONNECTIONS, synthetic::Names, vault::Vault};
 use arc_swap::ArcSwap;
 use bottle_policy::{Fault, Rules};
-use bottle_spec::{policy::EgressPolicy, verdict::Reason};
+use bottle_spec::{
+    event::{AuditEvent, FrozenBy},
+    gate_link::HeldCanary,
+    policy::EgressPolicy,
+    verdict::Reason,
+};
 use denial::Facts;
 use hickory_resolver::TokioResolver;
 use inject::Credentials;
+use knowledge::Knowledge;
 use rustls::RootCertStore;
 use std::{
     sync::{
@@ -64,6 +75,7 @@ pub struct Parts {
     pub resolver: TokioResolver,
     /// What upstream certificates must lead to: the system's roots and the policy's `upstream_ca`.
     pub upstream_roots: RootCertStore,
+    pub canaries: Vec<HeldCanary>,
     /// While set, every new request is refused and every body that is under way stops.
     pub frozen: Arc<AtomicBool>,
 }
@@ -89,6 +101,7 @@ pub struct Egress {
     audit: Audit,
     names: Names,
     resolver: TokioResolver,
+    knowledge: Knowledge,
     frozen: Arc<AtomicBool>,
     /// One permit per connection served.
     connections: Arc<Semaphore>,
@@ -118,6 +131,7 @@ impl Egress {
             audit: parts.audit,
             names: parts.names,
             resolver: parts.resolver,
+            knowledge: Knowledge::new(parts.canaries),
             frozen: parts.frozen,
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             connected: Notify::new(),
@@ -141,6 +155,18 @@ impl Egress {
         let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
         // Fails only if the semaphore is closed, which it never is.
         let _ = tokio::time::timeout(limit, self.connections.acquire_many(all)).await;
+    }
+
+    /// Denies everything from now on, and has the keeper stop the bottle's processes where it does not know yet.
+    pub(crate) fn freeze(&self, by: FrozenBy) {
+        if !self.frozen.swap(true, Ordering::Relaxed) {
+            if let Err(error) = self.audit.record(AuditEvent::Frozen { frozen: true, by }) {
+                tracing::error!(%error, "the audit log could not be written");
+            }
+            if by == FrozenBy::Canary {
+                self.vault.call_stop();
+            }
+        }
     }
 
     fn is_frozen(&self) -> bool {

@@ -1,24 +1,18 @@
-//! One request on its way out, as types: `Received` → [`Permitted`] → [`Screened`] → `Credentialed` (`inject`).
+//! One request on its way out, as types: [`Received`] → `Permitted` → `Screened` (`screen`) → `Credentialed` (`inject`).
 //!
 //! Invariant: a [`Received`] is a request about exactly one origin, whatever its target and headers claim; it becomes a
-//! [`Screened`] only through the policy's proof. The forms differ in type so that no step can be left out.
+//! `Screened` only through the policy's proof. The forms differ in type so that no step can be left out.
 
 use super::{
     authority::{self, Origin},
-    body::RequestBody,
     exchange::Door,
     websocket,
 };
-use bottle_policy::{Permitted, Question, Subject, egress::is_method_override};
+use bottle_policy::{Question, Subject, egress::is_method_override};
 use bottle_spec::verdict::Reason;
-use http::{Method, Request, header, request::Parts, uri::Scheme};
-use http_body::Body;
-use http_body_util::BodyExt;
-use hyper::{body::Incoming, upgrade::OnUpgrade};
-use std::sync::{Arc, atomic::AtomicBool};
-
-/// The largest request body kept so that the request can be repeated with a fresh secret, in bytes.
-const MAX_HELD: u64 = 256 << 10;
+use http::{Method, Request, header, uri::Scheme};
+use hyper::body::Incoming;
+use std::sync::Arc;
 
 /// A request whose origin is known and single.
 #[derive(Debug)]
@@ -42,6 +36,11 @@ impl Received {
         }
         let method_override = request.headers().keys().any(|name| is_method_override(name.as_str()));
         Ok(Received { origin, request, method_override, websocket })
+    }
+
+    /// Whether it opens a WebSocket comes last.
+    pub(crate) fn into_parts(self) -> (Arc<Origin>, Request<Incoming>, bool) {
+        (self.origin, self.request, self.websocket)
     }
 }
 
@@ -88,52 +87,5 @@ impl Subject for Received {
             query: self.request.uri().query(),
             method_override: self.method_override,
         }
-    }
-}
-
-/// A permitted request in which the scan found nothing to object to.
-#[derive(Debug)]
-pub(crate) struct Screened {
-    pub(super) origin: Arc<Origin>,
-    pub(super) route: usize,
-    pub(super) parts: Parts,
-    pub(super) body: RequestBody,
-    /// The agent's side of a WebSocket to be.
-    pub(super) upgrade: Option<OnUpgrade>,
-}
-
-/// Scans a permitted request. The scan comes with its own issue; until then everything permitted passes.
-pub(crate) fn screen(permitted: Permitted<Received>, frozen: &Arc<AtomicBool>) -> Result<Screened, Reason> {
-    let route = permitted.route();
-    let Received { origin, mut request, websocket, .. } = permitted.into_inner();
-    let upgrade = websocket.then(|| hyper::upgrade::on(&mut request));
-    let (parts, body) = request.into_parts();
-    let body = RequestBody::Streamed(body, Arc::clone(frozen));
-    Ok(Screened { origin, route, parts, body, upgrade })
-}
-
-impl Screened {
-    /// Reads a short body whole, so that the request can be repeated. A long one, or one of unknown length, stays a
-    /// stream.
-    pub(crate) async fn hold(&mut self) -> Result<(), Reason> {
-        if self.upgrade.is_some() || self.body.size_hint().upper().is_none_or(|length| length > MAX_HELD) {
-            return Ok(());
-        }
-        let body = std::mem::replace(&mut self.body, RequestBody::Held(None));
-        let whole = body.collect().await.map_err(|_| Reason::RequestMalformed)?;
-        self.body = RequestBody::held(whole.to_bytes());
-        Ok(())
-    }
-
-    /// The same request once more, where its body is held.
-    pub(crate) fn spare(&self) -> Option<Screened> {
-        let RequestBody::Held(bytes) = &self.body else { return None };
-        Some(Screened {
-            origin: Arc::clone(&self.origin),
-            route: self.route,
-            parts: self.parts.clone(),
-            body: RequestBody::Held(bytes.clone()),
-            upgrade: None,
-        })
     }
 }

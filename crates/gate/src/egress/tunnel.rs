@@ -13,7 +13,7 @@ use super::{
     exchange::{self, Door},
     hello::{self, HANDSHAKE_RECORD, Hello, MAX_HELLO, Parsed},
     lasting::Lasting,
-    websocket::splice,
+    websocket::{Filters, splice},
 };
 use crate::limits::{HANDSHAKE_TIME, HEAD_TIME};
 use bottle_spec::{host::HostName, policy::Tls, verdict::Reason};
@@ -133,7 +133,7 @@ async fn encrypted(
             let _place = place;
             let facts = Facts { origin: Some(origin), ..Facts::default() };
             tokio::select! {
-                () = splice(stream, upstream, &egress.frozen, None) => {}
+                _ = splice(stream, upstream, &egress.frozen, Filters::default()) => {}
                 () = Lasting::tunnel(&egress, facts).revoked() => {}
             }
         }

@@ -125,8 +125,7 @@ fn reason(error: &(dyn Error + 'static)) -> Reason {
             return dial.reason();
         }
         match error.downcast_ref::<BodyError>() {
-            Some(BodyError::Frozen) => return Reason::Frozen,
-            Some(_) => return Reason::RequestMalformed,
+            Some(error) => return error.reason(),
             None => next = error.source(),
         }
     }

@@ -2,8 +2,10 @@
 
 use super::{
     downstream::Activity,
+    frames::{Relay, farewell},
     scrub::{Scrubber, Window},
 };
+use bottle_spec::verdict::Reason;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use std::sync::{
@@ -39,37 +41,67 @@ fn names_websocket(headers: &HeaderMap) -> bool {
     only && upgrades.next().is_none()
 }
 
-/// Copies both ways until either side ends, nothing moves for too long, or the bottle is frozen. What comes from the
-/// upstream is masked by `scrubber`, length for length, so that frames stay whole.
-pub(crate) async fn splice<D, U>(down: D, up: U, frozen: &AtomicBool, scrubber: Option<Arc<Scrubber>>)
+/// What is done with the bytes on their way.
+#[derive(Debug, Default)]
+pub(crate) struct Filters {
+    /// Searches the agent's messages.
+    pub(crate) up: Option<Relay>,
+    /// Masks what comes from the upstream, length for length, so that frames stay whole.
+    pub(crate) down: Option<Arc<Scrubber>>,
+}
+
+/// Copies both ways until either side ends, nothing moves for too long, the bottle is frozen, or a filter refuses to go
+/// on: that reason is given back, and the agent has been told.
+pub(crate) async fn splice<D, U>(down: D, up: U, frozen: &AtomicBool, filters: Filters) -> Option<Reason>
 where
     D: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
 {
     let activity = Activity::default();
-    let (down_read, down_write) = tokio::io::split(down);
+    let (down_read, mut down_write) = tokio::io::split(down);
     let (up_read, up_write) = tokio::io::split(up);
+    let upwards = filters.up.map_or(Filter::None, |relay| Filter::Search(Box::new(relay)));
+    let downwards = filters.down.map_or(Filter::None, |scrubber| Filter::Mask(Window::masking(scrubber)));
     let both = async {
         tokio::try_join!(
-            copy(down_read, up_write, frozen, &activity, None),
-            copy(up_read, down_write, frozen, &activity, scrubber.map(Window::masking)),
+            copy(down_read, up_write, frozen, &activity, upwards),
+            copy(up_read, &mut down_write, frozen, &activity, downwards),
         )
     };
-    tokio::select! {
-        _ = both => {}
-        () = activity.clone().idle() => {}
+    let ended = tokio::select! {
+        ended = both => ended,
+        () = activity.clone().idle() => return None,
+    };
+    match ended {
+        Err(Ended::Refused(reason)) => {
+            // The agent may be gone; the connection ends in any case.
+            let _ = down_write.write_all(&farewell(reason)).await;
+            let _ = down_write.shutdown().await;
+            Some(reason)
+        }
+        Ok(_) | Err(Ended::Broken) => None,
     }
 }
 
-struct Ended;
+enum Filter {
+    None,
+    Mask(Window),
+    Search(Box<Relay>),
+}
 
-/// An error = it broke off, which ends both directions; an end of file is passed on and ends this one alone.
+enum Ended {
+    /// It broke off, which ends both directions.
+    Broken,
+    Refused(Reason),
+}
+
+/// An end of file is passed on and ends this direction alone.
 async fn copy<R, W>(
     mut from: R,
     mut to: W,
     frozen: &AtomicBool,
     activity: &Activity,
-    mut window: Option<Window>,
+    mut filter: Filter,
 ) -> Result<(), Ended>
 where
     R: AsyncRead + Unpin,
@@ -79,22 +111,22 @@ where
     loop {
         let amount = from.read_buf(&mut buffer).await.unwrap_or(0);
         if frozen.load(Ordering::Relaxed) {
-            return Err(Ended);
+            return Err(Ended::Broken);
         }
         activity.note();
         if amount == 0 {
-            let rest = window.as_mut().map(Window::finish).unwrap_or_default();
-            to.write_all(&rest).await.map_err(|_| Ended)?;
-            return to.shutdown().await.map_err(|_| Ended);
+            // A message that has not ended is none.
+            let rest = if let Filter::Mask(window) = &mut filter { window.finish() } else { Bytes::new() };
+            to.write_all(&rest).await.map_err(|_| Ended::Broken)?;
+            return to.shutdown().await.map_err(|_| Ended::Broken);
         }
-        match &mut window {
-            None => to.write_all(&buffer).await.map_err(|_| Ended)?,
-            Some(window) => {
-                let clean: Bytes = window.push(Bytes::copy_from_slice(&buffer));
-                to.write_all(&clean).await.map_err(|_| Ended)?;
-            }
-        }
-        to.flush().await.map_err(|_| Ended)?;
+        let clean = match &mut filter {
+            Filter::None => None,
+            Filter::Mask(window) => Some(window.push(Bytes::copy_from_slice(&buffer))),
+            Filter::Search(relay) => Some(relay.pass(&buffer).map_err(Ended::Refused)?),
+        };
+        to.write_all(clean.as_deref().unwrap_or(&buffer)).await.map_err(|_| Ended::Broken)?;
+        to.flush().await.map_err(|_| Ended::Broken)?;
         buffer.clear();
     }
 }

@@ -123,6 +123,8 @@ impl Bottle {
             policy: self.policy.clone(),
             doors: self.doors.iter().map(|(door, _)| *door).collect(),
             secrets: self.secrets.iter().map(copy).collect(),
+            canaries: Vec::new(),
+            frozen: false,
             authority: self.authority.clone(),
             audit_key: sign::certify(&user_key(), &"tester-abcde".parse().unwrap()).unwrap(),
             audit_head: self.head.clone(),

@@ -303,7 +303,7 @@ impl<F: FnMut(ProcessId)> Keeping<F> {
                 }
                 Ok(GateToKeeper::Noted(head)) => self.noted(head),
                 Ok(GateToKeeper::Failed { message }) => return GateChildError::Refused(message),
-                Ok(GateToKeeper::Ready | GateToKeeper::PolicyApplied { .. }) => {}
+                Ok(GateToKeeper::Ready | GateToKeeper::PolicyApplied { .. } | GateToKeeper::CanaryLeft) => {}
                 Err(source) => return GateChildError::Gone { log: gate.log.clone(), source },
             }
         }

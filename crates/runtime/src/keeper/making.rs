@@ -310,6 +310,8 @@ impl<'a> Making<'a> {
             policy: self.request.plan.egress.clone(),
             doors,
             secrets: copies(self.request),
+            canaries: Vec::new(),
+            frozen: false,
             authority,
             audit_key,
             audit_head,

@@ -3,7 +3,7 @@
 use super::{escaped, logs};
 use crate::{compose::Context, error::CliError};
 use bottle_spec::{
-    event::{AuditEvent, AuditRecord, Decision, EgressEvent},
+    event::{AuditEvent, AuditRecord, Decision, EgressEvent, FindingAction, FindingEvent, FrozenBy},
     slug::Slug,
 };
 use std::{
@@ -54,6 +54,10 @@ fn told(record: &AuditRecord) -> String {
             ended.received,
             ended.took
         ),
+        AuditEvent::Finding(event) => finding(event),
+        AuditEvent::Frozen { frozen: false, .. } => "thawed".to_owned(),
+        AuditEvent::Frozen { by: FrozenBy::Operator, .. } => "frozen by the operator".to_owned(),
+        AuditEvent::Frozen { by: FrozenBy::Canary, .. } => "frozen: a canary was about to leave".to_owned(),
         AuditEvent::Checkpoint(checkpoint) => format!("checkpoint, signed by {}", short(&checkpoint.signer)),
         AuditEvent::Gap { lost } => format!("{lost} denials could not be written before this"),
     };
@@ -62,6 +66,19 @@ fn told(record: &AuditRecord) -> String {
 
 fn short(hash: &str) -> String {
     escaped(hash.get(..12).unwrap_or(hash))
+}
+
+fn finding(event: &FindingEvent) -> String {
+    let action = match event.action {
+        FindingAction::Block => "blocked",
+        FindingAction::Redact => "redacted",
+        FindingAction::Log => "passed on",
+    };
+    let name = event.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+    let through = if event.through.is_empty() { String::new() } else { format!(" through {}", event.through) };
+    let host = event.host.as_deref().unwrap_or("?");
+    let what = format!("{}{name} in the {} for {host}: {}{through}", event.rule, event.place, event.shown);
+    escaped(&format!("found {what}, {action}"))
 }
 
 fn egress(event: &EgressEvent) -> String {

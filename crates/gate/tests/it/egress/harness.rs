@@ -9,7 +9,7 @@ use bottle_gate::{
 };
 use bottle_spec::{
     event::{AuditEvent, AuditRecord, Decision, EgressEvent, Head},
-    gate_link::{GateToKeeper, HeldSecret},
+    gate_link::{GateToKeeper, HeldCanary, HeldSecret},
     policy::EgressPolicy,
     secret::Secret,
     slug::Slug,
@@ -42,6 +42,7 @@ pub(super) const LIMIT: Duration = Duration::from_secs(10);
 pub(super) struct Setup {
     pub(super) policy: Value,
     secrets: Vec<HeldSecret>,
+    canaries: Vec<HeldCanary>,
     roots: RootCertStore,
     dns: Option<SocketAddr>,
     transparent: Ipv4Addr,
@@ -65,7 +66,15 @@ pub(super) fn bare(routes: Value) -> Setup {
     }
     let policy = json!({ "routes": routes, "resolve": {} });
     let roots = RootCertStore::empty();
-    Setup { policy, secrets: Vec::new(), roots, dns: None, transparent: Ipv4Addr::LOCALHOST, audit_full: false }
+    Setup {
+        policy,
+        secrets: Vec::new(),
+        canaries: Vec::new(),
+        roots,
+        dns: None,
+        transparent: Ipv4Addr::LOCALHOST,
+        audit_full: false,
+    }
 }
 
 impl Setup {
@@ -78,6 +87,11 @@ impl Setup {
         let value = Secret::new(value.to_owned());
         let placeholder = PLACEHOLDER.to_owned();
         self.secrets.push(HeldSecret { source: source.parse().unwrap(), value, placeholder });
+        self
+    }
+
+    pub(super) fn canary(mut self, name: &str, value: &str) -> Setup {
+        self.canaries.push(HeldCanary { name: name.to_owned(), value: Secret::new(value.to_owned()) });
         self
     }
 
@@ -127,6 +141,7 @@ impl Setup {
                 names: names.clone(),
                 resolver: resolver(self.dns),
                 upstream_roots: self.roots.clone(),
+                canaries: self.canaries,
                 frozen: Arc::clone(&frozen),
             };
             fcntl_add_seals(&full, SealFlags::WRITE).unwrap();
@@ -220,6 +235,9 @@ pub(super) struct Answer {
     pub(super) version: String,
     pub(super) head: String,
     pub(super) body: String,
+    /// For whoever reads why a test failed.
+    #[expect(dead_code, reason = "shown by Debug")]
+    pub(super) stderr: String,
     pub(super) exit: Option<i32>,
     pub(super) connect: u16,
 }
@@ -284,7 +302,8 @@ impl Gate {
             (head, rest) = (first, after);
         }
         let (head, body) = (format!("{head}\r\n").to_lowercase(), rest.to_owned());
-        Answer { status, version, head, body, exit: output.status.code(), connect }
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        Answer { status, version, head, body, stderr, exit: output.status.code(), connect }
     }
 
     /// Sends bytes to the proxy and reads until it closes.

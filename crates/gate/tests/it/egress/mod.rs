@@ -9,6 +9,7 @@ mod http;
 mod lasting;
 mod limits;
 mod names;
+mod screening;
 mod secrets;
 mod slow;
 mod streams;

@@ -55,12 +55,18 @@ fn a_body_that_stops_is_given_up() {
 
 #[test]
 fn an_agent_that_never_ends_its_body_is_given_up() {
-    let upstream = upstream();
-    let gate = open(&upstream);
-    let mut tls = gate.tunnel("api.test:443", "api.test").unwrap();
-    tls.write_all(b"POST /sink HTTP/1.1\r\nHost: api.test\r\nContent-Length: 100\r\n\r\nabc").unwrap();
-    wait_until("the request", LIMIT, || upstream.seen().len() == 1);
-    gate.hurried(|| given_up(&mut tls));
+    // A short body is waited for before anything goes upstream; a long one is sent on as it comes.
+    for (length, upstream_hears) in [(100, false), (1_000_000, true)] {
+        let upstream = upstream();
+        let gate = open(&upstream);
+        let mut tls = gate.tunnel("api.test:443", "api.test").unwrap();
+        write!(tls, "POST /sink HTTP/1.1\r\nHost: api.test\r\nContent-Length: {length}\r\n\r\nabc").unwrap();
+        if upstream_hears {
+            wait_until("the request", LIMIT, || upstream.seen().len() == 1);
+        }
+        gate.hurried(|| given_up(&mut tls));
+        assert_eq!(upstream.seen().len(), usize::from(upstream_hears));
+    }
 }
 
 #[test]

@@ -79,7 +79,9 @@ fn a_body_that_breaks_off_upstream_breaks_off_here() {
 #[test]
 fn a_websocket_passes_and_its_echo_of_the_secret_is_masked() {
     let upstream = TlsUpstream::start(&["api.test"]);
-    let gate = setup(&upstream, routes(true)).secret("env:TOKEN", "sk-live-4242").start();
+    let mut routes = routes(true);
+    routes[0]["on_finding"] = json!("log");
+    let gate = setup(&upstream, routes).secret("env:TOKEN", "sk-live-4242").start();
     let mut tls = gate.tunnel("api.test:443", "api.test").unwrap();
     tls.write_all(
         b"GET /ws HTTP/1.1\r\nHost: api.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\

@@ -8,6 +8,7 @@ pub(crate) mod cp;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod exec;
+pub(crate) mod freeze;
 pub(crate) mod gate;
 pub(crate) mod init;
 pub(crate) mod keeper;

@@ -21,7 +21,7 @@ use crate::{
 use bottle_policy::Rules;
 use bottle_spec::{
     door::Door,
-    event::AuditEvent,
+    event::{AuditEvent, FrozenBy},
     gate_link::{GateToKeeper, KeeperToGate},
     policy::EgressPolicy,
     secret::SecretRef,
@@ -36,10 +36,7 @@ use std::{
     net::{TcpListener, UdpSocket},
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 use tokio::{sync::mpsc, task::JoinSet};
@@ -114,7 +111,6 @@ struct Prepared {
 
 /// A gate that serves.
 struct Gate {
-    frozen: Arc<AtomicBool>,
     vault: Vault,
     audit: Audit,
     names: Names,
@@ -164,11 +160,10 @@ fn prepare(received: Received) -> Result<Prepared, GateError> {
         resolver: host_files::resolver().map_err(GateError::HostFile)?,
         upstream_roots: upstream_roots.clone(),
         canaries: start.canaries,
-        frozen: Arc::clone(&frozen),
+        frozen,
     });
     let egress = egress.map_err(GateError::Egress)?;
-    let gate =
-        Gate { frozen, vault, audit, names, egress, policy_digest, secrets, transparent, upstream_ca, upstream_roots };
+    let gate = Gate { vault, audit, names, egress, policy_digest, secrets, transparent, upstream_ca, upstream_roots };
     Ok(Prepared { gate, doors, questions, decoder })
 }
 
@@ -300,7 +295,8 @@ impl Gate {
                 Err(LinkError::Closed) => return Ok(End::KeeperGone),
                 Err(err) => return Err(GateError::Link(err)),
                 Ok(KeeperToGate::Drain { seconds }) => return Ok(End::Drain(Duration::from_secs(seconds.into()))),
-                Ok(KeeperToGate::Freeze(frozen)) => self.frozen.store(frozen, Ordering::Relaxed),
+                Ok(KeeperToGate::Freeze(true)) => self.egress.freeze(FrozenBy::Operator),
+                Ok(KeeperToGate::Freeze(false)) => self.egress.thaw(),
                 Ok(KeeperToGate::Secret { source, value }) => self.vault.deliver(&source, value),
                 Ok(KeeperToGate::Policy(policy)) => {
                     let answer = self.reload(*policy);

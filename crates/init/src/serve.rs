@@ -87,6 +87,11 @@ fn obey(
                 let _ = sys::signal_group(leader, signal);
             }
         }
+        KeeperToInit::Freeze(frozen) => {
+            // An error means that there is nothing to be stopped. SIGSTOP can be neither caught nor blocked, and the
+            // kernel sends it to all at once, so that nothing can be born meanwhile and stay awake.
+            let _ = sys::signal_all(if frozen { libc::SIGSTOP } else { libc::SIGCONT });
+        }
         KeeperToInit::Dial { id, port } => dial(id, port, link)?,
         KeeperToInit::Stop { grace } => {
             ask_to_end(programs);

@@ -117,6 +117,14 @@ pub fn status(dirs: &Dirs, slug: &Slug) -> Result<Status, ClientError> {
     }
 }
 
+/// Stops everything in a bottle, or lets it go on.
+pub fn freeze(dirs: &Dirs, slug: &Slug, frozen: bool) -> Result<Status, ClientError> {
+    match ask(dirs, slug, &ControlRequest::Freeze(frozen), None)? {
+        (_, ControlReply::Status(status)) => Ok(status),
+        _ => Err(ClientError::Confused),
+    }
+}
+
 /// Ends the bottle and returns when nothing of it runs any more; the agent's exit code, where it had ended by itself.
 pub fn stop(dirs: &Dirs, slug: &Slug, grace_seconds: u32) -> Result<Option<u8>, ClientError> {
     match ask(dirs, slug, &ControlRequest::Stop { grace_seconds }, None)? {

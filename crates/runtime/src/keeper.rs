@@ -9,6 +9,7 @@
 
 mod bottle;
 mod control;
+mod freeze;
 mod gate;
 mod init;
 mod making;
@@ -36,6 +37,7 @@ use bottle_spec::{
     secret::Secret,
     slug::Slug,
 };
+use freeze::Freezer;
 use gate::{KeptGate, Refresher};
 use making::{Making, StepError};
 use output::Output;
@@ -360,7 +362,14 @@ impl Running {
         let refresher = Refresher { refresh: parts.refresh, env: request.refresh_env.clone() };
         let mut journal = journal.second()?;
         let notes = Notes::keep(brief.audit.try_clone()?, bottle.audit());
-        let gate = KeptGate::keep(gate, brief, recipe, refresher, notes, move |id| {
+        let freezer = Freezer::new(bottle, &room.init);
+        let sentinels = freezer.clone();
+        spawn_local(async move {
+            if let Err(error) = sentinels.follow_sentinels().await {
+                tracing::error!(%error, "sentinels are not followed");
+            }
+        });
+        let gate = KeptGate::keep(gate, brief, recipe, refresher, notes, freezer.clone(), move |id| {
             // The gate ends with its keeper in any case.
             let _ = journal.done(Step::Gate, vec![making::gate_thing(id)]);
         });
@@ -375,6 +384,7 @@ impl Running {
             init: Rc::clone(&room.init),
             init_pid: room.id.pid,
             gate: Rc::clone(&gate.seen),
+            freezer,
             agent: agent.id,
             terminal,
             env: request.plan.env.clone(),

@@ -126,6 +126,8 @@ pub enum ControlRequest {
     },
     /// Answered with [`ControlReply::Ended`] when the bottle has ended.
     Wait,
+    /// Stop everything, or let it go on; answered with [`ControlReply::Status`].
+    Freeze(bool),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,6 +154,19 @@ pub struct Status {
     pub init: i32,
     pub gate_restarts: u32,
     pub clients: usize,
+    pub frozen: Option<FrozenBy>,
+}
+
+/// Who stopped everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FrozenBy {
+    /// By command.
+    Operator,
+    /// By a file named `freeze`.
+    Sentinel,
+    /// The gate, as a planted credential was about to leave.
+    Canary,
 }
 
 /// A session's frames, in both directions.

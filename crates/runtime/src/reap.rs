@@ -45,7 +45,7 @@ pub fn candidates(store: &Store, wanted: &Wanted) -> Result<Vec<Listed>, StoreEr
     for name in names {
         match listed.iter().find(|bottle| bottle.slug == name.as_str()) {
             None => return Err(StoreError::Unknown(name.clone())),
-            Some(bottle) if matches!(bottle.state, State::Creating | State::Running) => {
+            Some(bottle) if matches!(bottle.state, State::Creating | State::Running | State::Frozen) => {
                 return Err(StoreError::Running(name.clone()));
             }
             Some(bottle) => found.push(bottle.clone()),

@@ -53,6 +53,8 @@ pub enum StoreError {
 pub enum State {
     Creating,
     Running,
+    /// Running, with everything in it stopped by the kill switch.
+    Frozen,
     /// Ended in good order: its state is kept, and `resume` runs it again.
     Stopped,
     /// Its launch failed or its keeper died: `cleanup` reaps what is left.
@@ -262,6 +264,10 @@ impl BottleDir {
         self.audit().join("audit.jsonl")
     }
 
+    pub(crate) fn frozen_mark(&self) -> PathBuf {
+        self.runtime.join("frozen")
+    }
+
     pub fn metadata(&self) -> Result<Metadata, StoreError> {
         read_json(&self.state.join("metadata.json"))
     }
@@ -283,7 +289,8 @@ impl BottleDir {
         let said = metadata.map_or(State::Creating, |metadata| metadata.state);
         match (Lock::is_held(&self.state), said) {
             (true, State::Stopped | State::Failed | State::Creating) => State::Creating,
-            (true, State::Running) => State::Running,
+            (true, State::Running | State::Frozen) if self.frozen_mark().exists() => State::Frozen,
+            (true, State::Running | State::Frozen) => State::Running,
             (false, State::Stopped) => State::Stopped,
             (false, _) => State::Failed,
         }

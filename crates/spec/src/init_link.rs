@@ -17,6 +17,8 @@ pub enum KeeperToInit {
     Signal { id: u32, signal: i32 },
     /// Connect to this port of the bottle's loopback and pass the socket back (for `ports:`).
     Dial { id: u32, port: u16 },
+    /// Stop every process where it is, or let all go on.
+    Freeze(bool),
     /// End every program: SIGTERM, then SIGKILL after this many seconds, then exit.
     Stop { grace: u32 },
 }

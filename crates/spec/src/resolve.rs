@@ -7,7 +7,7 @@ use crate::{
     facts::{HostFacts, PathKind},
     manifest::{Mistake, Mistakes, Place, Placed},
     plan::{Backend, Image, Limits, Mount, Plan, PlannedSecret, Provider, Workspace},
-    policy::{Auth, EgressPolicy},
+    policy::{Auth, Budgets, EgressPolicy},
     request::{Request, WorkspaceMode, base},
     secret::SecretRef,
 };
@@ -100,6 +100,10 @@ impl Resolver<'_> {
             let message = format!("the git gate is not built yet; {later}");
             let hint = "remove `git`; a route to an https upstream lets the agent clone and fetch";
             self.mistakes.push(Mistake::new(&upstream.place, message).hint(hint));
+        }
+        if request.budgets != Budgets::default() {
+            let message = format!("budgets are not built yet; {later}");
+            self.mistakes.push(Mistake::new(&request.place, message).hint("remove `budgets`"));
         }
         if let Some(supervise) = request.supervise.as_ref().filter(|supervise| supervise.value) {
             let message = format!("supervision is not built yet; {later}");

@@ -66,6 +66,7 @@ pub(crate) fn name(state: State) -> &'static str {
     match state {
         State::Creating => "creating",
         State::Running => "running",
+        State::Frozen => "frozen",
         State::Stopped => "stopped",
         State::Failed => "failed",
     }

@@ -64,7 +64,7 @@ pub(crate) fn run(args: LogsArgs, context: &Context) -> Result<ExitCode, CliErro
 }
 
 fn runs(bottle: &BottleDir) -> bool {
-    matches!(bottle.state_now(bottle.metadata().ok().as_ref()), State::Running | State::Creating)
+    matches!(bottle.state_now(bottle.metadata().ok().as_ref()), State::Running | State::Frozen | State::Creating)
 }
 
 fn opened(path: &Path) -> Result<Option<File>, CliError> {

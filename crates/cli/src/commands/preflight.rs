@@ -5,7 +5,7 @@ use crate::{compose::Context, error::CliError, launch::LaunchArgs};
 use bottle_spec::{
     escape::Escaped,
     plan::{Image, Limits, Plan, PlannedSecret, Workspace},
-    policy::{Auth, Budget, Budgets, Carrier, OnFinding, Route, Tls},
+    policy::{Auth, Carrier, OnFinding, Route, Tls},
     request::Request,
     secret::SecretRef,
     slug::Slug,
@@ -49,7 +49,7 @@ pub(crate) fn render(plan: &Plan, request: &Request, slug: Option<&Slug>) -> Str
     let mut text = String::new();
     let drawn = || format!("{}-…", plan.agent);
     let slug = slug.map_or_else(drawn, Slug::to_string);
-    let rows: [(&str, Vec<String>); 17] = [
+    let rows: [(&str, Vec<String>); 15] = [
         ("backend", vec![plan.backend.as_str().to_owned()]),
         ("agent", vec![plan.agent.clone()]),
         ("command", vec![command(&plan.command)]),
@@ -60,11 +60,9 @@ pub(crate) fn render(plan: &Plan, request: &Request, slug: Option<&Slug>) -> Str
         ("mounts", mounts(plan)),
         ("env", one_line(env_names(plan, request))),
         ("secrets", secrets(plan)),
-        ("canaries", vec![if plan.canaries { "in the bottle's home" } else { NONE }.to_owned()]),
         ("skills", one_line(plan.skills.clone())),
         ("git", request.git.iter().map(|upstream| upstream.value.name.clone()).collect()),
         ("routes", routes(plan)),
-        ("budgets", one_line(budgets(&plan.egress.budgets))),
         ("limits", one_line(limits(&plan.limits))),
         ("ports", one_line(plan.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect())),
     ];
@@ -207,28 +205,6 @@ fn limits(limits: &Limits) -> Vec<String> {
         limits.disk.map(|bytes| format!("disk {}", size(bytes))),
     ];
     items.into_iter().flatten().collect()
-}
-
-/// What was asked for, and the two that hold without being asked for.
-fn budgets(budgets: &Budgets) -> Vec<String> {
-    let of = |budget: &Budget, whose: &str| {
-        let bytes = budget.bytes.map(|bytes| format!("{}{whose}", size(bytes)));
-        let requests = budget.requests.map(|requests| format!("{requests} requests{whose}"));
-        [bytes, requests]
-    };
-    let [bytes, requests] = of(&budgets.bottle, "");
-    let [host_bytes, host_requests] = of(&budgets.host, " per host");
-    let hosts = budgets.hosts.map(|hosts| format!("{hosts} hosts by wildcard"));
-    let random = budgets.random.map(|random| format!("{} of random text by wildcard", size(random)));
-    let items: Vec<String> =
-        [bytes, requests, host_bytes, host_requests, hosts, random].into_iter().flatten().collect();
-    if items.is_empty() { items } else { vec![format!("in {}: {}", period(budgets.period), items.join(", "))] }
-}
-
-fn period(seconds: u32) -> String {
-    let units = [("d", 24 * 3600), ("h", 3600), ("m", 60), ("s", 1)];
-    let fitting = units.into_iter().find(|(_, unit)| seconds >= *unit && seconds.is_multiple_of(*unit));
-    fitting.map_or_else(|| format!("{seconds}s"), |(name, unit)| format!("{}{name}", seconds / unit))
 }
 
 /// In the largest unit that divides it.

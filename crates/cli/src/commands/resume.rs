@@ -33,7 +33,7 @@ pub(crate) fn run(args: ResumeArgs, context: &Context) -> Result<ExitCode, CliEr
     let metadata = bottle.metadata().map_err(unreadable)?;
     match bottle.state_now(Some(&metadata)) {
         State::Stopped => {}
-        State::Creating | State::Running => return Err(unreadable(StoreError::Running(args.slug))),
+        State::Creating | State::Running | State::Frozen => return Err(unreadable(StoreError::Running(args.slug))),
         State::Failed => {
             return Err(CliError::host(format!("{} did not end in good order", args.slug)).next(format!(
                 "copy out what you need with `bot-bottle cp {0}:PATH .`, then `bot-bottle cleanup {0}`",

@@ -30,7 +30,7 @@ pub(crate) struct RunArgs {
     #[arg(long, short, value_name = "PORT")]
     port: Vec<String>,
     /// Leave no fake credentials in the bottle's home, and so no trap for a thief
-    #[arg(long)]
+    #[arg(long, hide = true)]
     no_canaries: bool,
     /// Limit what the bottle may use: cpus, memory, pids or disk
     #[arg(long, value_name = "NAME=VALUE")]

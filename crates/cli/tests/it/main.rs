@@ -8,6 +8,7 @@ mod audit;
 mod bad_input;
 mod crash;
 mod curl;
+mod freeze;
 mod gate;
 mod life;
 mod many;

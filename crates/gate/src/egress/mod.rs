@@ -169,6 +169,18 @@ impl Egress {
         }
     }
 
+    /// Serves again, once that is written down.
+    pub(crate) fn thaw(&self) {
+        if !self.is_frozen() {
+            return;
+        }
+        let event = AuditEvent::Frozen { frozen: false, by: FrozenBy::Operator };
+        match self.audit.record(event) {
+            Ok(_) => self.frozen.store(false, Ordering::Relaxed),
+            Err(error) => tracing::error!(%error, "the audit log could not be written: it stays frozen"),
+        }
+    }
+
     fn is_frozen(&self) -> bool {
         self.frozen.load(Ordering::Relaxed)
     }

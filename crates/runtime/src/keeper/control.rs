@@ -10,7 +10,7 @@ use super::{
     terminal::Terminal,
 };
 use crate::{
-    protocol::{Console, ControlReply, ControlRequest, Status},
+    protocol::{Console, ControlReply, ControlRequest, FrozenBy, Status},
     socket::{AsyncLink, SocketError},
 };
 use bottle_spec::init_link::WindowSize;
@@ -76,6 +76,17 @@ async fn converse(socket: io::Result<std::os::unix::net::UnixStream>, bottle: Rc
             bottle.stop(grace_seconds);
             wait(&link, &bottle).await
         }
+        ControlRequest::Freeze(true) => {
+            bottle.freezer.freeze(FrozenBy::Operator);
+            reply(&link, &ControlReply::Status(status(&bottle))).await
+        }
+        ControlRequest::Freeze(false) if bottle.freezer.thaw() => {
+            reply(&link, &ControlReply::Status(status(&bottle))).await
+        }
+        ControlRequest::Freeze(false) => {
+            let sentinel = bottle.freezer.sentinel().map(|path| path.display().to_string()).unwrap_or_default();
+            refuse(&link, 2, &format!("{sentinel} keeps it frozen; remove that file")).await
+        }
         ControlRequest::Wait => wait(&link, &bottle).await,
     }
 }
@@ -102,6 +113,7 @@ fn status(bottle: &Bottle) -> Status {
         init: bottle.init_pid,
         gate_restarts: bottle.gate.restarts.get(),
         clients,
+        frozen: bottle.freezer.frozen(),
     }
 }
 
@@ -121,6 +133,9 @@ async fn exec(mut link: AsyncLink, bottle: &Bottle, mut order: Order, console: C
         Console::Terminal(size) => order.tty = Some(size),
         Console::Pipes if pipes.len() != 3 => return refuse(&link, 70, "three pipes were expected").await,
         Console::Pipes => {}
+    }
+    if bottle.freezer.frozen().is_some() {
+        return refuse(&link, 2, "the bottle is frozen: nothing new runs in it until it is thawed").await;
     }
     if order.argv.is_empty() {
         return refuse(&link, 2, "there is no command to run").await;

@@ -3,9 +3,11 @@
 //! Invariant: a new gate gets the same listeners (the keeper holds them too), the same authority, policy and secrets.
 //! While there is none, connections wait in the listeners' backlog: nothing leaves.
 
+use super::freeze::Freezer;
 use crate::{
     audit_log::Notes,
     process::{ProcessId, ended, kill_and_wait},
+    protocol::FrozenBy,
     socket::{AsyncLink, SocketError},
     sys,
 };
@@ -31,7 +33,7 @@ use std::{
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
-    sync::oneshot,
+    sync::{oneshot, watch},
     task::{JoinHandle, spawn_local},
     time::{sleep, timeout},
 };
@@ -197,12 +199,14 @@ impl KeptGate {
         recipe: Recipe,
         refresher: Refresher,
         notes: Notes,
+        freezer: Freezer,
         started: impl FnMut(ProcessId) + 'static,
     ) -> KeptGate {
         let seen = Rc::new(Seen::default());
         seen.pid.set(Some(gate.id.pid));
         let (end, ending) = oneshot::channel();
-        let keeping = Keeping { brief, recipe, refresher, notes, seen: Rc::clone(&seen), started };
+        let frozen = freezer.watch();
+        let keeping = Keeping { brief, recipe, refresher, notes, freezer, frozen, seen: Rc::clone(&seen), started };
         let task = spawn_local(keeping.until_the_end(gate, ending));
         KeptGate { end, task, seen }
     }
@@ -235,6 +239,8 @@ struct Keeping<F> {
     recipe: Recipe,
     refresher: Refresher,
     notes: Notes,
+    freezer: Freezer,
+    frozen: watch::Receiver<Option<FrozenBy>>,
     seen: Rc<Seen>,
     started: F,
 }
@@ -277,6 +283,10 @@ impl<F: FnMut(ProcessId)> Keeping<F> {
 
     async fn again(&mut self) -> Result<Gate, GateChildError> {
         let mut gate = Gate::start(&self.recipe)?;
+        let frozen = self.frozen.borrow_and_update().is_some();
+        if let Some(start) = self.brief.start() {
+            start.frozen = frozen;
+        }
         (self.started)(gate.id);
         let served = match gate.brief(&self.brief).await {
             Ok(()) => gate.ready().await,
@@ -291,10 +301,23 @@ impl<F: FnMut(ProcessId)> Keeping<F> {
         Ok(gate)
     }
 
-    /// Answers the gate until it is gone.
+    /// Answers the gate, and tells it of the kill switch, until it is gone.
     async fn attend(&mut self, gate: &mut Gate) -> GateChildError {
+        // What changed before the gate was there, or while it was told.
+        self.frozen.mark_changed();
         loop {
-            match gate.link.receive().await {
+            let message = tokio::select! {
+                message = gate.link.receive() => message,
+                // Fails only without a freezer, and we hold one.
+                _ = self.frozen.changed() => {
+                    let frozen = self.frozen.borrow_and_update().is_some();
+                    match gate.send(&KeeperToGate::Freeze(frozen), &[]).await {
+                        Ok(()) => continue,
+                        Err(error) => return error,
+                    }
+                }
+            };
+            match message {
                 Ok(GateToKeeper::RefreshSecret { source }) => {
                     let value = self.renew(&source).await;
                     if let Err(error) = gate.send(&KeeperToGate::Secret { source, value }, &[]).await {
@@ -302,8 +325,9 @@ impl<F: FnMut(ProcessId)> Keeping<F> {
                     }
                 }
                 Ok(GateToKeeper::Noted(head)) => self.noted(head),
+                Ok(GateToKeeper::CanaryLeft) => self.freezer.freeze(FrozenBy::Canary),
                 Ok(GateToKeeper::Failed { message }) => return GateChildError::Refused(message),
-                Ok(GateToKeeper::Ready | GateToKeeper::PolicyApplied { .. } | GateToKeeper::CanaryLeft) => {}
+                Ok(GateToKeeper::Ready | GateToKeeper::PolicyApplied { .. }) => {}
                 Err(source) => return GateChildError::Gone { log: gate.log.clone(), source },
             }
         }

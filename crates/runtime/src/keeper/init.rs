@@ -109,6 +109,10 @@ impl Init {
         self.order(KeeperToInit::Signal { id, signal }, Vec::new());
     }
 
+    pub(crate) fn freeze(&self, frozen: bool) {
+        self.order(KeeperToInit::Freeze(frozen), Vec::new());
+    }
+
     pub(crate) fn stop(&self, grace: u32) {
         self.order(KeeperToInit::Stop { grace }, Vec::new());
     }

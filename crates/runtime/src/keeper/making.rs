@@ -1,7 +1,7 @@
 //! The steps of a launch on the real host.
 
 use super::{
-    KeeperParts,
+    KeeperParts, freeze,
     gate::{Brief, Gate, GateChildError, Recipe},
     init::{Init, InitError, Order, Program},
     ports,
@@ -311,7 +311,7 @@ impl<'a> Making<'a> {
             doors,
             secrets: copies(self.request),
             canaries: Vec::new(),
-            frozen: false,
+            frozen: freeze::has_sentinel(self.bottle),
             authority,
             audit_key,
             audit_head,

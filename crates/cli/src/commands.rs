@@ -61,6 +61,8 @@ fn perform(verb: Verb, context: &Context) -> Result<ExitCode, CliError> {
         Verb::List(args) => list::run(args, context),
         Verb::Logs(args) => logs::run(args, context),
         Verb::Stop(args) => stop::run(args, context),
+        Verb::Freeze(args) => freeze::freeze(&args, context),
+        Verb::Thaw(args) => freeze::thaw(&args, context),
         Verb::Cleanup(args) => cleanup::run(args, context),
         Verb::Audit(args) => audit::run(args, context),
         Verb::Policy(args) => policy::run(args, context),

@@ -10,7 +10,7 @@ use super::{
     judge::{Judge, Replaceable},
 };
 use crate::limits::FLUSH_PAUSE;
-use bottle_policy::scan::{Finding, Place, Scanner, Shape, Stream};
+use bottle_policy::scan::{CANARY, Finding, KNOWN_SECRET, Place, Scanner, Shape, Stream};
 use bottle_spec::verdict::Reason;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -228,7 +228,12 @@ impl ScreenedBody {
     fn judged(&mut self) -> Result<(), BodyError> {
         let replaceable = match self.source {
             Source::Plain(_) => Replaceable::InPlace,
-            Source::Encoded(_) => Replaceable::Not,
+            Source::Encoded(_) => {
+                // Compressed bytes are noise, in which a rule finds something by chance; what they say is searched with
+                // every rule. A value that is known may stand beside it (a gzip file's name).
+                self.found.retain(|finding| [KNOWN_SECRET, CANARY].contains(&finding.rule));
+                Replaceable::Not
+            }
         };
         self.judge.judge(&mut self.found, replaceable).map_err(BodyError::Refused)
     }

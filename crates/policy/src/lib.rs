@@ -9,6 +9,7 @@
 pub mod egress;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod inbound;
 mod path;
 pub mod scan;
 mod validate;

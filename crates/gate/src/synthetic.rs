@@ -187,7 +187,7 @@ const _: () = assert!(2 * MAX_NAMES + MAX_PINNED < (1 << 16) - 2, "a pool must n
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bottle_spec::policy::{DEFAULT_PORTS, OnFinding, Route, Tls};
+    use bottle_spec::policy::{DEFAULT_PORTS, Inbound, OnFinding, Route, Tls};
 
     fn policy(hosts: &[&str]) -> EgressPolicy {
         let route = |host: &&str| Route {
@@ -198,6 +198,7 @@ mod tests {
             tls: Tls::Intercept,
             auth: None,
             private: false,
+            inbound: Inbound::default(),
             on_finding: OnFinding::default(),
             exempt: Vec::new(),
         };

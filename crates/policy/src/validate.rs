@@ -140,7 +140,7 @@ pub fn notices(policy: &EgressPolicy) -> Vec<String> {
 mod tests {
     use super::*;
     use bottle_spec::{
-        policy::{OnFinding, PathPattern},
+        policy::{Inbound, OnFinding, PathPattern},
         secret::SecretRef,
     };
 
@@ -153,6 +153,7 @@ mod tests {
             tls: Tls::Intercept,
             auth: None,
             private: false,
+            inbound: Inbound::default(),
             on_finding: OnFinding::default(),
             exempt: Vec::new(),
         }

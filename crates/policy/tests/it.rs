@@ -5,7 +5,7 @@ mod scan;
 use bottle_policy::{Question, Rules, egress::is_method_override};
 use bottle_spec::{
     host::{HostName, HostPattern},
-    policy::{EgressPolicy, OnFinding, PathPattern, Route, Tls},
+    policy::{EgressPolicy, Inbound, OnFinding, PathPattern, Route, Tls},
     verdict::Reason,
 };
 use proptest::prelude::*;
@@ -19,6 +19,7 @@ fn route(host: &str, methods: Option<&[&str]>, paths: Option<&[&str]>) -> Route 
         tls: Tls::Intercept,
         auth: None,
         private: false,
+        inbound: Inbound::default(),
         on_finding: OnFinding::default(),
         exempt: Vec::new(),
     }

@@ -67,6 +67,9 @@ pub struct Route {
     /// Ids of the scan's rules that find nothing on this route.
     #[serde(default)]
     pub exempt: Vec<String>,
+    /// What becomes of responses that give the agent orders.
+    #[serde(default)]
+    pub inbound: Inbound,
 }
 
 /// What becomes of a request in which the scan finds something.
@@ -132,6 +135,21 @@ impl Default for Budgets {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PathPattern(pub String);
+
+/// What becomes of a response that gives the agent orders.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Inbound {
+    /// It passes, and the audit log says what stood in it.
+    #[default]
+    Warn,
+    /// The orders are taken out of it.
+    Strip,
+    /// It ends where they begin.
+    Block,
+    /// It is not looked at.
+    Off,
+}
 
 /// What the gate does with TLS to a host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

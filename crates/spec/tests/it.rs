@@ -96,7 +96,7 @@ egress:
     - host: raw2.test
       tls: passthrough
       on_finding: log
-    - { host: find.test, on_finding: blocked, exempt: jwt }
+    - { host: find.test, on_finding: blocked, exempt: jwt, inbound: scold }
     - { host: find2.test, exempt: [[jwt]] }
   resolve: { a.test: 127.0.0.1, 10.0.0.1: \"127.0.0.1:1\" }
   upstream_proxy: http://u:verysecret@proxy.test:3128
@@ -164,7 +164,7 @@ fn the_examples_are_sound() {
     };
     let all: String = EXAMPLE_BOTTLE.lines().filter(is_yaml).map(|line| open(line) + "\n").collect();
     let bottle = bottle(&all).unwrap();
-    assert_eq!((bottle.egress.routes.len(), bottle.mounts.len(), bottle.ports.len()), (5, 1, 1), "{all}");
+    assert_eq!((bottle.egress.routes.len(), bottle.mounts.len(), bottle.ports.len()), (6, 1, 1), "{all}");
     assert_eq!(bottle.protect.len(), 2);
 }
 
@@ -219,7 +219,7 @@ egress:
     - host: \"*.pythonhosted.org:8443\"
       auth: { query: key, secret: file:token }
     - { host: raw.test, tls: passthrough }
-    - { host: model.test, on_finding: redact, exempt: [jwt, known-secret] }
+    - { host: model.test, on_finding: redact, exempt: [jwt, known-secret], inbound: strip }
   upstream_ca: ~/ca.pem
   resolve: { api.internal.test: \"127.0.0.1:9443\" }
   upstream_proxy: { url: \"http://proxy.corp:3128\", auth: env:TOKEN }

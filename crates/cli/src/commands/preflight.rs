@@ -5,7 +5,7 @@ use crate::{compose::Context, error::CliError, launch::LaunchArgs};
 use bottle_spec::{
     escape::Escaped,
     plan::{Image, Limits, Plan, PlannedSecret, Workspace},
-    policy::{Auth, Carrier, OnFinding, Route, Tls},
+    policy::{Auth, Carrier, Inbound, OnFinding, Route, Tls},
     request::Request,
     secret::SecretRef,
     slug::Slug,
@@ -176,6 +176,12 @@ fn route(route: &Route) -> String {
         OnFinding::Redact => line.push_str("  findings redacted"),
         OnFinding::Ask => line.push_str("  findings asked about"),
         OnFinding::Log => line.push_str("  findings logged only"),
+    }
+    match route.inbound {
+        Inbound::Warn => {}
+        Inbound::Strip => line.push_str("  orders to the agent stripped"),
+        Inbound::Block => line.push_str("  orders to the agent block"),
+        Inbound::Off => line.push_str("  responses not looked at"),
     }
     if !route.exempt.is_empty() {
         line.push_str(&format!("  not searched for {}", route.exempt.join(",")));

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     host::HostName,
     notation::{Address, HostAndPort, Method, Port, ProxyUrl, header_name, query_name},
-    policy::{Auth, Carrier, DEFAULT_PORTS, OnFinding, PathPattern, Route, Tls, UpstreamProxy},
+    policy::{Auth, Carrier, DEFAULT_PORTS, Inbound, OnFinding, PathPattern, Route, Tls, UpstreamProxy},
     secret::SecretRef,
 };
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
@@ -17,9 +17,11 @@ pub(super) const EGRESS: Keys =
     Keys { of: "`egress`", names: &["routes", "upstream_ca", "resolve", "upstream_proxy"], strict: false };
 pub(super) const ROUTE: Keys = Keys {
     of: "a route",
-    names: &["host", "ports", "methods", "paths", "tls", "auth", "private", "on_finding", "exempt"],
+    names: &["host", "ports", "methods", "paths", "tls", "auth", "private", "on_finding", "exempt", "inbound"],
     strict: true,
 };
+const INBOUND: &[(&str, Inbound)] =
+    &[("warn", Inbound::Warn), ("strip", Inbound::Strip), ("block", Inbound::Block), ("off", Inbound::Off)];
 const ON_FINDING: &[(&str, OnFinding)] =
     &[("block", OnFinding::Block), ("redact", OnFinding::Redact), ("ask", OnFinding::Ask), ("log", OnFinding::Log)];
 pub(super) const AUTH: Keys = Keys { of: "`auth`", names: &["scheme", "header", "query", "secret"], strict: true };
@@ -73,18 +75,19 @@ fn route(walk: &mut Walk<'_>, node: &Node) -> Option<Route> {
     let private = table.take("private").map_or(Some(false), |node| walk.truth(node, "`private`"));
     let on_finding =
         table.take("on_finding").map_or(Some(OnFinding::Block), |node| walk.choice(node, "`on_finding`", ON_FINDING));
+    let inbound = table.take("inbound").map_or(Some(Inbound::Warn), |node| walk.choice(node, "`inbound`", INBOUND));
     let exempt = table.take("exempt").map(|node| exempt(walk, node)).unwrap_or_default();
     let auth = match auth {
         Some(auth) => Some(auth?),
         None => None,
     };
-    let (private, on_finding) = (private?, on_finding?);
-    Some(Route { host: host?.host, ports, methods, paths, tls, auth, private, on_finding, exempt })
+    let (private, on_finding, inbound) = (private?, on_finding?, inbound?);
+    Some(Route { host: host?.host, ports, methods, paths, tls, auth, private, on_finding, exempt, inbound })
 }
 
 /// Under passthrough the gate sees bytes: what would need more is a mistake, not a wish that is quietly dropped.
 fn refuse_behind_passthrough(walk: &mut Walk<'_>, table: &mut Table<'_>) {
-    for key in ["methods", "paths", "auth", "on_finding", "exempt"] {
+    for key in ["methods", "paths", "auth", "on_finding", "exempt", "inbound"] {
         if let Some(node) = table.take(key) {
             let hint = "remove it, or let the gate see the requests with `tls: intercept`";
             let message = format!("`{key}` cannot be held to with `tls: passthrough`");

@@ -8,7 +8,7 @@ use crate::{
     manifest::{Egress, Mistake, Mistakes, Place, Placed},
     notation::{Address, CpuMillis, Method, MountText, NotationError, Pids, Port, Size, Variable},
     plan::{Limits, Provider},
-    policy::{Auth, Budgets, Carrier, DEFAULT_PORTS, OnFinding, PathPattern, Route, Tls},
+    policy::{Auth, Budgets, Carrier, DEFAULT_PORTS, Inbound, OnFinding, PathPattern, Route, Tls},
     secret::{SecretRef, SecretRefError},
 };
 use std::{
@@ -123,6 +123,7 @@ impl Allow {
             tls: Tls::Intercept,
             auth: None,
             private: false,
+            inbound: Inbound::default(),
             on_finding: OnFinding::default(),
             exempt: Vec::new(),
         }

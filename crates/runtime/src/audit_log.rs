@@ -43,7 +43,8 @@ pub(crate) fn begin(directory: &Path, bottle: &Slug) -> io::Result<(File, Head)>
     match read_note(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && log.metadata()?.len() == 0 => {
             let head = Head::of_nothing(bottle.as_str());
-            write_note(directory, &head)?;
+            // Not brought to the disk: there is nothing yet to lose, and a launch does not wait for a disk.
+            put_note(directory, &head)?;
             Ok((log, head))
         }
         other => Ok((log, other?)),
@@ -53,11 +54,22 @@ pub(crate) fn begin(directory: &Path, bottle: &Slug) -> io::Result<(File, Head)>
 /// Whole or not at all.
 pub(crate) fn write_note(directory: &Path, head: &Head) -> io::Result<()> {
     let beside = directory.join("head.new");
-    let mut file = File::options().create(true).truncate(true).write(true).mode(0o600).open(&beside)?;
-    serde_json::to_writer(&mut file, head)?;
-    file.write_all(b"\n")?;
+    let file = new_note(&beside, head)?;
     file.sync_data()?;
     fs::rename(&beside, note_path(directory))
+}
+
+fn put_note(directory: &Path, head: &Head) -> io::Result<()> {
+    let beside = directory.join("head.new");
+    new_note(&beside, head)?;
+    fs::rename(&beside, note_path(directory))
+}
+
+fn new_note(path: &Path, head: &Head) -> io::Result<File> {
+    let mut file = File::options().create(true).truncate(true).write(true).mode(0o600).open(path)?;
+    serde_json::to_writer(&mut file, head)?;
+    file.write_all(b"\n")?;
+    Ok(file)
 }
 
 /// Notes checkpoints as they come; where they come fast, the newest.

@@ -47,11 +47,35 @@ pub enum AuditEvent {
     },
     /// The scan found something in what was to leave.
     Finding(FindingEvent),
+    /// A response held text that gives orders to the agent.
+    Inbound(InboundEvent),
     /// Everything stopped, or goes on: by the operator's word, or of itself because a canary was about to leave.
     Frozen {
         frozen: bool,
         by: FrozenBy,
     },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InboundEvent {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Without the query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    pub rule: String,
+    /// The upstream's own, at most 80 characters; to be escaped before a person sees them.
+    pub words: String,
+    pub action: InboundAction,
+}
+
+/// What became of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InboundAction {
+    Warn,
+    Strip,
+    Block,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

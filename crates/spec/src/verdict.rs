@@ -65,6 +65,7 @@ reasons! {
     Finding = "finding", 403, "something that must not leave was found in the request";
     BodyUnscannable = "body_unscannable", 403, "the body is encoded in a way that cannot be searched";
     BudgetExceeded = "budget_exceeded", 429, "this bottle has spent what it may send in one period";
+    Inbound = "inbound", 502, "the response holds text that gives orders to an agent";
     Frozen = "frozen", 503, "the operator has frozen this bottle";
     PolicyError = "policy_error", 403, "the policy could not be applied";
     LimitExceeded = "limit_exceeded", 429, "this bottle has reached a limit of its gate";

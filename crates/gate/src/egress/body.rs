@@ -2,6 +2,7 @@
 
 use super::{
     decode::Decoded,
+    inbound::Listener,
     screened_body::ScreenedBody,
     scrub::{Scrubber, Window},
 };
@@ -100,10 +101,10 @@ impl Body for RequestBody {
 #[derive(Debug)]
 pub(crate) enum ResponseBody {
     Held(Option<Bytes>),
-    /// As the upstream sends it: no secret was ever injected for this host.
+    /// As the upstream sends it: no secret was ever injected for this host, and it is no text.
     Streamed(Incoming),
-    /// Searched for injected secrets on its way.
-    Scrubbed(Box<Scrubbed>),
+    /// Searched for injected secrets, and for orders to the agent, on its way.
+    Filtered(Box<Filtered>),
 }
 
 impl ResponseBody {
@@ -111,8 +112,13 @@ impl ResponseBody {
         ResponseBody::Held(Some(bytes).filter(|bytes| !bytes.is_empty()))
     }
 
-    pub(crate) fn scrubbed(source: Source, scrubber: Arc<Scrubber>) -> ResponseBody {
-        ResponseBody::Scrubbed(Box::new(Scrubbed { source, window: Window::new(scrubber), end: End::Open }))
+    pub(crate) fn filtered(
+        source: Source,
+        scrubber: Option<Arc<Scrubber>>,
+        listener: Option<Listener>,
+    ) -> ResponseBody {
+        let window = scrubber.map(Window::new);
+        ResponseBody::Filtered(Box::new(Filtered { source, window, listener, end: End::Open }))
     }
 }
 
@@ -126,7 +132,7 @@ impl Body for ResponseBody {
             ResponseBody::Streamed(body) => {
                 Poll::Ready(ready!(Pin::new(body).poll_frame(cx)).map(|f| f.map_err(BodyError::Broken)))
             }
-            ResponseBody::Scrubbed(body) => body.poll(cx),
+            ResponseBody::Filtered(body) => body.poll(cx),
         }
     }
 
@@ -134,7 +140,7 @@ impl Body for ResponseBody {
         match self {
             ResponseBody::Held(bytes) => bytes.is_none(),
             ResponseBody::Streamed(body) => body.is_end_stream(),
-            ResponseBody::Scrubbed(body) => matches!(body.end, End::Closed),
+            ResponseBody::Filtered(body) => matches!(body.end, End::Closed),
         }
     }
 
@@ -142,8 +148,8 @@ impl Body for ResponseBody {
         match self {
             ResponseBody::Held(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
             ResponseBody::Streamed(body) => body.size_hint(),
-            // What is scrubbed changes its length.
-            ResponseBody::Scrubbed(_) => SizeHint::default(),
+            // What is filtered changes its length.
+            ResponseBody::Filtered(_) => SizeHint::default(),
         }
     }
 }
@@ -156,9 +162,11 @@ pub(crate) enum Source {
 }
 
 #[derive(Debug)]
-pub(crate) struct Scrubbed {
+pub(crate) struct Filtered {
     source: Source,
-    window: Window,
+    window: Option<Window>,
+    /// Behind the window: what it notes holds no secret.
+    listener: Option<Listener>,
     end: End,
 }
 
@@ -170,7 +178,7 @@ enum End {
     Closed,
 }
 
-impl Scrubbed {
+impl Filtered {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         loop {
             match std::mem::replace(&mut self.end, End::Closed) {
@@ -190,15 +198,16 @@ impl Scrubbed {
                 }
             };
             match frame.into_data() {
-                Ok(data) => {
-                    let clean = self.window.push(data);
-                    if !clean.is_empty() {
-                        return Poll::Ready(Some(Ok(Frame::data(clean))));
-                    }
-                }
+                Ok(data) => match self.pass(data) {
+                    Ok(data) if data.is_empty() => {}
+                    Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                    Err(error) => return Poll::Ready(Some(Err(self.stop(error)))),
+                },
                 Err(frame) => {
                     let mut trailers = frame.into_trailers().unwrap_or_default();
-                    self.window.scrubber().headers(&mut trailers);
+                    if let Some(window) = &self.window {
+                        window.scrubber().headers(&mut trailers);
+                    }
                     self.end = End::Trailers(trailers);
                     if let Some(rest) = self.rest() {
                         return Poll::Ready(Some(rest));
@@ -208,8 +217,33 @@ impl Scrubbed {
         }
     }
 
+    fn pass(&mut self, data: Bytes) -> Result<Bytes, BodyError> {
+        let data = match &mut self.window {
+            Some(window) => window.push(data),
+            None => data,
+        };
+        match &mut self.listener {
+            Some(listener) => listener.push(data).map_err(BodyError::Refused),
+            None => Ok(data),
+        }
+    }
+
+    fn stop(&mut self, error: BodyError) -> BodyError {
+        self.end = End::Closed;
+        error
+    }
+
+    /// What was held back, at the end.
     fn rest(&mut self) -> Option<Result<Frame<Bytes>, BodyError>> {
-        let rest = self.window.finish();
+        let mut rest = self.window.as_mut().map(Window::finish).unwrap_or_default();
+        if let Some(listener) = &mut self.listener {
+            let passed = listener.push(rest).and_then(|passed| Ok((passed, listener.finish()?)));
+            match passed {
+                Ok((passed, held)) if passed.is_empty() => rest = held,
+                Ok((passed, held)) => rest = [passed, held].concat().into(),
+                Err(reason) => return Some(Err(self.stop(BodyError::Refused(reason)))),
+            }
+        }
         if rest.is_empty() { None } else { Some(Ok(Frame::data(rest))) }
     }
 }

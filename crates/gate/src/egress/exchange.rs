@@ -10,6 +10,7 @@ use super::{
     downstream::{Activity, Downstream},
     frames::Relay,
     guard::{Guard, REFUSED, Watch},
+    inbound::Listener,
     inject::Credentialed,
     judge::Judge,
     lasting::Lasting,
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::limits::{HEAD_TIME, MAX_HEAD_BYTES, MAX_HEADERS, MAX_HELD, MAX_STREAMS};
 use bottle_policy::Subject as _;
-use bottle_spec::{secret::SecretRef, verdict::Reason};
+use bottle_spec::{policy::Inbound, secret::SecretRef, verdict::Reason};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::{
     body::Incoming,
@@ -214,6 +215,7 @@ impl Session {
         facts.origin = Some(Arc::clone(&origin));
         let received = Received::new(request, origin)?;
         let permitted = live.rules.permit(received).map_err(|refused| refused.reason)?;
+        let route = permitted.route();
         let method_override = permitted.subject().question().method_override;
         let scanner = self.egress.knowledge.scanner(&self.egress.vault);
         let judge = Judge::new(&self.egress, &live.rules, permitted.route(), facts);
@@ -240,7 +242,11 @@ impl Session {
                 self.switch(response, upgrade, Filters { up: Some(relay), down: scrubber }, lasting, facts)
             }
             (StatusCode::SWITCHING_PROTOCOLS, None) => Err(Reason::UpstreamProtocol),
-            _ => respond(response, &method, scrubber.as_ref()),
+            _ => {
+                let inbound = live.rules.route(route).map_or(Inbound::Warn, |route| route.inbound);
+                let listener = Listener::new(&self.egress, facts, inbound, response.headers());
+                respond(response, &method, scrubber.as_ref(), listener)
+            }
         }
     }
 

@@ -23,6 +23,7 @@ mod frames;
 pub(crate) mod framing;
 mod guard;
 pub(crate) mod hello;
+mod inbound;
 mod inject;
 mod judge;
 mod knowledge;
@@ -39,7 +40,7 @@ mod websocket;
 
 use crate::{audit::Audit, ca::Issuer, limits::MAX_CONNECTIONS, synthetic::Names, vault::Vault};
 use arc_swap::ArcSwap;
-use bottle_policy::{Fault, Rules};
+use bottle_policy::{Fault, Rules, inbound::Tools};
 use bottle_spec::{
     event::{AuditEvent, FrozenBy},
     gate_link::HeldCanary,
@@ -53,7 +54,7 @@ use knowledge::Knowledge;
 use rustls::RootCertStore;
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -102,6 +103,8 @@ pub struct Egress {
     names: Names,
     resolver: TokioResolver,
     knowledge: Knowledge,
+    /// What the servers of tools have said of them.
+    tools: Mutex<Tools>,
     frozen: Arc<AtomicBool>,
     /// One permit per connection served.
     connections: Arc<Semaphore>,
@@ -132,6 +135,7 @@ impl Egress {
             names: parts.names,
             resolver: parts.resolver,
             knowledge: Knowledge::new(parts.canaries),
+            tools: Mutex::default(),
             frozen: parts.frozen,
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             connected: Notify::new(),

@@ -1,9 +1,10 @@
 //! What an upstream answered, made fit for the agent: connection headers taken off, injected secrets turned back into
-//! placeholders. hyper writes the head anew from parsed values, so nothing in it can split a response.
+//! placeholders, text that gives orders noted or taken out. hyper writes the head anew from parsed values, so nothing in it can split a response.
 
 use super::{
     body::{ResponseBody, Source},
     decode::Decoded,
+    inbound::Listener,
     scrub::Scrubber,
 };
 use bottle_spec::verdict::Reason;
@@ -16,6 +17,7 @@ pub(crate) fn respond(
     response: Response<Incoming>,
     method: &Method,
     scrubber: Option<&Arc<Scrubber>>,
+    listener: Option<Listener>,
 ) -> Result<Response<ResponseBody>, Reason> {
     let (mut parts, body) = response.into_parts();
     strip_connection(&mut parts.headers);
@@ -30,13 +32,13 @@ pub(crate) fn respond(
     if *method == Method::HEAD || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         return Ok(Response::from_parts(parts, ResponseBody::Held(None)));
     }
-    let Some(scrubber) = scrubber else {
+    if scrubber.is_none() && listener.is_none() {
         return Ok(Response::from_parts(parts, ResponseBody::Streamed(body)));
-    };
+    }
     let source = source(&mut parts.headers, body)?;
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.remove(header::ACCEPT_RANGES);
-    Ok(Response::from_parts(parts, ResponseBody::scrubbed(source, Arc::clone(scrubber))))
+    Ok(Response::from_parts(parts, ResponseBody::filtered(source, scrubber.cloned(), listener)))
 }
 
 fn source(headers: &mut HeaderMap, body: Incoming) -> Result<Source, Reason> {

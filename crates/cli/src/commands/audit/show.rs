@@ -3,7 +3,10 @@
 use super::{escaped, logs};
 use crate::{compose::Context, error::CliError};
 use bottle_spec::{
-    event::{AuditEvent, AuditRecord, Decision, EgressEvent, FindingAction, FindingEvent, FrozenBy},
+    event::{
+        AuditEvent, AuditRecord, Decision, EgressEvent, FindingAction, FindingEvent, FrozenBy, InboundAction,
+        InboundEvent,
+    },
     slug::Slug,
 };
 use std::{
@@ -55,6 +58,7 @@ fn told(record: &AuditRecord) -> String {
             ended.took
         ),
         AuditEvent::Finding(event) => finding(event),
+        AuditEvent::Inbound(event) => inbound(event),
         AuditEvent::Frozen { frozen: false, .. } => "thawed".to_owned(),
         AuditEvent::Frozen { by: FrozenBy::Operator, .. } => "frozen by the operator".to_owned(),
         AuditEvent::Frozen { by: FrozenBy::Canary, .. } => "frozen: a canary was about to leave".to_owned(),
@@ -79,6 +83,17 @@ fn finding(event: &FindingEvent) -> String {
     let host = event.host.as_deref().unwrap_or("?");
     let what = format!("{}{name} in the {} for {host}: {}{through}", event.rule, event.place, event.shown);
     escaped(&format!("found {what}, {action}"))
+}
+
+fn inbound(event: &InboundEvent) -> String {
+    let action = match event.action {
+        InboundAction::Warn => "passed on",
+        InboundAction::Strip => "taken out",
+        InboundAction::Block => "response ended",
+    };
+    let host = event.host.as_deref().unwrap_or("?");
+    let path = event.path.as_deref().unwrap_or_default();
+    escaped(&format!("{} from {host}{path}: \"{}\", {action}", event.rule, event.words))
 }
 
 fn egress(event: &EgressEvent) -> String {

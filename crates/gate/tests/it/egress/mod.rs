@@ -6,6 +6,7 @@ mod cost;
 mod floods;
 mod harness;
 mod http;
+mod inbound;
 mod lasting;
 mod limits;
 mod names;

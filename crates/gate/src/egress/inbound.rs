@@ -56,6 +56,11 @@ impl Listener {
         })
     }
 
+    /// Whether every byte goes on as it came, or the body breaks off.
+    pub(crate) fn changes_nothing(&self) -> bool {
+        self.act != Act::Strip
+    }
+
     /// Takes a piece of the body and gives back what may go on.
     pub(crate) fn push(&mut self, data: Bytes) -> Result<Bytes, Reason> {
         if let Some(tools) = self.tools.as_mut() {

@@ -36,8 +36,13 @@ pub(crate) fn respond(
         return Ok(Response::from_parts(parts, ResponseBody::Streamed(body)));
     }
     let source = source(&mut parts.headers, body)?;
-    parts.headers.remove(header::CONTENT_LENGTH);
-    parts.headers.remove(header::ACCEPT_RANGES);
+    let unchanged = scrubber.is_none()
+        && matches!(source, Source::Identity(_))
+        && listener.as_ref().is_none_or(Listener::changes_nothing);
+    if !unchanged {
+        parts.headers.remove(header::CONTENT_LENGTH);
+        parts.headers.remove(header::ACCEPT_RANGES);
+    }
     Ok(Response::from_parts(parts, ResponseBody::filtered(source, scrubber.cloned(), listener)))
 }
 

@@ -29,7 +29,9 @@ fn told(gate: &Gate) -> Vec<InboundEvent> {
 fn orders_are_noted_taken_out_or_end_the_response() {
     let html = "Content-Type: text/html; charset=utf-8";
     let (_upstream, warned) = gate("warn", html, TEXT.as_bytes());
-    assert_eq!(warned.curl(&["https://api.test/a?b"]).body, TEXT);
+    let answer = warned.curl(&["https://api.test/a?b"]);
+    assert!(answer.head.contains(&format!("content-length: {}\r\n", TEXT.len())), "{answer:?}");
+    assert_eq!(answer.body, TEXT);
     let told_of = told(&warned);
     assert_eq!(told_of.len(), 1);
     let (rule, words, path) = (&told_of[0].rule, &told_of[0].words, told_of[0].path.as_deref());

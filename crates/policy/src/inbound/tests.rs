@@ -1,3 +1,5 @@
+//! The reader: what is found, what is not, and that cuts change nothing.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,36 +1,40 @@
 //! From the command to the agent's first instruction, and to the end: a bottle against a bare `bwrap` and, where an
-//! engine answers, a container without network.
+//! engine can be started, a container without network.
 
-use super::table::{Table, median, milliseconds, quantile, ratio};
-use anyhow::{Result, ensure};
+use super::{
+    engine::Engine,
+    table::{Table, median, milliseconds, quantile, ratio},
+};
+use anyhow::{Context, Result, ensure};
 use bottle_testkit::TestEnv;
+use serde::Deserialize;
 use std::{
     path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-const ROUNDS: usize = 30;
+/// Of each, so many times in a row, and in turns; the first round fills the caches.
+const RUNS: usize = 5;
+const ROUNDS: usize = 8;
 const AT_ONCE: usize = 50;
 
-/// One launch at a time, in turns with its rivals.
+/// One launch at a time, by hyperfine, in turns with its rivals.
 pub(super) fn one(program: &Path) -> Result<Table> {
     let env = TestEnv::new(program);
-    let mut contenders: Vec<(&str, Command, Vec<Duration>)> = vec![
+    let engine = Engine::start()?;
+    let mut contenders = vec![
         ("`bwrap --unshare-all true`", bwrap(&["true"]), Vec::new()),
         ("`bot-bottle run -- true`", env.command(&["run", "--", "true"]), Vec::new()),
     ];
-    if docker_answers() {
-        contenders.push(("`docker run --network none`", docker(), Vec::new()));
+    if let Some(engine) = &engine {
+        contenders.push(("`docker run --network none true`", engine.run(), Vec::new()));
     }
     for round in 0..=ROUNDS {
-        for (name, command, samples) in &mut contenders {
-            let begun = Instant::now();
-            let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
-            ensure!(status.success(), "{name} failed");
-            // The first round fills the caches.
+        for (_, command, samples) in &mut contenders {
+            let times = hyperfine(command)?;
             if round > 0 {
-                samples.push(begun.elapsed());
+                samples.extend(times);
             }
         }
     }
@@ -41,6 +45,39 @@ pub(super) fn one(program: &Path) -> Result<Table> {
         table.row(vec![(*name).to_owned(), milliseconds(p50), milliseconds(quantile(samples, 0.99)), ratio(p50, base)]);
     }
     Ok(table)
+}
+
+#[derive(Deserialize)]
+struct Exported {
+    results: Vec<Timed>,
+}
+
+/// Seconds.
+#[derive(Deserialize)]
+struct Timed {
+    times: Vec<f64>,
+}
+
+/// Times a command, with its own environment and without a shell.
+fn hyperfine(command: &Command) -> Result<Vec<Duration>> {
+    let export = tempfile::NamedTempFile::new()?;
+    let words = [command.get_program()].into_iter().chain(command.get_args());
+    let words = words.map(|word| word.to_str().context("a word that is no text")).collect::<Result<Vec<_>>>()?;
+    ensure!(words.iter().all(|word| !word.contains([' ', '\'', '"'])), "a word that would need quotes");
+    let mut timing = Command::new("hyperfine");
+    timing.args(["-N", "--style", "none", "--runs", &RUNS.to_string(), "--export-json"]).arg(export.path());
+    timing.arg(words.join(" ")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    if let Some(directory) = command.get_current_dir() {
+        timing.current_dir(directory);
+    }
+    let own = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    if command.get_envs().len() > 0 {
+        timing.env_clear().envs(own);
+    }
+    let output = timing.output().context("hyperfine cannot be started; scripts/install-bench-needs")?;
+    ensure!(output.status.success(), "{}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr));
+    let exported: Exported = serde_json::from_slice(&std::fs::read(export.path())?)?;
+    Ok(exported.results.iter().flat_map(|timed| &timed.times).map(|time| Duration::from_secs_f64(*time)).collect())
 }
 
 /// Fifty at once: each one's time from the common start to its end.
@@ -87,17 +124,5 @@ pub(super) fn bwrap(program: &[&str]) -> Command {
         "/dev",
     ]);
     command.args(program);
-    command
-}
-
-fn docker_answers() -> bool {
-    let mut command = docker();
-    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
-}
-
-/// With an image that the machine has already.
-fn docker() -> Command {
-    let mut command = Command::new("docker");
-    command.args(["run", "--rm", "--pull", "never", "--network", "none", "debian", "true"]);
     command
 }

@@ -3,6 +3,7 @@
 //! What is compared is measured in turns, so that a machine that slows down slows all alike; figures are medians.
 //! Everything runs on loopback and ends with the run.
 
+mod engine;
 mod first;
 mod launch;
 pub(crate) mod load;

@@ -105,7 +105,7 @@ fn an_export_says_what_the_log_does() {
 
 #[test]
 fn pipelocks_own_verifier_takes_our_receipts_and_no_others() {
-    let Some(verifier) = cache().map(|cache| cache.join("venv/bin/pipelock-verify")).filter(|path| path.exists())
+    let Some(verifier) = cache().map(|cache| cache.join("readers/bin/pipelock-verify")).filter(|path| path.exists())
     else {
         return println!("SKIPPED(no pipelock-verify): run scripts/install-test-needs");
     };
@@ -135,7 +135,7 @@ fn pipelocks_own_verifier_takes_our_receipts_and_no_others() {
 
 #[test]
 fn what_is_written_has_the_schemas_that_are_printed() {
-    let Some(checker) = cache().map(|cache| cache.join("venv/bin/check-jsonschema")).filter(|path| path.exists())
+    let Some(checker) = cache().map(|cache| cache.join("readers/bin/check-jsonschema")).filter(|path| path.exists())
     else {
         return println!("SKIPPED(no check-jsonschema): run scripts/install-test-needs");
     };

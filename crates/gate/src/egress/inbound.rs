@@ -17,6 +17,9 @@ use std::sync::{Arc, PoisonError};
 /// The largest body looked at for descriptions of tools, in bytes.
 const MAX_TOOLS_BODY: usize = 256 << 10;
 
+/// Of one body so much is read, in bytes: more than an agent takes in at once. Reading costs some 6 ns for each.
+const MAX_READ: usize = 4 << 20;
+
 /// Reads one response.
 #[derive(Debug)]
 pub(crate) struct Listener {
@@ -29,6 +32,7 @@ pub(crate) struct Listener {
     /// What may be a list of tools, while it is small enough to be one.
     tools: Option<Vec<u8>>,
     signs: Vec<Sign>,
+    read: usize,
 }
 
 impl Listener {
@@ -53,6 +57,7 @@ impl Listener {
             events: kind == "text/event-stream",
             tools: (kind.contains("json") || kind == "text/event-stream").then(Vec::new),
             signs: Vec::new(),
+            read: 0,
         })
     }
 
@@ -63,6 +68,10 @@ impl Listener {
 
     /// Takes a piece of the body and gives back what may go on.
     pub(crate) fn push(&mut self, data: Bytes) -> Result<Bytes, Reason> {
+        if self.read > MAX_READ {
+            return Ok(data);
+        }
+        self.read += data.len();
         if let Some(tools) = self.tools.as_mut() {
             if tools.len() + data.len() <= MAX_TOOLS_BODY {
                 tools.extend_from_slice(&data);
@@ -70,9 +79,9 @@ impl Listener {
                 self.tools = None;
             }
         }
-        let ends_event = self.events && data.ends_with(b"\n\n");
+        let ends = self.read > MAX_READ || self.events && data.ends_with(b"\n\n");
         let passed = self.reader.push(data, &mut self.signs);
-        let passed = if ends_event { self.with_rest(passed) } else { passed };
+        let passed = if ends { self.with_rest(passed) } else { passed };
         self.told(passed)
     }
 

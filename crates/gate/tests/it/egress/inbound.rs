@@ -90,3 +90,14 @@ fn events_are_not_held_back() {
         got.extend_from_slice(&piece[..amount]);
     }
 }
+
+/// What comes behind the part that is read comes whole.
+#[test]
+fn a_long_body_passes_whole() {
+    let body = [vec![b'a'; 5 << 20], TEXT.as_bytes().to_vec()].concat();
+    let (_upstream, stripped) = gate("strip", "Content-Type: text/plain", &body);
+    let answer = stripped.curl(&["https://api.test/"]);
+    assert_eq!(answer.body.len(), body.len());
+    assert!(answer.body.ends_with(TEXT));
+    assert!(told(&stripped).is_empty());
+}

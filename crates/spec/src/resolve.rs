@@ -102,8 +102,12 @@ impl Resolver<'_> {
             self.mistakes.push(Mistake::new(&upstream.place, message).hint(hint));
         }
         if request.budgets != Budgets::default() {
-            let message = format!("budgets are not built yet; {later}");
+            let message = "budgets are not built yet; they come with a later version";
             self.mistakes.push(Mistake::new(&request.place, message).hint("remove `budgets`"));
+        }
+        if request.canaries {
+            let message = "canaries are not planted yet; they come with a later version";
+            self.mistakes.push(Mistake::new(&request.place, message).hint("remove `canaries` or set it to false"));
         }
         if let Some(supervise) = request.supervise.as_ref().filter(|supervise| supervise.value) {
             let message = format!("supervision is not built yet; {later}");

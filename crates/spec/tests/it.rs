@@ -248,12 +248,10 @@ fn flags_become_a_plan() {
             flags.protect = vec!["env:ANTHROPIC_API_KEY".to_owned(), "env:TOKEN".to_owned()];
             flags.on_finding = vec!["*.b.test=log".to_owned()];
             flags.exempt = vec!["api.test=jwt,slack-token".to_owned()];
-            flags.no_canaries = true;
         },
         &host(),
     )
     .unwrap();
-    assert!(!plan.canaries);
     assert!(!plan.env.contains_key("ANTHROPIC_API_KEY"), "what is only protected has no placeholder inside");
     assert_eq!(plan.env["TOKEN"], "bot-bottle-placeholder-TOKEN");
     assert_eq!(plan.env["A"], "b=c");
@@ -284,6 +282,7 @@ egress:
   routes: [{ host: a.test, auth: { scheme: bearer, secret: env:ABSENT } }]
 git: [{ name: app, upstream: \"git@github.com:acme/app.git\" }]
 supervise: true
+canaries: true
 budgets: { bytes: 1GiB }
 ",
     )

@@ -29,9 +29,6 @@ pub(crate) struct RunArgs {
     /// Publish a port of the bottle on 127.0.0.1
     #[arg(long, short, value_name = "PORT")]
     port: Vec<String>,
-    /// Leave no fake credentials in the bottle's home, and so no trap for a thief
-    #[arg(long, hide = true)]
-    no_canaries: bool,
     /// Limit what the bottle may use: cpus, memory, pids or disk
     #[arg(long, value_name = "NAME=VALUE")]
     limit: Vec<String>,
@@ -113,7 +110,6 @@ impl RunArgs {
             mounts: self.mount.clone(),
             ports: self.port.clone(),
             limits: self.limit.clone(),
-            no_canaries: self.no_canaries,
             overrides: self.launch.overrides(context),
             command: self.command.clone(),
             ..self.policy.flags()

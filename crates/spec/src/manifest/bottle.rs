@@ -76,7 +76,7 @@ impl Bottle {
             limits: Limits::default(),
             ports: Vec::new(),
             protect: Vec::new(),
-            canaries: true,
+            canaries: false,
             budgets: Budgets::default(),
         }
     }
@@ -114,7 +114,7 @@ fn read(walk: &mut Walk<'_>, root: &Node, name: &str) -> Option<Bottle> {
     }
     if let Some(node) = table.take("canaries") {
         // What is noted is not used.
-        bottle.canaries = walk.truth(node, "`canaries`").unwrap_or(true);
+        bottle.canaries = walk.truth(node, "`canaries`").unwrap_or(false);
     }
     if let Some(node) = table.take("budgets") {
         bottle.budgets = budgets(walk, node);

@@ -35,7 +35,6 @@ pub struct Flags {
     pub protect: Vec<String>,
     pub on_finding: Vec<String>,
     pub exempt: Vec<String>,
-    pub no_canaries: bool,
     pub overrides: Overrides,
     /// Not empty.
     pub command: Vec<String>,
@@ -234,7 +233,7 @@ impl Flags {
             limits: self.limits(&mut mistakes),
             ports: each::<Port>("--port", &self.ports, &mut mistakes),
             protect: each::<SecretRef>("--protect", &self.protect, &mut mistakes),
-            canaries: !self.no_canaries,
+            canaries: false,
             budgets: Budgets::default(),
             place,
         };

@@ -50,9 +50,8 @@ const BUNDLES: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// The system's authorities and those of the policy's `upstream_ca`. The latter must all be usable; of the system's,
-/// those that are not are left out, as every TLS client does.
-pub(crate) fn upstream_roots(upstream_ca: &[PathBuf]) -> Result<RootCertStore, HostFileError> {
+/// The system's authorities. Those that cannot be used are left out, as every TLS client does.
+pub(crate) fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let system = match BUNDLES.map(Path::new).into_iter().find(|path| path.is_file()) {
         Some(bundle) => rustls_native_certs::load_certs_from_paths(Some(bundle), None),
@@ -62,6 +61,14 @@ pub(crate) fn upstream_roots(upstream_ca: &[PathBuf]) -> Result<RootCertStore, H
         tracing::warn!(%err, "system certificates");
     }
     roots.add_parsable_certificates(system.certs);
+    roots
+}
+
+/// With those of the policy's `upstream_ca`, which must all be usable.
+pub(crate) fn upstream_roots(
+    mut roots: RootCertStore,
+    upstream_ca: &[PathBuf],
+) -> Result<RootCertStore, HostFileError> {
     for path in upstream_ca {
         add_file(&mut roots, path)?;
     }
@@ -108,15 +115,18 @@ mod tests {
     fn a_file_of_the_policy_must_be_usable() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ca.pem");
-        assert!(matches!(upstream_roots(std::slice::from_ref(&path)), Err(HostFileError::Pem { .. })));
+        assert!(matches!(with_system(&path), Err(HostFileError::Pem { .. })));
         std::fs::write(&path, "no certificate\n").unwrap();
-        assert!(matches!(upstream_roots(std::slice::from_ref(&path)), Err(HostFileError::NoCertificate(_))));
+        assert!(matches!(with_system(&path), Err(HostFileError::NoCertificate(_))));
         std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
-        assert!(matches!(upstream_roots(std::slice::from_ref(&path)), Err(HostFileError::Certificate { .. })));
+        assert!(matches!(with_system(&path), Err(HostFileError::Certificate { .. })));
 
         let authority = crate::ca::generate(&"tester-abcde".parse().unwrap()).unwrap();
         std::fs::write(&path, authority.certificate_pem).unwrap();
-        let with = upstream_roots(std::slice::from_ref(&path)).unwrap().len();
-        assert_eq!(with, upstream_roots(&[]).unwrap().len() + 1);
+        assert_eq!(with_system(&path).unwrap().len(), system_roots().len() + 1);
+    }
+
+    fn with_system(path: &PathBuf) -> Result<RootCertStore, HostFileError> {
+        upstream_roots(system_roots(), std::slice::from_ref(path))
     }
 }

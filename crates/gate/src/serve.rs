@@ -26,6 +26,7 @@ use bottle_spec::{
     policy::EgressPolicy,
     secret::SecretRef,
 };
+use hickory_resolver::TokioResolver;
 use rustls::RootCertStore;
 use sha2::{Digest, Sha256};
 use std::{
@@ -80,10 +81,12 @@ pub enum GateError {
 /// Serves one bottle's doors until the keeper drains the gate or goes. Confines the process for good; to be called by
 /// a process of one thread that does nothing else. Returns in error after telling the keeper why.
 pub fn serve(link: UnixStream) -> Result<(), GateError> {
+    // While the keeper still makes the room.
+    let host = HostFiles::read();
     let received = link::receive_start(&link).map_err(GateError::Link);
     let ready = received.and_then(|received| {
         let run_as = received.start.run_as;
-        let prepared = prepare(received)?;
+        let prepared = prepare(received, host?)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -98,6 +101,19 @@ pub fn serve(link: UnixStream) -> Result<(), GateError> {
             link::send_failed(&link, chain(&err));
             Err(err)
         }
+    }
+}
+
+/// What is the same whatever the gate is told to serve.
+struct HostFiles {
+    roots: RootCertStore,
+    resolver: TokioResolver,
+}
+
+impl HostFiles {
+    fn read() -> Result<HostFiles, GateError> {
+        let resolver = host_files::resolver().map_err(GateError::HostFile)?;
+        Ok(HostFiles { roots: host_files::system_roots(), resolver })
     }
 }
 
@@ -125,7 +141,7 @@ struct Gate {
     upstream_roots: RootCertStore,
 }
 
-fn prepare(received: Received) -> Result<Prepared, GateError> {
+fn prepare(received: Received, host: HostFiles) -> Result<Prepared, GateError> {
     let Received { start, descriptors, decoder } = received;
     let counts = GateError::Descriptors { doors: start.doors.len(), descriptors: descriptors.len() };
     if descriptors.len() != start.doors.len().saturating_add(1) {
@@ -143,7 +159,7 @@ fn prepare(received: Received) -> Result<Prepared, GateError> {
     let secrets = start.secrets.iter().map(|secret| secret.source.clone()).collect();
     require_secrets(&start.policy, &secrets)?;
     let upstream_ca = start.policy.upstream_ca.clone();
-    let upstream_roots = host_files::upstream_roots(&upstream_ca).map_err(GateError::HostFile)?;
+    let upstream_roots = host_files::upstream_roots(host.roots, &upstream_ca).map_err(GateError::HostFile)?;
     let policy_digest = digest(&start.policy);
     let signer = Signer::new(&start.audit_key).map_err(GateError::AuditKey)?;
     let audit = Audit::resume(log, &start.bottle, signer, &start.audit_head).map_err(GateError::Audit)?;
@@ -157,7 +173,7 @@ fn prepare(received: Received) -> Result<Prepared, GateError> {
         vault: vault.clone(),
         audit: audit.clone(),
         names: names.clone(),
-        resolver: host_files::resolver().map_err(GateError::HostFile)?,
+        resolver: host.resolver,
         upstream_roots: upstream_roots.clone(),
         canaries: start.canaries,
         frozen,

@@ -59,7 +59,7 @@ use teardown::Remains;
 use terminal::Terminal;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::{LocalSet, spawn_local},
     time::sleep,
 };
@@ -363,9 +363,10 @@ impl Running {
         let mut journal = journal.second()?;
         let notes = Notes::keep(brief.audit.try_clone()?, bottle.audit());
         let freezer = Freezer::new(bottle, &room.init);
-        let sentinels = freezer.clone();
+        let (sentinels, end) = oneshot::channel();
+        let follower = freezer.clone();
         spawn_local(async move {
-            if let Err(error) = sentinels.follow_sentinels().await {
+            if let Err(error) = follower.follow_sentinels(end).await {
                 tracing::error!(%error, "sentinels are not followed");
             }
         });
@@ -398,7 +399,7 @@ impl Running {
             .map(|(port, listener)| spawn_local(ports::serve(listener, port, Rc::clone(&room.init))))
             .collect();
         let clients = spawn_local(control::serve(control, Rc::clone(&shared)));
-        let remains = Remains { room, gate, ports, cgroup, runtime: bottle.runtime.clone() };
+        let remains = Remains { room, gate, ports, cgroup, sentinels, runtime: bottle.runtime.clone() };
         Ok(Running { remains, shared, exit: agent.exit, clients })
     }
 }

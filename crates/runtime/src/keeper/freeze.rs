@@ -20,7 +20,7 @@ use std::{
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
-    sync::watch,
+    sync::{oneshot, watch},
 };
 
 /// Both of the sentinel in the runtime directory and in a bottle's own.
@@ -97,13 +97,20 @@ impl Freezer {
         }
     }
 
-    /// Follows the sentinels as long as it is polled.
-    pub(crate) async fn follow_sentinels(self) -> io::Result<()> {
+    /// Follows the sentinels until `end` comes or its sender goes.
+    pub(crate) async fn follow_sentinels(self, mut end: oneshot::Receiver<()>) -> io::Result<()> {
         let watched = self.watch_directories()?;
         loop {
             // One that came between the first look and the watch.
             self.heed_sentinels();
-            let mut ready = watched.readable().await?;
+            let mut ready = tokio::select! {
+                ready = watched.readable() => ready?,
+                _ = &mut end => {
+                    // The kernel lets go of watches at its leisure: 15 ms that the end of a bottle need not wait for.
+                    drop(tokio::task::spawn_blocking(|| drop(watched.into_inner())));
+                    return Ok(());
+                }
+            };
             // What happened does not matter: a look tells what is there now.
             let mut events = [0; 4096];
             while matches!(rustix::io::read(watched.get_ref(), &mut events[..]), Ok(1..)) {}

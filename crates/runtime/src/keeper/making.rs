@@ -334,17 +334,25 @@ impl<'a> Making<'a> {
         };
         let init = Rc::clone(&room.init);
         let mut gate = self.gate.take().ok_or(StepError::Order("gate"))?;
+        // A gate that is gone answers no probe: there is nothing to wait for.
+        let both = async {
+            let probed = async {
+                timeout(PROBE_PATIENCE, init.start(start))
+                    .await
+                    .map_err(|_| StepError::ProbeLate)?
+                    .map_err(StepError::Agent)
+            };
+            tokio::try_join!(probed, async { gate.ready().await.map_err(StepError::Gate) })
+        };
         let probed = tokio::select! {
-            both = async { tokio::join!(timeout(PROBE_PATIENCE, init.start(start)), gate.ready()) } => Some(both),
-            () = self.broken_off() => None,
+            both = both => both,
+            () = self.broken_off() => Err(StepError::BrokenOff),
         };
         self.gate = Some(gate);
-        let (probed, ready) = probed.ok_or(StepError::BrokenOff)?;
-        let failures = probed.map_err(|_| StepError::ProbeLate)?.map_err(StepError::Agent)?;
+        let (failures, ()) = probed?;
         if !failures.is_empty() {
             return Err(StepError::Leaks(failures));
         }
-        ready.map_err(StepError::Gate)?;
         self.canary = None;
         Ok(())
     }

@@ -13,7 +13,11 @@ use crate::{
     store::{BottleDir, Metadata},
 };
 use std::{path::PathBuf, time::Duration};
-use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 
 /// Seconds for the gate to write down what it was doing. Nobody is left inside to do anything with it.
 const DRAIN: u32 = 2;
@@ -24,6 +28,8 @@ pub(crate) struct Remains {
     pub(crate) gate: KeptGate,
     pub(crate) ports: Vec<JoinHandle<std::io::Result<()>>>,
     pub(crate) cgroup: Option<PathBuf>,
+    /// Whoever follows the sentinels does so until this goes.
+    pub(crate) sentinels: oneshot::Sender<()>,
     pub(crate) runtime: PathBuf,
 }
 
@@ -34,7 +40,8 @@ pub(crate) async fn run(
     grace: u32,
     journal: &mut Journal,
 ) -> (Result<(), StepError>, Option<u8>) {
-    let Remains { room, gate, ports, cgroup, runtime } = remains;
+    let Remains { room, gate, ports, cgroup, sentinels, runtime } = remains;
+    drop(sentinels);
     for port in ports {
         port.abort();
     }

@@ -109,6 +109,16 @@ impl Gate {
         }
     }
 
+    /// Comes when the process has ended, whatever it said before.
+    pub(crate) fn ends(&self) -> Result<impl Future<Output = GateChildError> + use<>, GateChildError> {
+        let pidfd = self.pidfd.get_ref().try_clone().and_then(|pidfd| sys::watch(pidfd, Interest::READABLE));
+        let (pidfd, log) = (pidfd.map_err(GateChildError::End)?, self.log.clone());
+        Ok(async move {
+            let _ = pidfd.readable().await;
+            GateChildError::Gone { log, source: SocketError::Closed }
+        })
+    }
+
     async fn send(&self, message: &KeeperToGate, riding: &[BorrowedFd<'_>]) -> Result<(), GateChildError> {
         let gone = |source| GateChildError::Gone { log: self.log.clone(), source };
         self.link.sender().send(message, riding).await.map_err(gone)

@@ -333,14 +333,16 @@ impl<'a> Making<'a> {
             probe: Probe { doors: connecting.map(|door| door.address().port()).collect(), canary_port },
         };
         let init = Rc::clone(&room.init);
+        let gate_ends = self.gate.as_ref().ok_or(StepError::Order("gate"))?.ends().map_err(StepError::Gate)?;
         let mut gate = self.gate.take().ok_or(StepError::Order("gate"))?;
-        // A gate that is gone answers no probe: there is nothing to wait for.
         let both = async {
             let probed = async {
-                timeout(PROBE_PATIENCE, init.start(start))
-                    .await
-                    .map_err(|_| StepError::ProbeLate)?
-                    .map_err(StepError::Agent)
+                let probed = tokio::select! {
+                    probed = timeout(PROBE_PATIENCE, init.start(start)) => probed,
+                    // It answers no probe: there is nothing to wait for.
+                    gone = gate_ends => return Err(StepError::Gate(gone)),
+                };
+                probed.map_err(|_| StepError::ProbeLate)?.map_err(StepError::Agent)
             };
             tokio::try_join!(probed, async { gate.ready().await.map_err(StepError::Gate) })
         };

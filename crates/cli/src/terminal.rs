@@ -112,15 +112,15 @@ fn console(ui: &Ui) -> Console {
     }
 }
 
-/// What a launch says while it goes on: only what takes long, and only to a person.
+/// What a launch says while it goes on: what takes long to a person, notices to all.
 fn progress(ui: &Ui) -> impl FnMut(&LaunchEvent) + use<> {
     let ui = *ui;
-    move |event| {
-        if let LaunchEvent::Copied { files, bytes } = event
-            && ui.stderr_is_terminal
-        {
+    move |event| match event {
+        LaunchEvent::Copied { files, bytes } if ui.stderr_is_terminal => {
             ui.say(&format!("copying the workspace: {files} files, {} MiB", bytes >> 20));
         }
+        LaunchEvent::Notice { text } => ui.say(&format!("note: {}", Escaped(text))),
+        _ => {}
     }
 }
 

@@ -109,6 +109,7 @@ fn run(arguments: &Arguments) -> Result<u8, Box<dyn Error>> {
         plan: &plan,
         home: &arguments.home,
         workspace: arguments.workspace.as_deref(),
+        guards: &[],
         trust_anchor_pem: include_str!("../tests/it/anchor.pem"),
         init_image: &image,
         doors: &arguments.doors,

@@ -9,6 +9,7 @@ pub mod backend;
 pub mod cgroup;
 pub mod client;
 pub mod dirs;
+pub mod guard;
 pub mod journal;
 pub mod keeper;
 pub mod process;

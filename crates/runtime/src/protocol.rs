@@ -75,6 +75,10 @@ pub enum LaunchEvent {
         files: u64,
         bytes: u64,
     },
+    /// Something that the person should know.
+    Notice {
+        text: String,
+    },
     /// The agent runs.
     Ready,
     Failed(LaunchFailure),

@@ -4,7 +4,7 @@
 //! the agent owned is removed without following its links ([`crate::beneath`]).
 
 use crate::{
-    beneath, cgroup, host_ids,
+    beneath, cgroup, guard, host_ids,
     journal::{self, Thing},
     keeper::remove_state,
     process::ProcessId,
@@ -96,6 +96,8 @@ fn one(store: &Store, bottle: &BottleDir, _lock: Lock) -> Reaped {
         }
     }
     reaped.directory(&bottle.runtime);
+    let guarded = bottle.guard().exists();
+    reaped.note("guards of the workspace", guard::lift(bottle).map(|()| guarded).map_err(io::Error::other));
     // With something still running, the journal stays: it is how the next cleanup finds it.
     if reaped.failures.is_empty() {
         let state = &store.dirs().state;

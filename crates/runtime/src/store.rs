@@ -264,6 +264,16 @@ impl BottleDir {
         self.audit().join("audit.jsonl")
     }
 
+    /// What guards a mounted workspace.
+    pub(crate) fn guard(&self) -> PathBuf {
+        self.state.join("guard.json")
+    }
+
+    /// Whether its keeper, or who takes it away, is at work.
+    pub(crate) fn is_held(&self) -> bool {
+        Lock::is_held(&self.state)
+    }
+
     pub(crate) fn frozen_mark(&self) -> PathBuf {
         self.runtime.join("frozen")
     }
@@ -336,13 +346,13 @@ pub(crate) fn private_directory(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
     let bytes = fs::read(path).map_err(|source| StoreError::Read { path: path.to_owned(), source })?;
     serde_json::from_slice(&bytes).map_err(|source| StoreError::Damaged { path: path.to_owned(), source })
 }
 
 /// Whole or not at all: written beside, then renamed over.
-fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
     let failed = |source| StoreError::Write { path: path.to_owned(), source };
     let beside = path.with_extension("json.new");
     let bytes = serde_json::to_vec_pretty(value).map_err(|error| failed(error.into()))?;

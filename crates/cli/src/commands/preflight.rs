@@ -114,7 +114,9 @@ fn workspace(workspace: &Workspace) -> Vec<String> {
     match workspace {
         Workspace::None => Vec::new(),
         Workspace::Copy { source } => vec![format!("a copy of {}", source.display())],
-        Workspace::Mount { source } => vec![format!("{} itself, writable", source.display())],
+        Workspace::Mount { source } => {
+            vec![format!("{} itself, writable but for what this host would run", source.display())]
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod freeze;
 mod gate;
 mod life;
 mod many;
+mod mounted;
 mod screen;
 mod stage;
 mod tools;

@@ -12,6 +12,7 @@ use crate::{
     beneath,
     cgroup::{self, CgroupError, Delegation},
     control_socket,
+    guard::{self, Guard, GuardError},
     host_ids::{self, HostIdError},
     journal::{Step, Thing},
     launch::Host,
@@ -34,7 +35,7 @@ use std::{
         fd::{AsFd as _, OwnedFd},
         unix::net::UnixListener,
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     rc::Rc,
     time::Duration,
 };
@@ -58,6 +59,8 @@ pub enum StepError {
     HostId(#[source] HostIdError),
     #[error("the workspace cannot be copied")]
     Workspace(#[source] WorkspaceError),
+    #[error("the workspace cannot be guarded")]
+    Guard(#[source] GuardError),
     #[error("the limits cannot be enforced")]
     Cgroup(#[source] CgroupError),
     #[error("no listener can be had on this host's loopback")]
@@ -107,6 +110,7 @@ pub(crate) struct Making<'a> {
     pub(crate) pipes: Vec<OwnedFd>,
     pub(crate) control: Option<UnixListener>,
     pub(crate) ports: Vec<(u16, TcpListener)>,
+    pub(crate) guards: Vec<Guard>,
     pub(crate) cgroup: Option<PathBuf>,
     delegation: Option<Delegation>,
     canary: Option<TcpListener>,
@@ -147,6 +151,7 @@ impl<'a> Making<'a> {
             pipes,
             control: None,
             ports: Vec::new(),
+            guards: Vec::new(),
             cgroup: None,
             delegation: if limited { Delegation::find() } else { None },
             canary: None,
@@ -217,7 +222,11 @@ impl<'a> Making<'a> {
                 workspace::give(&home, owner).map_err(|source| StepError::Make { path: home.clone(), source })?;
             }
         }
-        let Workspace::Copy { source } = &self.request.plan.workspace else { return Ok(()) };
+        let source = match &self.request.plan.workspace {
+            Workspace::None => return Ok(()),
+            Workspace::Mount { source } => return self.guard(source).await,
+            Workspace::Copy { source } => source,
+        };
         let target = self.bottle.workspace();
         if target.exists() {
             // Resumed: it is the agent's by now.
@@ -235,6 +244,17 @@ impl<'a> Making<'a> {
             self.report(LaunchEvent::Copied { files: copied.files, bytes: copied.bytes }).await;
         }
         copied.map(drop).map_err(StepError::Workspace)
+    }
+
+    async fn guard(&mut self, source: &Path) -> Result<(), StepError> {
+        let guards = guard::prepare(self.bottle, source).map_err(StepError::Guard)?;
+        self.guards = guards.mounts;
+        if guards.cut_short {
+            let text = "the working directory has more directories than are looked through: repositories far down in \
+                        it are not guarded";
+            self.report(LaunchEvent::Notice { text: text.to_owned() }).await;
+        }
+        Ok(())
     }
 
     fn limit(&mut self) -> Result<(), StepError> {
@@ -272,6 +292,7 @@ impl<'a> Making<'a> {
             plan: &self.request.plan,
             home: &home,
             workspace,
+            guards: &self.guards,
             trust_anchor_pem: &authority.certificate_pem,
             init_image: self.parts.init_image,
             doors: &doors,
@@ -426,7 +447,10 @@ impl Host for Making<'_> {
                 Some(id) => host_ids::free(&self.request.dirs.state, id).map_err(StepError::HostId),
                 None => Ok(()),
             },
-            Step::Workspace if matches!(self.request.origin, Origin::New { .. }) => remove(&self.bottle.agent()),
+            Step::Workspace => {
+                guard::lift(self.bottle).map_err(StepError::Guard)?;
+                if matches!(self.request.origin, Origin::New { .. }) { remove(&self.bottle.agent()) } else { Ok(()) }
+            }
             Step::Cgroup => match self.cgroup.take() {
                 Some(path) => cgroup::remove(&path).map_err(|source| StepError::Remove { path, source }),
                 None => Ok(()),

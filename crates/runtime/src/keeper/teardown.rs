@@ -7,7 +7,7 @@ use super::{
     making::{MadeRoom, StepError, end_room, remove_state},
 };
 use crate::{
-    beneath, cgroup,
+    beneath, cgroup, guard,
     journal::{Journal, Step},
     protocol::LaunchRequest,
     store::{BottleDir, Metadata},
@@ -74,6 +74,8 @@ pub(crate) fn settle(
     request: &LaunchRequest,
     journal: &mut Journal,
 ) -> Result<(), StepError> {
+    // Before its record goes with the state.
+    guard::lift(bottle).map_err(StepError::Guard)?;
     if request.ephemeral {
         return remove_state(bottle, &request.dirs.state, metadata.host_id);
     }

@@ -129,8 +129,15 @@ impl TestEnv {
 
     /// The program with an environment that holds this and nothing else.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
-        let mut command = Command::new(&self.program);
-        command.args(arguments).env_clear().current_dir(self.work());
+        let mut command = self.program_of_host(&self.program);
+        command.args(arguments);
+        command
+    }
+
+    /// Another program, as the user would start it: in the working directory and with the same environment.
+    pub fn program_of_host(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().current_dir(self.work());
         command.env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin").env("LANG", "C.UTF-8").env("TERM", "dumb");
         for (name, directory) in [
             ("HOME", "home"),

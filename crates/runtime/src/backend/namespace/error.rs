@@ -73,6 +73,7 @@ pub enum Step {
     Mount,
     MountProc,
     Mask,
+    Guard,
     SealRoot,
     EnterRoot,
     DropCapabilities,
@@ -104,6 +105,7 @@ impl Step {
                  run on the host, or give the container an unmasked /proc)"
             }
             Step::Mask => "masking",
+            Step::Guard => "guarding what this host would run; did it change meanwhile? start again",
             Step::SealRoot => "making the root read-only",
             Step::EnterRoot => "entering the room's root",
             Step::DropCapabilities => "dropping capabilities",

@@ -47,6 +47,11 @@ pub(super) enum What {
     Seal,
     /// Made read-only where it is. What the kernel does not have is left alone.
     Freeze,
+    /// Mounted on itself, so that it can be neither renamed nor replaced, and read-only where it says so. It must be
+    /// there.
+    Hold {
+        read_only: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,6 +218,10 @@ fn given(entries: &mut Vec<Entry>, spec: &RoomSpec<'_>) {
     entries.push(host(spec.home, &HOME[1..], Access::Writable));
     if let Some(workspace) = spec.workspace {
         entries.push(host(workspace, &Workspace::TARGET[1..], Access::Writable));
+        for guard in spec.guards {
+            let target = Path::new(&Workspace::TARGET[1..]).join(&guard.path);
+            entries.push(entry(target, What::Hold { read_only: guard.read_only }));
+        }
     }
     for mount in &spec.plan.mounts {
         let Some(target) = relative(&mount.target) else { continue };
@@ -271,6 +280,7 @@ mod tests {
             plan: &plan,
             home: Path::new("/state/home"),
             workspace: Some(Path::new("/state/workspace")),
+            guards: &[],
             trust_anchor_pem: "",
             init_image: &[],
             doors: &[],
@@ -328,7 +338,8 @@ mod tests {
                     assert_eq!(later, None);
                 }
                 let mounted_over = entries.iter().take(index).find(|earlier| {
-                    earlier.target.starts_with(&entry.target) && !matches!(entry.what, What::Seal | What::Freeze)
+                    earlier.target.starts_with(&entry.target)
+                        && !matches!(entry.what, What::Seal | What::Freeze | What::Hold { .. })
                 });
                 assert_eq!(mounted_over, None, "hidden by /{}", entry.target.display());
             }

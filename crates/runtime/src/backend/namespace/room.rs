@@ -11,6 +11,7 @@ use super::{
     requirements::{forbidden_by, requirements},
     sys::{self, Cloned},
 };
+use crate::guard::Guard;
 use bottle_spec::{
     door::Door,
     plan::{Image, Plan},
@@ -42,6 +43,8 @@ pub struct RoomSpec<'a> {
     pub home: &'a Path,
     /// Becomes `/workspace`, writable.
     pub workspace: Option<&'a Path>,
+    /// What of it is held in its place.
+    pub guards: &'a [Guard],
     /// The bottle's own certificate authority, PEM.
     pub trust_anchor_pem: &'a str,
     /// The static executable that becomes PID 1.

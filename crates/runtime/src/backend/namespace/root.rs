@@ -62,6 +62,7 @@ impl Root {
                 What::Bind { .. } | What::Tmpfs(_) | What::Terminals => Step::Mount,
                 What::Proc => Step::MountProc,
                 What::Mask(_) | What::Freeze | What::Seal => Step::Mask,
+                What::Hold { .. } => Step::Guard,
             };
             self.make_entry(target, what, &mut sources).during(step, format_args!("/{}", target.display()))?;
         }
@@ -96,7 +97,8 @@ impl Root {
             What::Seal => {
                 sys::add_mount_attributes(self.open(target)?.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY, false)
             }
-            What::Freeze => self.if_there(target, freeze),
+            What::Freeze => self.if_there(target, |onto| hold(onto, true)),
+            What::Hold { read_only } => hold(self.open(target)?.as_fd(), *read_only),
         }
     }
 
@@ -189,9 +191,12 @@ fn attach(mount: BorrowedFd<'_>, onto: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::mount::move_mount(mount, "", onto, "", flags)?)
 }
 
-fn freeze(place: BorrowedFd<'_>) -> io::Result<()> {
+/// Mounts a place on itself. The owners that its mount maps its files to stay.
+fn hold(place: BorrowedFd<'_>, read_only: bool) -> io::Result<()> {
     let tree = clone_tree(place, "", OpenTreeFlags::AT_EMPTY_PATH)?;
-    sys::add_mount_attributes(tree.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY, true)?;
+    if read_only {
+        sys::add_mount_attributes(tree.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY, true)?;
+    }
     attach(tree.as_fd(), place)
 }
 

@@ -1,12 +1,14 @@
 //! The command line as a tree. Each verb's own options live with the verb, in `commands/<verb>.rs`.
 
 use crate::commands::{
+    apply::ApplyArgs,
     attach::AttachArgs,
     audit::AuditArgs,
     cleanup::CleanupArgs,
     completions::CompletionsArgs,
     cp::CpArgs,
     demo::{DemoArgs, agent::DemoAgentArgs},
+    diff::DiffArgs,
     doctor::DoctorArgs,
     exec::ExecArgs,
     freeze::{FreezeArgs, ThawArgs},
@@ -63,6 +65,8 @@ pub(crate) enum Verb {
     Attach(AttachArgs),
     Exec(ExecArgs),
     Cp(CpArgs),
+    Diff(DiffArgs),
+    Apply(ApplyArgs),
     List(ListArgs),
     Logs(LogsArgs),
     Stop(StopArgs),

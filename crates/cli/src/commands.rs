@@ -1,11 +1,13 @@
 //! One file per verb: its `Args`, whose doc comment is the help, and one function `run`.
 
+pub(crate) mod apply;
 pub(crate) mod attach;
 pub(crate) mod audit;
 pub(crate) mod cleanup;
 pub(crate) mod completions;
 pub(crate) mod cp;
 pub(crate) mod demo;
+pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod freeze;
@@ -58,6 +60,8 @@ fn perform(verb: Verb, context: &Context) -> Result<ExitCode, CliError> {
         Verb::Attach(args) => attach::run(args, context),
         Verb::Exec(args) => exec::run(args, context),
         Verb::Cp(args) => cp::run(args, context),
+        Verb::Diff(args) => diff::run(args, context),
+        Verb::Apply(args) => apply::run(args, context),
         Verb::List(args) => list::run(args, context),
         Verb::Logs(args) => logs::run(args, context),
         Verb::Stop(args) => stop::run(args, context),

@@ -10,7 +10,7 @@
 //! that the host itself replaces meanwhile (`git config` does), for the kernel then takes the mount away.
 
 mod survey;
-mod table;
+pub(crate) mod table;
 
 use crate::store::{BottleDir, StoreError, read_json, write_json};
 use rustix::{

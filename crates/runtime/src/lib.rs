@@ -7,6 +7,7 @@
 pub mod audit_log;
 pub mod backend;
 pub mod cgroup;
+pub mod changes;
 pub mod client;
 pub mod dirs;
 pub mod guard;
@@ -18,6 +19,7 @@ pub mod reap;
 pub mod socket;
 pub mod store;
 pub mod transfer;
+pub mod tree;
 
 mod beneath;
 mod control_socket;

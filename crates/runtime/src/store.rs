@@ -264,6 +264,11 @@ impl BottleDir {
         self.audit().join("audit.jsonl")
     }
 
+    /// What the workspace held when the agent got it.
+    pub(crate) fn given(&self) -> PathBuf {
+        self.state.join("given.jsonl")
+    }
+
     /// What guards a mounted workspace.
     pub(crate) fn guard(&self) -> PathBuf {
         self.state.join("guard.json")

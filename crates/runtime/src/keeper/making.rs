@@ -11,7 +11,7 @@ use crate::{
     backend::namespace::{self, RoomError, RoomSpec},
     beneath,
     cgroup::{self, CgroupError, Delegation},
-    control_socket,
+    changes, control_socket,
     guard::{self, Guard, GuardError},
     host_ids::{self, HostIdError},
     journal::{Step, Thing},
@@ -243,7 +243,8 @@ impl<'a> Making<'a> {
         for copied in far {
             self.report(LaunchEvent::Copied { files: copied.files, bytes: copied.bytes }).await;
         }
-        copied.map(drop).map_err(StepError::Workspace)
+        copied.map_err(StepError::Workspace)?;
+        changes::record(self.bottle, &target).map_err(StepError::Store)
     }
 
     async fn guard(&mut self, source: &Path) -> Result<(), StepError> {

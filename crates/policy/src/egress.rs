@@ -102,10 +102,16 @@ impl Rules {
     /// Whether a tunnel to this host and port may be opened, and what becomes of TLS in it. The requests inside are
     /// asked about one by one.
     pub fn tunnel(&self, host: &HostName, port: u16) -> Result<Tls, Reason> {
+        let route = self.tunnel_route(host, port)?;
+        Ok(self.route(route).map(|route| route.tls).unwrap_or_default())
+    }
+
+    /// The same, and by which route.
+    pub fn tunnel_route(&self, host: &HostName, port: u16) -> Result<usize, Reason> {
         let mut reason = Reason::NoRoute;
-        for route in self.policy.routes.iter().filter(|route| route.host.matches(host)) {
+        for (index, route) in self.policy.routes.iter().enumerate().filter(|(_, route)| route.host.matches(host)) {
             if route.ports.contains(&port) {
-                return Ok(route.tls);
+                return Ok(index);
             }
             reason = Reason::PortNotAllowed;
         }

@@ -6,11 +6,13 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used))]
 
+pub mod budget;
 pub mod egress;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod inbound;
 mod path;
+mod random;
 pub mod scan;
 mod validate;
 

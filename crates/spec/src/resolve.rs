@@ -7,7 +7,7 @@ use crate::{
     facts::{HostFacts, PathKind},
     manifest::{Mistake, Mistakes, Place, Placed},
     plan::{Backend, Image, Limits, Mount, Plan, PlannedSecret, Provider, Workspace},
-    policy::{Auth, Budgets, EgressPolicy},
+    policy::{Auth, EgressPolicy},
     request::{Request, WorkspaceMode, base},
     secret::SecretRef,
 };
@@ -100,10 +100,6 @@ impl Resolver<'_> {
             let message = format!("the git gate is not built yet; {later}");
             let hint = "remove `git`; a route to an https upstream lets the agent clone and fetch";
             self.mistakes.push(Mistake::new(&upstream.place, message).hint(hint));
-        }
-        if request.budgets != Budgets::default() {
-            let message = "budgets are not built yet; they come with a later version";
-            self.mistakes.push(Mistake::new(&request.place, message).hint("remove `budgets`"));
         }
         if request.canaries {
             let message = "canaries are not planted yet; they come with a later version";

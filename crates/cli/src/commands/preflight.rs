@@ -5,7 +5,7 @@ use crate::{compose::Context, error::CliError, launch::LaunchArgs};
 use bottle_spec::{
     escape::Escaped,
     plan::{Image, Limits, Plan, PlannedSecret, Workspace},
-    policy::{Auth, Carrier, Inbound, OnFinding, Route, Tls},
+    policy::{Auth, Budget, Budgets, Carrier, Inbound, OnFinding, Route, Tls},
     request::Request,
     secret::SecretRef,
     slug::Slug,
@@ -49,7 +49,7 @@ pub(crate) fn render(plan: &Plan, request: &Request, slug: Option<&Slug>) -> Str
     let mut text = String::new();
     let drawn = || format!("{}-…", plan.agent);
     let slug = slug.map_or_else(drawn, Slug::to_string);
-    let rows: [(&str, Vec<String>); 15] = [
+    let rows: [(&str, Vec<String>); 16] = [
         ("backend", vec![plan.backend.as_str().to_owned()]),
         ("agent", vec![plan.agent.clone()]),
         ("command", vec![command(&plan.command)]),
@@ -63,6 +63,7 @@ pub(crate) fn render(plan: &Plan, request: &Request, slug: Option<&Slug>) -> Str
         ("skills", one_line(plan.skills.clone())),
         ("git", request.git.iter().map(|upstream| upstream.value.name.clone()).collect()),
         ("routes", routes(plan)),
+        ("budgets", one_line(budgets(&plan.egress.budgets))),
         ("limits", one_line(limits(&plan.limits))),
         ("ports", one_line(plan.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect())),
     ];
@@ -213,6 +214,30 @@ fn limits(limits: &Limits) -> Vec<String> {
         limits.disk.map(|bytes| format!("disk {}", size(bytes))),
     ];
     items.into_iter().flatten().collect()
+}
+
+/// In one period.
+fn budgets(budgets: &Budgets) -> Vec<String> {
+    let of = |budget: Budget, whose: &str| {
+        let bytes = budget.bytes.map(|bytes| format!("{} sent{whose}", size(bytes)));
+        let requests = budget.requests.map(|count| format!("{count} requests{whose}"));
+        bytes.into_iter().chain(requests)
+    };
+    let hosts = budgets.hosts.map(|hosts| format!("{hosts} names below wildcards"));
+    let random = budgets.random.map(|bytes| format!("{} of random text in their URLs", size(bytes)));
+    let items = of(budgets.bottle, "").chain(of(budgets.host, " to each host")).chain(hosts).chain(random);
+    let mut items: Vec<String> = items.collect();
+    if let Some(first) = items.first_mut() {
+        first.insert_str(0, &format!("in {}: ", span(budgets.period)));
+    }
+    items
+}
+
+/// In the largest unit that divides it.
+fn span(seconds: u32) -> String {
+    let units = [("d", 86_400), ("h", 3600), ("m", 60)];
+    let fitting = units.into_iter().find(|(_, unit)| seconds >= *unit && seconds.is_multiple_of(*unit));
+    fitting.map_or_else(|| format!("{seconds}s"), |(name, unit)| format!("{}{name}", seconds / unit))
 }
 
 /// In the largest unit that divides it.

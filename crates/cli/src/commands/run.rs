@@ -72,6 +72,9 @@ pub(crate) struct PolicyFlags {
     /// Let these rules find nothing in requests to this host
     #[arg(long, value_name = "HOST=RULE,..")]
     exempt: Vec<String>,
+    /// Let no more than this leave: bytes, requests, per_host.bytes, per_host.requests, hosts, random; in a period
+    #[arg(long, value_name = "NAME=VALUE")]
+    budget: Vec<String>,
 }
 
 impl PolicyFlags {
@@ -84,6 +87,7 @@ impl PolicyFlags {
             protect: self.protect.clone(),
             on_finding: self.on_finding.clone(),
             exempt: self.exempt.clone(),
+            budgets: self.budget.clone(),
             ..Flags::default()
         }
     }

@@ -17,4 +17,5 @@ mod mounted;
 mod screen;
 mod stage;
 mod tools;
+mod volume;
 mod words;

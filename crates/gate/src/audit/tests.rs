@@ -24,6 +24,7 @@ fn event(n: u64) -> AuditEvent {
         path: Some("/a\"b\u{1b}\n".to_owned()),
         injected: false,
         status: Some(403),
+        budget: None,
     })
 }
 

@@ -13,7 +13,7 @@ use super::{
     tunnel,
 };
 use crate::limits::HEAD_TIME;
-use bottle_spec::verdict::Reason;
+use bottle_spec::{policy::Tls, verdict::Reason};
 use http::Method;
 use std::{io, sync::Arc};
 use tokio::time::timeout;
@@ -53,12 +53,14 @@ async fn tunnel_asked(egress: Arc<Egress>, mut stream: Downstream, place: Place)
         if egress.is_frozen() {
             return Err(Reason::Frozen);
         }
-        let tls = egress.live.load().rules.tunnel(&origin.host, origin.port)?;
-        egress.allow(&facts, false)?;
-        Ok((origin, tls))
+        let live = egress.live.load_full();
+        match live.rules.tunnel(&origin.host, origin.port)? {
+            Tls::Passthrough => Ok((origin, Some(tunnel::permit(&egress, &live, &mut facts)?))),
+            Tls::Intercept => egress.allow(&facts, false).map(|_| (origin, None)),
+        }
     });
     match decided {
-        Ok((origin, tls)) => tunnel::connected(egress, stream, origin, tls, place).await,
+        Ok((origin, handed_on)) => tunnel::connected(egress, stream, origin, handed_on, place).await,
         Err(reason) => {
             egress.deny(&facts, reason);
             stream.part(&facts.bytes(reason)).await;

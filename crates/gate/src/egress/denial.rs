@@ -3,7 +3,7 @@
 //! Invariant: nothing in a denial comes from an upstream, and no secret can: it is made from the parsed request alone.
 
 use super::{authority::Origin, body::ResponseBody, judge::Found};
-use bottle_policy::scan::CANARY;
+use bottle_policy::{budget::Over, scan::CANARY};
 use bottle_spec::{
     event::{AuditEvent, Decision, EgressEvent},
     verdict::Reason,
@@ -21,8 +21,8 @@ pub(crate) struct Facts {
     pub(crate) target: Option<PathAndQuery>,
     /// For what it was refused.
     pub(crate) finding: Option<Arc<Found>>,
-    /// Seconds until it may be tried again.
-    pub(crate) retry_after: Option<u64>,
+    /// Which budget it would have gone over.
+    pub(crate) over: Option<Over>,
 }
 
 #[derive(Serialize)]
@@ -34,6 +34,8 @@ struct Shown<'a> {
     path: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     finding: Option<&'a Found>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget: Option<&'a str>,
     next_step: String,
 }
 
@@ -53,6 +55,7 @@ impl Facts {
             path: self.target.as_ref().map(|target| target.path().to_owned()),
             injected,
             status: reason.map(Reason::status),
+            budget: self.over.map(|over| over.budget.to_owned()),
         })
     }
 
@@ -65,6 +68,7 @@ impl Facts {
             method: self.method.as_ref().map(Method::as_str),
             path: self.target.as_ref().map(PathAndQuery::path),
             finding: self.finding.as_deref(),
+            budget: self.over.map(|over| over.budget),
             next_step: self.next_step(reason),
         };
         serde_json::to_vec(&shown).unwrap_or_default().into()
@@ -78,8 +82,8 @@ impl Facts {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert("x-bot-bottle-reason", HeaderValue::from_static(reason.code()));
-        if let Some(seconds) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        if let Some(over) = self.over {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(over.retry_after));
         }
         response
     }
@@ -88,9 +92,10 @@ impl Facts {
     pub(crate) fn bytes(&self, reason: Reason) -> Vec<u8> {
         let (body, status) = (self.json(reason), reason.status());
         let phrase = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Refused");
+        let retry = self.over.map(|over| format!("retry-after: {}\r\n", over.retry_after)).unwrap_or_default();
         let head = format!(
             "HTTP/1.1 {status} {phrase}\r\ncontent-type: application/json\r\ncache-control: no-store\r\n\
-             x-bot-bottle-reason: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+             x-bot-bottle-reason: {}\r\n{retry}content-length: {}\r\nconnection: close\r\n\r\n",
             reason.code(),
             body.len()
         );
@@ -149,8 +154,11 @@ impl Facts {
             Reason::BodyUnscannable => {
                 "send the body plainly, or with one Content-Encoding of gzip, deflate, br or zstd".to_owned()
             }
-            Reason::BudgetExceeded => match self.retry_after {
-                Some(seconds) => format!("try again in {seconds} seconds, or ask the operator for larger `budgets`"),
+            Reason::BudgetExceeded => match self.over {
+                Some(Over { budget, retry_after }) => format!(
+                    "try again in {retry_after} seconds, or ask the operator for a larger `{budget}` in the bottle's \
+                     `budgets`, or to run with a larger `--budget {budget}=…`"
+                ),
                 None => "try again later, or ask the operator for larger `budgets`".to_owned(),
             },
             Reason::Frozen => "wait until the operator thaws this bottle".to_owned(),

@@ -8,6 +8,7 @@ use super::{
     body::ResponseBody,
     denial::Facts,
     downstream::{Activity, Downstream},
+    flow::{Flow, Returned, head_length},
     frames::Relay,
     guard::{Guard, REFUSED, Watch},
     inbound::Listener,
@@ -24,6 +25,7 @@ use crate::limits::{HEAD_TIME, MAX_HEAD_BYTES, MAX_HEADERS, MAX_HELD, MAX_STREAM
 use bottle_policy::Subject as _;
 use bottle_spec::{policy::Inbound, secret::SecretRef, verdict::Reason};
 use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body::Body as _;
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
@@ -175,9 +177,9 @@ impl Session {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Returned> {
         if request.method().as_str() == REFUSED {
-            return self.refused(&request);
+            return self.refused(&request).map(Returned::from);
         }
         let mut facts = Facts {
             origin: self.origin(),
@@ -189,7 +191,7 @@ impl Session {
             Ok(response) => response,
             Err(reason) => {
                 self.egress.deny(&facts, reason);
-                facts.response(reason)
+                facts.response(reason).map(Returned::from)
             }
         }
     }
@@ -206,7 +208,7 @@ impl Session {
         response
     }
 
-    async fn exchange(&self, request: Request<Incoming>, facts: &mut Facts) -> Result<Response<ResponseBody>, Reason> {
+    async fn exchange(&self, request: Request<Incoming>, facts: &mut Facts) -> Result<Response<Returned>, Reason> {
         if self.egress.is_frozen() {
             return Err(Reason::Frozen);
         }
@@ -226,28 +228,42 @@ impl Session {
             screened.hold(MAX_HELD).await.map_err(|reason| blamed(reason, &judge, facts))?;
             spare = screened.spare();
         }
+        self.afford(&live, &screened, facts)?;
         let credentialed = live.credentials.inject(screened, &live.rules, &self.egress.vault)?;
-        self.egress.allow(facts, credentialed.injected.is_some())?;
-        let answer = live.upstream.send(credentialed).await;
-        let mut answer = answer.map_err(|reason| blamed(reason, &judge, facts))?;
-        if let Some(again) = self.renewed(&live, &answer, spare).await {
-            self.egress.allow(facts, true)?;
-            answer = live.upstream.send(again?).await?;
+        let seq = self.egress.allow(facts, credentialed.injected.is_some())?;
+        let mut flow = Flow::new(&self.egress, &live.rules, facts, seq);
+        let answer = live.upstream.send(credentialed, &flow).await;
+        let mut answer = answer.map_err(|reason| stopped(reason, &judge, &flow, facts))?;
+        if let Some(again) = self.renewed(&live, &answer, spare, facts).await {
+            let (again, seq) = (again?, self.egress.allow(facts, true)?);
+            flow = Flow::new(&self.egress, &live.rules, facts, seq);
+            answer = live.upstream.send(again, &flow).await.map_err(|reason| stopped(reason, &judge, &flow, facts))?;
         }
         let Answer { response, method, scrubber, upgrade, .. } = answer;
         match (response.status(), upgrade) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(upgrade)) => {
                 let lasting = Lasting::request(&self.egress, facts.clone(), method_override);
                 let relay = Relay::new(&scanner, &judge);
-                self.switch(response, upgrade, Filters { up: Some(relay), down: scrubber }, lasting, facts)
+                let filters = Filters { up: Some(relay), down: scrubber, flow: Some(flow) };
+                self.switch(response, upgrade, filters, lasting, facts).map(|response| response.map(Returned::from))
             }
             (StatusCode::SWITCHING_PROTOCOLS, None) => Err(Reason::UpstreamProtocol),
             _ => {
                 let inbound = live.rules.route(route).map_or(Inbound::Warn, |route| route.inbound);
                 let listener = Listener::new(&self.egress, facts, inbound, response.headers());
-                respond(response, &method, scrubber.as_ref(), listener)
+                let response = respond(response, &method, scrubber.as_ref(), listener)?;
+                Ok(response.map(|body| Returned::new(body, flow)))
             }
         }
+    }
+
+    /// Spends what the request costs besides its body, which pays as it goes.
+    fn afford(&self, live: &Live, screened: &Screened, facts: &mut Facts) -> Result<(), Reason> {
+        let line = facts.method.as_ref().map_or(0, |method| method.as_str().len())
+            + facts.target.as_ref().map_or(0, |target| target.as_str().len());
+        let head = line + head_length(&screened.parts.headers);
+        let body = screened.body.size_hint().lower();
+        self.egress.afford(&live.rules, screened.route, facts, head as u64, body)
     }
 
     /// After a 401 to a secret that can be read anew: the request once more with the fresh one. Where the request
@@ -257,6 +273,7 @@ impl Session {
         live: &Live,
         answer: &Answer,
         spare: Option<Screened>,
+        facts: &mut Facts,
     ) -> Option<Result<Credentialed, Reason>> {
         let injected = answer.injected.as_ref().filter(|injected| is_read_anew(&injected.source))?;
         if answer.response.status() != StatusCode::UNAUTHORIZED {
@@ -266,7 +283,9 @@ impl Session {
             tracing::info!(%error, "a secret that the upstream refused was not renewed");
             return None;
         }
-        Some(live.credentials.inject(spare?, &live.rules, &self.egress.vault))
+        let spare = spare?;
+        let afforded = self.afford(live, &spare, facts);
+        Some(afforded.and_then(|()| live.credentials.inject(spare, &live.rules, &self.egress.vault)))
     }
 
     /// Answers 101 and copies bytes from then on, in a task of its own that keeps the connection's place.
@@ -284,7 +303,7 @@ impl Session {
         let upstream = hyper::upgrade::on(&mut response);
         self.watch.open();
         let (egress, place, facts) = (Arc::clone(&self.egress), Arc::clone(&self.place), facts.clone());
-        let scrubber = filters.down.clone();
+        let (scrubber, flow) = (filters.down.clone(), filters.flow.clone());
         tokio::spawn(async move {
             let _place = place;
             if let (Ok(down), Ok(up)) = tokio::join!(upgrade, upstream) {
@@ -292,6 +311,8 @@ impl Session {
                     refused = splice(TokioIo::new(down), TokioIo::new(up), &egress.frozen, filters) => refused,
                     () = lasting.revoked() => None,
                 };
+                let over = flow.as_ref().and_then(|flow| flow.over());
+                let facts = Facts { over, ..facts };
                 refused.into_iter().for_each(|reason| egress.deny(&facts, reason));
             }
         });
@@ -311,11 +332,17 @@ impl Session {
 
 /// The reason behind the reason: what the scan found, or why a body was stopped late, which ended the connection to the
 /// upstream.
-fn blamed(reason: Reason, judge: &Judge, facts: &mut Facts) -> Reason {
+pub(crate) fn blamed(reason: Reason, judge: &Judge, facts: &mut Facts) -> Reason {
     let Some(found) = judge.blocked() else { return judge.stopped().unwrap_or(reason) };
     *facts = facts.without(found.place());
     facts.finding = Some(Arc::clone(found));
     Reason::Finding
+}
+
+/// The same of a request that was allowed: its body may also have spent a budget.
+fn stopped(reason: Reason, judge: &Judge, flow: &Flow, facts: &mut Facts) -> Reason {
+    facts.over = flow.over();
+    if facts.over.is_some() { Reason::BudgetExceeded } else { blamed(reason, judge, facts) }
 }
 
 /// Whether the keeper can read this secret anew.

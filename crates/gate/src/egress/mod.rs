@@ -19,6 +19,7 @@ mod denial;
 mod dial;
 mod downstream;
 mod exchange;
+mod flow;
 mod frames;
 pub(crate) mod framing;
 mod guard;
@@ -40,7 +41,7 @@ mod websocket;
 
 use crate::{audit::Audit, ca::Issuer, limits::MAX_CONNECTIONS, synthetic::Names, vault::Vault};
 use arc_swap::ArcSwap;
-use bottle_policy::{Fault, Rules, inbound::Tools};
+use bottle_policy::{Fault, Rules, budget::Ledger, inbound::Tools};
 use bottle_spec::{
     event::{AuditEvent, FrozenBy},
     gate_link::HeldCanary,
@@ -57,7 +58,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::{Notify, Semaphore, watch};
 use upstream::Upstream;
@@ -105,6 +106,10 @@ pub struct Egress {
     knowledge: Knowledge,
     /// What the servers of tools have said of them.
     tools: Mutex<Tools>,
+    /// What was sent; under every policy the same account.
+    ledger: Mutex<Ledger>,
+    /// The ledger's time begins here.
+    opened: Instant,
     frozen: Arc<AtomicBool>,
     /// One permit per connection served.
     connections: Arc<Semaphore>,
@@ -136,6 +141,8 @@ impl Egress {
             resolver: parts.resolver,
             knowledge: Knowledge::new(parts.canaries),
             tools: Mutex::default(),
+            ledger: Mutex::default(),
+            opened: Instant::now(),
             frozen: parts.frozen,
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             connected: Notify::new(),
@@ -189,9 +196,9 @@ impl Egress {
         self.frozen.load(Ordering::Relaxed)
     }
 
-    /// Writes a permission down; it holds only if that worked.
-    fn allow(&self, facts: &Facts, injected: bool) -> Result<(), Reason> {
-        self.audit.record(facts.event(None, injected)).map(drop).map_err(|error| {
+    /// Writes a permission down, and tells its number; it holds only if that worked.
+    fn allow(&self, facts: &Facts, injected: bool) -> Result<u64, Reason> {
+        self.audit.record(facts.event(None, injected)).map_err(|error| {
             tracing::error!(%error, "the audit log could not be written: denied");
             Reason::PolicyError
         })

@@ -5,13 +5,15 @@
 //! handed on, a ClientHello that may hide another name (ECH) is refused.
 
 use super::{
-    Egress,
+    Egress, Live,
     accept::Place,
     authority::Origin,
     denial::Facts,
     downstream::Downstream,
     exchange::{self, Door},
+    flow::Flow,
     hello::{self, HANDSHAKE_RECORD, Hello, MAX_HELLO, Parsed},
+    judge::{Judge, Replaceable},
     lasting::Lasting,
     websocket::{Filters, splice},
 };
@@ -25,20 +27,33 @@ const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 /// A fatal alert, `access_denied`.
 const ALERT: &[u8] = &[21, 3, 3, 0, 2, 2, 49];
 
-/// Goes on with a CONNECT that the policy has allowed.
+/// Allows a tunnel that is handed on: its name, which is all that is seen of it, is searched, and it is paid for.
+pub(crate) fn permit(egress: &Arc<Egress>, live: &Live, facts: &mut Facts) -> Result<Arc<Flow>, Reason> {
+    let origin = facts.origin.clone().ok_or(Reason::PolicyError)?;
+    let route = live.rules.tunnel_route(&origin.host, origin.port)?;
+    let judge = Judge::new(egress, &live.rules, route, facts);
+    let mut found = egress.knowledge.scanner(&egress.vault).request_head(origin.host.as_str(), "/", std::iter::empty());
+    let judged = judge.judge(&mut found, Replaceable::Not);
+    judged.map_err(|reason| exchange::blamed(reason, &judge, facts))?;
+    egress.afford(&live.rules, route, facts, 0, 0)?;
+    let seq = egress.allow(facts, false)?;
+    Ok(Flow::new(egress, &live.rules, facts, seq))
+}
+
+/// Goes on with a CONNECT that the policy has allowed; `handed_on` is there where its TLS is not ended here.
 pub(crate) async fn connected(
     egress: Arc<Egress>,
     mut stream: Downstream,
     origin: Arc<Origin>,
-    tls: Tls,
+    handed_on: Option<Arc<Flow>>,
     place: Place,
 ) {
     let facts = Facts { origin: Some(Arc::clone(&origin)), ..Facts::default() };
-    let upstream = match tls {
-        Tls::Intercept => None,
+    let upstream = match handed_on {
+        None => None,
         // The client learns by the answer to its CONNECT whether the host can be reached.
-        Tls::Passthrough => match dial(&egress, &origin).await {
-            Ok(upstream) => Some(upstream),
+        Some(flow) => match dial(&egress, &origin).await {
+            Ok(upstream) => Some((upstream, flow)),
             Err(reason) => {
                 egress.deny(&facts, reason);
                 return stream.part(&facts.bytes(reason)).await;
@@ -81,11 +96,12 @@ pub(crate) async fn transparent(egress: Arc<Egress>, mut stream: Downstream, hos
 }
 
 /// Decides about, writes down and dials a tunnel that is handed on and that no CONNECT asked for.
-async fn passthrough(egress: &Egress, origin: &Arc<Origin>) -> Option<TcpStream> {
-    let facts = Facts { origin: Some(Arc::clone(origin)), ..Facts::default() };
-    let allowed = if egress.is_frozen() { Err(Reason::Frozen) } else { egress.allow(&facts, false) };
+async fn passthrough(egress: &Arc<Egress>, origin: &Arc<Origin>) -> Option<(TcpStream, Arc<Flow>)> {
+    let mut facts = Facts { origin: Some(Arc::clone(origin)), ..Facts::default() };
+    let live = egress.live.load_full();
+    let allowed = if egress.is_frozen() { Err(Reason::Frozen) } else { permit(egress, &live, &mut facts) };
     let dialled = match allowed {
-        Ok(()) => dial(egress, origin).await,
+        Ok(flow) => dial(egress, origin).await.map(|upstream| (upstream, flow)),
         Err(reason) => Err(reason),
     };
     dialled.map_err(|reason| egress.deny(&facts, reason)).ok()
@@ -119,7 +135,7 @@ async fn encrypted(
     egress: Arc<Egress>,
     mut stream: Downstream,
     origin: Arc<Origin>,
-    upstream: Option<TcpStream>,
+    upstream: Option<(TcpStream, Arc<Flow>)>,
     place: Place,
 ) {
     let checked = match timeout(HANDSHAKE_TIME, client_hello(&mut stream)).await {
@@ -129,11 +145,13 @@ async fn encrypted(
     };
     match (checked, upstream) {
         (Ok(()), None) => intercept(egress, stream, origin, place).await,
-        (Ok(()), Some(upstream)) => {
+        (Ok(()), Some((upstream, flow))) => {
             let _place = place;
             let facts = Facts { origin: Some(origin), ..Facts::default() };
+            let filters = Filters { flow: Some(flow), ..Filters::default() };
+            // What refused to go on is the budget, of which the flow tells.
             tokio::select! {
-                _ = splice(stream, upstream, &egress.frozen, Filters::default()) => {}
+                _ = splice(stream, upstream, &egress.frozen, filters) => {}
                 () = Lasting::tunnel(&egress, facts).revoked() => {}
             }
         }

@@ -3,8 +3,9 @@
 //! Invariant: [`Upstream::send`] takes a [`Credentialed`] and nothing else. A pool belongs to one policy.
 
 use super::{
-    body::{BodyError, RequestBody},
+    body::BodyError,
     dial::{DialError, Dialer},
+    flow::{Flow, Sent},
     inject::{Credentialed, Injected},
     scrub::Scrubber,
 };
@@ -47,9 +48,9 @@ const IDLE_POOLED: Duration = Duration::from_secs(55);
 
 #[derive(Debug)]
 pub(crate) struct Upstream {
-    any: Client<Connector, RequestBody>,
+    any: Client<Connector, Sent>,
     /// For WebSockets, which need HTTP/1.1.
-    http1: Client<Connector, RequestBody>,
+    http1: Client<Connector, Sent>,
     dialer: Arc<Dialer>,
 }
 
@@ -76,12 +77,16 @@ impl Upstream {
     }
 
     /// Sends a request and waits for the head of the response.
-    pub(crate) async fn send(&self, credentialed: Credentialed) -> Result<Answer, Reason> {
+    pub(crate) async fn send(&self, credentialed: Credentialed, flow: &Arc<Flow>) -> Result<Answer, Reason> {
         let Credentialed { request, upgrade, origin, injected, scrubber } = credentialed;
         let method = request.method().clone();
         let client = if upgrade.is_some() { &self.http1 } else { &self.any };
+        let request = request.map(|body| Sent::new(body, Arc::clone(flow)));
         match timeout(RESPONSE_TIME, client.request(request)).await {
-            Ok(Ok(response)) => Ok(Answer { response, method, injected, scrubber, upgrade }),
+            Ok(Ok(response)) => {
+                flow.answered(response.status().as_u16());
+                Ok(Answer { response, method, injected, scrubber, upgrade })
+            }
             Ok(Err(error)) => {
                 tracing::info!(host = %origin.host, error = &error as &dyn Error, "upstream");
                 Err(reason(&error))
@@ -101,7 +106,7 @@ pub(crate) struct Answer {
     pub(super) upgrade: Option<OnUpgrade>,
 }
 
-fn client(dialer: &Arc<Dialer>, tls: ClientConfig) -> Client<Connector, RequestBody> {
+fn client(dialer: &Arc<Dialer>, tls: ClientConfig) -> Client<Connector, Sent> {
     let connector = Connector { dialer: Arc::clone(dialer), tls: TlsConnector::from(Arc::new(tls)) };
     Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())

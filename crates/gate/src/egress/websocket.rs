@@ -2,6 +2,7 @@
 
 use super::{
     downstream::Activity,
+    flow::Flow,
     frames::{Relay, farewell},
     scrub::{Scrubber, Window},
 };
@@ -48,6 +49,8 @@ pub(crate) struct Filters {
     pub(crate) up: Option<Relay>,
     /// Masks what comes from the upstream, length for length, so that frames stay whole.
     pub(crate) down: Option<Arc<Scrubber>>,
+    /// Counts both ways.
+    pub(crate) flow: Option<Arc<Flow>>,
 }
 
 /// Copies both ways until either side ends, nothing moves for too long, the bottle is frozen, or a filter refuses to go
@@ -60,12 +63,20 @@ where
     let activity = Activity::default();
     let (down_read, mut down_write) = tokio::io::split(down);
     let (up_read, up_write) = tokio::io::split(up);
+    // Only who speaks WebSocket understands a farewell in it.
+    let speaks = filters.up.is_some();
+    let flow = filters.flow.as_deref();
+    let spend = |bytes| flow.map_or(Ok(()), |flow| flow.send(bytes));
+    let count = |bytes| {
+        flow.iter().for_each(|flow| flow.receive(bytes));
+        Ok(())
+    };
     let upwards = filters.up.map_or(Filter::None, |relay| Filter::Search(Box::new(relay)));
     let downwards = filters.down.map_or(Filter::None, |scrubber| Filter::Mask(Window::masking(scrubber)));
     let both = async {
         tokio::try_join!(
-            copy(down_read, up_write, frozen, &activity, upwards),
-            copy(up_read, &mut down_write, frozen, &activity, downwards),
+            copy(down_read, up_write, frozen, &activity, upwards, spend),
+            copy(up_read, &mut down_write, frozen, &activity, downwards, count),
         )
     };
     let ended = tokio::select! {
@@ -75,7 +86,9 @@ where
     match ended {
         Err(Ended::Refused(reason)) => {
             // The agent may be gone; the connection ends in any case.
-            let _ = down_write.write_all(&farewell(reason)).await;
+            if speaks {
+                let _ = down_write.write_all(&farewell(reason)).await;
+            }
             let _ = down_write.shutdown().await;
             Some(reason)
         }
@@ -102,6 +115,7 @@ async fn copy<R, W>(
     frozen: &AtomicBool,
     activity: &Activity,
     mut filter: Filter,
+    account: impl Fn(usize) -> Result<(), Reason>,
 ) -> Result<(), Ended>
 where
     R: AsyncRead + Unpin,
@@ -125,7 +139,9 @@ where
             Filter::Mask(window) => Some(window.push(Bytes::copy_from_slice(&buffer))),
             Filter::Search(relay) => Some(relay.pass(&buffer).map_err(Ended::Refused)?),
         };
-        to.write_all(clean.as_deref().unwrap_or(&buffer)).await.map_err(|_| Ended::Broken)?;
+        let clean = clean.as_deref().unwrap_or(&buffer);
+        account(clean.len()).map_err(Ended::Refused)?;
+        to.write_all(clean).await.map_err(|_| Ended::Broken)?;
         to.flush().await.map_err(|_| Ended::Broken)?;
         buffer.clear();
     }

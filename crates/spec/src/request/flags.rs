@@ -8,7 +8,7 @@ use crate::{
     manifest::{Egress, Mistake, Mistakes, Place, Placed},
     notation::{Address, CpuMillis, Method, MountText, NotationError, Pids, Port, Size, Variable},
     plan::{Limits, Provider},
-    policy::{Auth, Budgets, Carrier, DEFAULT_PORTS, Inbound, OnFinding, PathPattern, Route, Tls},
+    policy::{Auth, Carrier, DEFAULT_PORTS, Inbound, OnFinding, PathPattern, Route, Tls},
     secret::{SecretRef, SecretRefError},
 };
 use std::{
@@ -19,6 +19,7 @@ use std::{
     str::FromStr,
 };
 
+mod budget;
 mod screening;
 
 /// As they were given.
@@ -35,6 +36,7 @@ pub struct Flags {
     pub protect: Vec<String>,
     pub on_finding: Vec<String>,
     pub exempt: Vec<String>,
+    pub budgets: Vec<String>,
     pub overrides: Overrides,
     /// Not empty.
     pub command: Vec<String>,
@@ -65,6 +67,10 @@ pub enum FlagError {
     Exempt,
     #[error("a limit is cpus=N, memory=SIZE, pids=N or disk=SIZE")]
     Limit,
+    #[error(
+        "a budget is bytes=SIZE, requests=N, per_host.bytes=SIZE, per_host.requests=N, hosts=N, random=SIZE or period=TIME"
+    )]
+    Budget,
 }
 
 /// `HOST[:PORT][:METHOD,…][/path]`, as in `api.example.com:GET,HEAD/repos/**`.
@@ -234,7 +240,7 @@ impl Flags {
             ports: each::<Port>("--port", &self.ports, &mut mistakes),
             protect: each::<SecretRef>("--protect", &self.protect, &mut mistakes),
             canaries: false,
-            budgets: Budgets::default(),
+            budgets: budget::budgets(self, &mut mistakes),
             place,
         };
         Mistakes::check(request, mistakes)
@@ -383,6 +389,7 @@ mod tests {
             protect: text(&["verysecret", "env:1verysecret"]),
             on_finding: text(&["a.test=drop", "d.test=log", "a.test"]),
             exempt: text(&["a.test=", "a.test=jwt,", "d.test=jwt"]),
+            budgets: text(&["bytes", "bytes=1", "hosts=0", "period=1", "per_host=1KiB", "per_host.bytes=1MiB"]),
             command: text(&["curl"]),
             ..Flags::default()
         };

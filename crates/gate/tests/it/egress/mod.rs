@@ -2,6 +2,7 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "lengths of short messages")]
 
+mod budgets;
 mod cost;
 mod floods;
 mod harness;

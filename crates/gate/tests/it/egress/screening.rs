@@ -79,6 +79,25 @@ fn a_secret_is_refused_wherever_it_stands() {
 }
 
 #[test]
+fn a_secret_as_the_name_of_a_host_that_is_handed_on_is_refused() {
+    let upstream = TlsUpstream::start(&["api.test"]);
+    let route = json!({ "host": "*.api.test", "tls": "passthrough" });
+    for name in ["correct-horse-battery-staple.api.test", "correct.horse.battery.staple.api.test"] {
+        let mut setup = protected(&upstream, route.clone());
+        setup.policy["resolve"][name] = json!(upstream.address().to_string());
+        let gate = setup.start();
+        let answer = gate.raw(format!("CONNECT {name}:443 HTTP/1.1\r\nHost: {name}:443\r\n\r\n").as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("\"finding\""), "{answer}");
+        assert!(
+            !answer.contains("battery") && !std::fs::read_to_string(gate.path("audit")).unwrap().contains("battery")
+        );
+        assert_eq!(findings(&gate)[0].place, "host");
+    }
+    let gate = protected(&upstream, json!({ "tls": "passthrough" })).start();
+    drop(gate.connect("api.test:443"));
+}
+
+#[test]
 fn a_secret_in_trailers_is_refused() {
     let upstream = TlsUpstream::start(&["api.test"]);
     let gate = protected(&upstream, json!({})).start();

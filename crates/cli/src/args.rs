@@ -49,6 +49,9 @@ pub(crate) enum Command {
     /// The host side of one bottle's doors; started by its keeper.
     #[command(hide = true)]
     Gate,
+    /// The host side of one bottle's git door; started by its keeper.
+    #[command(hide = true)]
+    GitGate,
     /// The agent of `demo`; runs inside the bottle.
     #[command(hide = true)]
     DemoAgent(DemoAgentArgs),

@@ -45,6 +45,7 @@ fn run(command: Command) -> Result<ExitCode, CliError> {
         // These are started with an empty environment: there are no directories to find and nobody to talk to.
         Command::Keeper => keeper::run(),
         Command::Gate => gate::run(),
+        Command::GitGate => gate::run_git(),
         Command::DemoAgent(args) => demo::agent(&args),
         Command::Verb(verb) => perform(verb, &Context::gather()?),
     }

@@ -26,7 +26,8 @@ impl Context {
         let base =
             |variable: &str, fallback: &str| environment.absolute_path(variable).unwrap_or_else(|| home.join(fallback));
         let dirs =
-            Dirs::new(&base("XDG_STATE_HOME", ".local/state"), environment.absolute_path("XDG_RUNTIME_DIR").as_deref());
+            Dirs::new(&base("XDG_STATE_HOME", ".local/state"), environment.absolute_path("XDG_RUNTIME_DIR").as_deref())
+                .with_cache(&base("XDG_CACHE_HOME", ".cache"));
         let cwd = env::current_dir().map_err(|error| {
             CliError::host("the working directory cannot be read").because(error).next("change to one that exists")
         })?;

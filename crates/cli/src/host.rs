@@ -31,7 +31,11 @@ pub(crate) fn facts(context: &Context, paths: &[PathBuf]) -> HostFacts {
         color_term: of("COLORTERM"),
         controllers: controllers(),
         user_namespaces_refused: user_namespaces_refused(),
-        programs: ["bash", "java"].into_iter().filter(|name| is_installed(name)).map(str::to_owned).collect(),
+        programs: ["bash", "git", "java", "ssh"]
+            .into_iter()
+            .filter(|name| is_installed(name))
+            .map(str::to_owned)
+            .collect(),
         variables: environment.variables().keys().filter(|name| environment.value(name).is_some()).cloned().collect(),
         paths: kinds(paths),
     }

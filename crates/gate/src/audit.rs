@@ -281,7 +281,11 @@ impl Log {
 }
 
 fn is_permission(event: &AuditEvent) -> bool {
-    matches!(event, AuditEvent::Egress(egress) if egress.decision == Decision::Allow)
+    match event {
+        AuditEvent::Egress(egress) => egress.decision == Decision::Allow,
+        AuditEvent::Git(git) => git.decision == Decision::Allow,
+        _ => false,
+    }
 }
 
 /// Milliseconds since the Unix epoch.

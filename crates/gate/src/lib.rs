@@ -23,6 +23,7 @@ pub mod confine;
 pub mod egress;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod git;
 mod host_files;
 pub mod limits;
 mod link;

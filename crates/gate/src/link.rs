@@ -5,7 +5,7 @@
 
 use crate::limits::MAX_DOORS;
 use bottle_spec::{
-    gate_link::{GateStart, GateToKeeper, KeeperToGate},
+    gate_link::{GateStart, GateToKeeper, GitStart, KeeperToGate},
     wire::{self, Decoder, WireError},
 };
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
@@ -38,10 +38,10 @@ pub enum LinkError {
     NotStarted,
 }
 
-/// What the gate starts from.
+/// What a gate starts from.
 #[derive(Debug)]
-pub(crate) struct Received {
-    pub(crate) start: GateStart,
+pub(crate) struct Received<T = GateStart> {
+    pub(crate) start: T,
     /// In the order they were sent: the audit log, then the doors.
     pub(crate) descriptors: Vec<OwnedFd>,
     /// May hold the beginning of the next frame already.
@@ -50,12 +50,29 @@ pub(crate) struct Received {
 
 /// Waits for the first frame.
 pub(crate) fn receive_start(link: &UnixStream) -> Result<Received, LinkError> {
+    receive_first(link, |message| match message {
+        KeeperToGate::Start(start) => Some(*start),
+        _ => None,
+    })
+}
+
+/// The same of a git gate.
+pub(crate) fn receive_git_start(link: &UnixStream) -> Result<Received<GitStart>, LinkError> {
+    receive_first(link, |message| match message {
+        KeeperToGate::StartGit(start) => Some(*start),
+        _ => None,
+    })
+}
+
+fn receive_first<T>(link: &UnixStream, start: fn(KeeperToGate) -> Option<T>) -> Result<Received<T>, LinkError> {
     let mut decoder = Decoder::default();
     let mut descriptors = Vec::new();
     loop {
         match decoder.message().map_err(LinkError::Frame)? {
-            Some(KeeperToGate::Start(start)) => return Ok(Received { start: *start, descriptors, decoder }),
-            Some(_) => return Err(LinkError::NotStarted),
+            Some(message) => {
+                let start = start(message).ok_or(LinkError::NotStarted)?;
+                return Ok(Received { start, descriptors, decoder });
+            }
             None => receive(link, &mut decoder, &mut descriptors)?,
         }
     }

@@ -318,8 +318,25 @@ impl Gate {
                     let answer = self.reload(*policy);
                     link.send(&answer).await.map_err(GateError::Link)?;
                 }
-                Ok(KeeperToGate::Start(_)) => return Err(GateError::Link(LinkError::StartedTwice)),
+                Ok(KeeperToGate::Record { id, event }) => {
+                    let result = self.record(&event);
+                    link.send(&GateToKeeper::Recorded { id, result }).await.map_err(GateError::Link)?;
+                }
+                Ok(KeeperToGate::Start(_) | KeeperToGate::StartGit(_) | KeeperToGate::Recorded { .. }) => {
+                    return Err(GateError::Link(LinkError::StartedTwice));
+                }
             }
+        }
+    }
+
+    /// What the git gate decided: of its own kind, or it is not written.
+    fn record(&self, event: &str) -> Result<u64, String> {
+        let event: AuditEvent = serde_json::from_str(event).map_err(|_| "this is no event".to_owned())?;
+        match event {
+            AuditEvent::Git(_) | AuditEvent::GitEnded(_) | AuditEvent::Finding(_) => {
+                self.audit.record(event).map_err(|error| chain(&error))
+            }
+            _ => Err("this is no event of the git gate".to_owned()),
         }
     }
 
@@ -379,7 +396,7 @@ fn digest(policy: &EgressPolicy) -> String {
 }
 
 /// An error with all its causes, for the keeper to show.
-fn chain(err: &dyn std::error::Error) -> String {
+pub(crate) fn chain(err: &dyn std::error::Error) -> String {
     let mut text = err.to_string();
     let mut cause = err.source();
     while let Some(err) = cause {

@@ -10,6 +10,7 @@ pub mod budget;
 pub mod egress;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod git;
 pub mod inbound;
 mod path;
 mod random;

@@ -211,6 +211,7 @@ fn plan(arguments: &Arguments) -> Plan {
         env,
         mounts: arguments.mounts.clone(),
         workspace: Workspace::None,
+        git: Vec::new(),
         egress: EgressPolicy::default(),
         secrets: Vec::new(),
         supervise: false,

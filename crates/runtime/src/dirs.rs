@@ -11,6 +11,8 @@ pub struct Dirs {
     /// `$XDG_RUNTIME_DIR/bot-bottle`, or `run` beneath [`Dirs::state`] where there is no such variable. Sockets are
     /// reached through a descriptor of their directory, so a long path does no harm.
     pub runtime: PathBuf,
+    /// `$XDG_CACHE_HOME/bot-bottle`: what can be had again.
+    pub cache: PathBuf,
 }
 
 impl Dirs {
@@ -18,7 +20,19 @@ impl Dirs {
     pub fn new(state_home: &Path, runtime_home: Option<&Path>) -> Dirs {
         let state = state_home.join("bot-bottle");
         let runtime = runtime_home.map_or_else(|| state.join("run"), |home| home.join("bot-bottle"));
-        Dirs { state, runtime }
+        let cache = state.join("cache");
+        Dirs { state, runtime, cache }
+    }
+
+    /// The same with `$XDG_CACHE_HOME` or its default.
+    #[must_use]
+    pub fn with_cache(self, cache_home: &Path) -> Dirs {
+        Dirs { cache: cache_home.join("bot-bottle"), ..self }
+    }
+
+    /// One of each git upstream, shared by all bottles.
+    pub fn mirrors(&self) -> PathBuf {
+        self.cache.join("mirrors")
     }
 
     pub fn bottles(&self) -> PathBuf {

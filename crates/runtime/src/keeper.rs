@@ -11,6 +11,7 @@ mod bottle;
 mod control;
 mod freeze;
 mod gate;
+mod git_gate;
 mod init;
 mod making;
 pub mod output;
@@ -39,6 +40,7 @@ use bottle_spec::{
 };
 use freeze::Freezer;
 use gate::{KeptGate, Refresher};
+use git_gate::KeptGitGate;
 use making::{Making, StepError};
 use output::Output;
 use rustix::process::{Resource, Rlimit, setrlimit, setsid};
@@ -68,6 +70,8 @@ use tokio::{
 const GRACE: u32 = 5;
 /// How long clients have to hear of the end.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// Records of the git gate that may wait for the gate that writes them.
+const RECORDS: usize = 64;
 /// The agent's exit code where it was ended with its bottle.
 const KILLED: u8 = 137;
 
@@ -313,6 +317,8 @@ struct Made {
     gate: gate::Gate,
     brief: gate::Brief,
     recipe: gate::Recipe,
+    git: Option<(gate::Gate, gate::Brief)>,
+    git_recipe: gate::Recipe,
     agent: init::Program,
     control: std::os::unix::net::UnixListener,
     ports: Vec<(u16, std::net::TcpListener)>,
@@ -322,18 +328,23 @@ struct Made {
 
 impl Made {
     fn take(making: Making<'_>) -> Result<Made, KeeperError> {
-        let (recipe, cwd) = (making.recipe(), making.cwd());
+        let (recipe, git_recipe, cwd) = (making.recipe(), making.git_recipe(), making.cwd());
         match making {
             Making {
                 room: Some(room),
                 gate: Some(gate),
                 brief: Some(brief),
+                git,
+                git_brief,
                 agent: Some(agent),
                 control: Some(control),
                 ports,
                 cgroup,
                 ..
-            } => Ok(Made { room, gate, brief, recipe, agent, control, ports, cgroup, cwd }),
+            } => {
+                let git = git.zip(git_brief);
+                Ok(Made { room, gate, brief, recipe, git, git_recipe, agent, control, ports, cgroup, cwd })
+            }
             _ => Err(KeeperError::Setup(io::Error::other("a step left nothing behind"))),
         }
     }
@@ -358,10 +369,11 @@ impl Running {
         code: watch::Receiver<Option<u8>>,
         journal: &Journal,
     ) -> io::Result<Running> {
-        let Made { room, gate, brief, recipe, agent, control, ports, cgroup, cwd } = made;
+        let Made { room, gate, brief, recipe, git, git_recipe, agent, control, ports, cgroup, cwd } = made;
         let refresher = Refresher { refresh: parts.refresh, env: request.refresh_env.clone() };
-        let mut journal = journal.second()?;
-        let notes = Notes::keep(brief.audit.try_clone()?, bottle.audit());
+        let (mut journal, mut git_journal) = (journal.second()?, journal.second()?);
+        let log = brief.audit.as_ref().ok_or_else(|| io::Error::other("a gate has an audit log"))?;
+        let notes = Notes::keep(log.try_clone()?, bottle.audit());
         let freezer = Freezer::new(bottle, &room.init);
         let (sentinels, end) = oneshot::channel();
         let follower = freezer.clone();
@@ -370,9 +382,15 @@ impl Running {
                 tracing::error!(%error, "sentinels are not followed");
             }
         });
-        let gate = KeptGate::keep(gate, brief, recipe, refresher, notes, freezer.clone(), move |id| {
+        let (records, to_record) = mpsc::channel(RECORDS);
+        let gate = KeptGate::keep(gate, brief, recipe, refresher, notes, freezer.clone(), to_record, move |id| {
             // The gate ends with its keeper in any case.
             let _ = journal.done(Step::Gate, vec![making::gate_thing(id)]);
+        });
+        let git = git.map(|(gate, brief)| {
+            KeptGitGate::keep(gate, brief, git_recipe, freezer.clone(), records, move |id| {
+                let _ = git_journal.done(Step::Gate, vec![making::git_gate_thing(id)]);
+            })
         });
         let terminal = agent.terminal.map(Terminal::new).transpose()?;
         if let Some(terminal) = &terminal {
@@ -399,7 +417,7 @@ impl Running {
             .map(|(port, listener)| spawn_local(ports::serve(listener, port, Rc::clone(&room.init))))
             .collect();
         let clients = spawn_local(control::serve(control, Rc::clone(&shared)));
-        let remains = Remains { room, gate, ports, cgroup, sentinels, runtime: bottle.runtime.clone() };
+        let remains = Remains { room, gate, git, ports, cgroup, sentinels, runtime: bottle.runtime.clone() };
         Ok(Running { remains, shared, exit: agent.exit, clients })
     }
 }

@@ -1,4 +1,5 @@
-//! Bottles as directories: `bottles/<slug>/{metadata.json,plan.json,journal,lock,agent/{home,workspace},egress/,audit/}`.
+//! Bottles as directories: `bottles/<slug>/{metadata.json,plan.json,journal,lock,agent/{home,workspace},egress/,git-gate/,
+//! supervise/,audit/}`.
 //!
 //! Invariant: a keeper lives exactly as long as the lock on `lock` is held. A bottle's directory appears under its
 //! name with the lock already held, so nobody ever sees one that is being made and takes it for a dead one.
@@ -254,6 +255,20 @@ impl BottleDir {
 
     pub fn gate_log(&self) -> PathBuf {
         self.state.join("egress").join("gate.log")
+    }
+
+    /// What the git gate keeps.
+    pub fn git_gate(&self) -> PathBuf {
+        self.state.join("git-gate")
+    }
+
+    pub fn git_gate_log(&self) -> PathBuf {
+        self.state.join("egress").join("git-gate.log")
+    }
+
+    /// Requests to the operator, and the answers.
+    pub fn requests(&self) -> PathBuf {
+        self.state.join("supervise")
     }
 
     pub fn audit(&self) -> PathBuf {

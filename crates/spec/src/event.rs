@@ -49,12 +49,20 @@ pub enum AuditEvent {
     Finding(FindingEvent),
     /// A response held text that gives orders to the agent.
     Inbound(InboundEvent),
+    /// A fetch, or one ref of a push, at the git door.
+    Git(GitEvent),
+    /// What the upstream made of an allowed ref.
+    GitEnded(GitEnded),
     /// Everything stopped, or goes on: by the operator's word, or of itself because a canary was about to leave.
     Frozen {
         frozen: bool,
         by: FrozenBy,
     },
 }
+
+mod git;
+
+pub use git::{GitEnded, GitEvent, GitOperation, GitReason};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InboundEvent {

@@ -22,7 +22,7 @@ pub struct HostFacts {
     pub controllers: BTreeSet<String>,
     /// Why user namespaces cannot be made, where that is known.
     pub user_namespaces_refused: Option<String>,
-    /// Of the programs that make a difference: `bash`, `java`.
+    /// Of the programs that make a difference: `bash`, `git`, `java`, `ssh`.
     pub programs: BTreeSet<String>,
     /// The names of the environment's variables that are set and not empty.
     pub variables: BTreeSet<String>,

@@ -1,4 +1,5 @@
 //! What keeper and gate say to each other over the socket that is the gate's standard input ([`crate::wire`] frames).
+//! A bottle with repositories has a second gate, the git gate, which speaks the same language.
 //!
 //! The first message is [`KeeperToGate::Start`]; with it ride the descriptors: the audit log first, then one listener
 //! per door, in the order of `doors`. When the socket closes, the other side is gone: the gate exits at once.
@@ -6,16 +7,30 @@
 use crate::{
     door::Door,
     event::Head,
+    git::GitRepository,
     policy::EgressPolicy,
     secret::{Secret, SecretRef},
     slug::Slug,
 };
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeeperToGate {
     Start(Box<GateStart>),
+    /// The first message to a git gate; its one door's listener rides with it.
+    StartGit(Box<GitStart>),
+    /// To the gate that writes the audit log, from the git gate: [`GateToKeeper::Record`].
+    Record {
+        id: u64,
+        event: String,
+    },
+    /// Whether the event of this id is in the log; if not, why.
+    Recorded {
+        id: u64,
+        result: Result<u64, String>,
+    },
     /// The answer to [`GateToKeeper::RefreshSecret`].
     Secret {
         source: SecretRef,
@@ -47,6 +62,29 @@ pub struct GateStart {
     pub audit_head: Head,
     /// The host uid and gid that the gate takes on before it serves, where root started it.
     pub run_as: Option<(u32, u32)>,
+}
+
+/// What a git gate serves from. Every path is absolute and there; no process of the bottle sees any of them.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct GitStart {
+    pub bottle: Slug,
+    pub repositories: Vec<GitRepository>,
+    /// Of every kind: what is pushed is searched for all of them.
+    pub secrets: Vec<HeldSecret>,
+    #[serde(default)]
+    pub canaries: Vec<HeldCanary>,
+    #[serde(default)]
+    pub frozen: bool,
+    /// The mirrors that all bottles of a user share.
+    pub mirrors: PathBuf,
+    /// This bottle's own repositories.
+    pub state: PathBuf,
+    /// Where requests to the operator wait.
+    pub requests: PathBuf,
+    /// PEM files to trust besides the system's.
+    pub upstream_ca: Vec<PathBuf>,
+    /// The user's ssh agent.
+    pub ssh_agent: Option<PathBuf>,
 }
 
 /// The key that signs the checkpoints of one run's audit log. The user's own key, which vouches for it, stays with the
@@ -104,6 +142,17 @@ pub enum GateToKeeper {
     },
     /// A checkpoint is in the audit log: bring the log to the disk, then note this beside it.
     Noted(Head),
+    /// From the git gate: an audit event, as JSON that the keeper hands on unread. What it would allow waits for
+    /// [`KeeperToGate::Recorded`].
+    Record {
+        id: u64,
+        event: String,
+    },
+    /// The answer to [`KeeperToGate::Record`].
+    Recorded {
+        id: u64,
+        result: Result<u64, String>,
+    },
     /// A canary was about to leave: the gate has stopped serving, and the bottle's processes should be stopped too.
     CanaryLeft,
 }

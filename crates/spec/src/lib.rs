@@ -19,6 +19,8 @@ pub mod facts;
 #[cfg(feature = "manifest")]
 pub mod gate_link;
 #[cfg(feature = "manifest")]
+pub mod git;
+#[cfg(feature = "manifest")]
 pub mod host;
 #[cfg(feature = "manifest")]
 pub mod manifest;

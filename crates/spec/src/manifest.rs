@@ -15,7 +15,7 @@ mod walk;
 pub use agent::{Agent, BACKENDS, PROVIDERS};
 pub use bottle::Bottle;
 pub use egress::Egress;
-pub use git::{Approval, GitUpstream, Push};
+pub use git::{GitUpstream, Written};
 pub use mistake::{Mistake, Mistakes, Place, Placed};
 pub use walk::Keys;
 

@@ -1,7 +1,7 @@
 //! The plan: a manifest with every default applied and every path absolute. Printable, hashable, and all that a
 //! launch goes by. It names secrets and never holds one.
 
-use crate::{policy::EgressPolicy, secret::SecretRef};
+use crate::{git::GitRepository, policy::EgressPolicy, secret::SecretRef};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -25,6 +25,9 @@ pub struct Plan {
     pub mounts: Vec<Mount>,
     pub workspace: Workspace,
     pub egress: EgressPolicy,
+    /// What the git door serves; none = there is no such door.
+    #[serde(default)]
+    pub git: Vec<GitRepository>,
     /// Every secret that some part of this plan injects or protects.
     pub secrets: Vec<PlannedSecret>,
     /// Whether credentials that open nothing are left where a thief would look.

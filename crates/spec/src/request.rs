@@ -2,7 +2,7 @@
 
 use crate::{
     facts::absolute,
-    manifest::{Agent, Bottle, Egress, GitUpstream, Mistake, Mistakes, Place, Placed},
+    manifest::{Agent, Bottle, Egress, GitUpstream, Mistake, Mistakes, Place, Placed, Written},
     notation::{MountText, Name, Port},
     plan::{Backend, Image, Limits, Provider},
     policy::Budgets,
@@ -122,8 +122,18 @@ impl Request {
         let of = |path: &Path, place: &Place| absolute(path, base(place, cwd), home);
         let mounts = self.mounts.iter().map(|mount| of(&mount.value.source, &mount.place));
         let authorities = self.egress.upstream_ca.iter().map(|path| of(&path.value, &path.place));
+        let git = self.git.iter().flat_map(|asked| {
+            let Placed { value, place } = asked;
+            let upstream = match &value.upstream {
+                Written::Path(path) => Some(path),
+                Written::Url(_) => None,
+            };
+            let files = [upstream, value.identity_file.as_ref(), value.known_hosts.as_ref()];
+            files.into_iter().flatten().map(|path| of(path, place)).collect::<Vec<_>>()
+        });
+        let known_hosts = (!self.git.is_empty()).then(|| home.join(".ssh/known_hosts"));
         let workspace = (self.workspace.value != WorkspaceMode::None).then(|| cwd.to_owned());
-        mounts.chain(authorities).chain(workspace).collect()
+        mounts.chain(authorities).chain(git).chain(known_hosts).chain(workspace).collect()
     }
 
     /// Every secret to inject, with the place of its route.
@@ -131,7 +141,8 @@ impl Request {
         let routes =
             self.egress.routes.iter().filter_map(|route| Some((&route.value.auth.as_ref()?.secret, &route.place)));
         let proxy = self.egress.upstream_proxy.iter();
-        routes.chain(proxy.filter_map(|proxy| Some((proxy.value.auth.as_ref()?, &proxy.place))))
+        let git = self.git.iter().filter_map(|git| Some((&git.value.auth.as_ref()?.secret, &git.place)));
+        routes.chain(proxy.filter_map(|proxy| Some((proxy.value.auth.as_ref()?, &proxy.place)))).chain(git)
     }
 }
 

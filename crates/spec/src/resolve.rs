@@ -14,6 +14,7 @@ use crate::{
 use std::path::{Path, PathBuf};
 
 mod environment;
+mod git;
 
 pub use environment::{AGENT_HOME, CA_BUNDLE, CA_FILE, TRUST_STORE};
 
@@ -28,6 +29,7 @@ pub fn resolve(request: &Request, host: &HostFacts) -> Result<Plan, Mistakes> {
     let mounts = request.mounts.iter().filter_map(|mount| resolver.mount(mount)).collect();
     let workspace = resolver.workspace(&request.workspace);
     let egress = resolver.egress(request);
+    let git = resolver.git(request);
     let secrets = resolver.secrets(request);
     resolver.note_limits(&request.limits);
     let plan = Plan {
@@ -43,6 +45,7 @@ pub fn resolve(request: &Request, host: &HostFacts) -> Result<Plan, Mistakes> {
         mounts,
         workspace,
         egress,
+        git,
         secrets,
         canaries: request.canaries,
         supervise: request.supervise.as_ref().is_some_and(|supervise| supervise.value),
@@ -95,11 +98,6 @@ impl Resolver<'_> {
         if let Some(skill) = request.skills.first() {
             let message = "skills are not built yet; they come with a later version";
             self.mistakes.push(Mistake::new(&skill.place, message).hint("remove `skills`, or mount them"));
-        }
-        if let Some(upstream) = request.git.first() {
-            let message = format!("the git gate is not built yet; {later}");
-            let hint = "remove `git`; a route to an https upstream lets the agent clone and fetch";
-            self.mistakes.push(Mistake::new(&upstream.place, message).hint(hint));
         }
         if request.canaries {
             let message = "canaries are not planted yet; they come with a later version";

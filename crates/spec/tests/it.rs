@@ -39,7 +39,7 @@ fn host() -> HostFacts {
         color_term: None,
         controllers: BTreeSet::from([text("cpu"), text("memory"), text("pids")]),
         user_namespaces_refused: None,
-        programs: BTreeSet::from([text("bash"), text("java")]),
+        programs: BTreeSet::from([text("bash"), text("git"), text("java")]),
         variables: BTreeSet::from([text("ANTHROPIC_API_KEY"), text("TOKEN")]),
         paths: BTreeMap::from([
             (PathBuf::from("/home/u"), PathKind::Directory),
@@ -103,6 +103,8 @@ egress:
 git:
   - name: app
     upstream: \"ext::sh -c id\"
+  - { name: two, upstream: \"https://u:verysecret@git.test/x\", auth: { query: q, secret: env:T } }
+  - { name: three, upstream: /x, push: { refs: [heads/x, \"refs/*\"], delete: perhaps } }
 limits: { cpus: many, memory: 4G, pids: 0, disc: 1GiB }
 protect: [env:T, verysecret]
 canaries: no
@@ -280,7 +282,10 @@ mounts: [/nonexistent:/x, /run/docker.sock:/docker.sock, \"~:/host:rw\", \"~:/ho
 egress:
   upstream_ca: [missing.pem]
   routes: [{ host: a.test, auth: { scheme: bearer, secret: env:ABSENT } }]
-git: [{ name: app, upstream: \"git@github.com:acme/app.git\" }]
+git:
+  - { name: app, upstream: \"git@github.com:acme/app.git\", identity_file: missing.key }
+  - { name: app, upstream: /srv/missing.git }
+  - { name: two, upstream: \"https://git.test/x\", identity_file: ca.pem, push: { refs: [\"refs/heads/agent/*\"] } }
 supervise: true
 canaries: true
 budgets: { bytes: 1GiB }

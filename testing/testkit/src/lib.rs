@@ -5,6 +5,7 @@
 
 pub mod authority;
 pub mod env;
+pub mod git;
 pub mod messages_api;
 pub mod open_proxy;
 pub mod registries;
@@ -14,6 +15,7 @@ pub mod wait;
 
 pub use authority::TestAuthority;
 pub use env::{Ran, Running, TestEnv};
+pub use git::GitRepository;
 pub use messages_api::FakeMessagesApi;
 pub use open_proxy::OpenProxy;
 pub use traps::Traps;

@@ -1,4 +1,4 @@
-//! `bot-bottle gate`, hidden: speaks over its standard input.
+//! `bot-bottle gate` and `bot-bottle git-gate`, hidden: they speak over their standard input.
 
 use crate::error::CliError;
 use std::{io, os::unix::net::UnixStream, process::ExitCode};
@@ -6,6 +6,13 @@ use std::{io, os::unix::net::UnixStream, process::ExitCode};
 pub(crate) fn run() -> Result<ExitCode, CliError> {
     bottle_runtime::process::name_self(c"bottle-gate");
     bottle_gate::serve(link()?).map_err(|error| CliError::host("the gate ended").because(error))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn run_git() -> Result<ExitCode, CliError> {
+    bottle_runtime::process::name_self(c"bottle-git-gate");
+    super::keeper::log();
+    bottle_gate::git::serve(link()?).map_err(|error| CliError::host("the git gate ended").because(error))?;
     Ok(ExitCode::SUCCESS)
 }
 

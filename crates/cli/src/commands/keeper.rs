@@ -25,8 +25,8 @@ pub(crate) fn run() -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// To stderr, which becomes the bottle's `keeper.log`.
-fn log() {
+/// To stderr, which becomes the bottle's `keeper.log`; also of the git gate.
+pub(crate) fn log() {
     let subscriber = tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).finish();
     // Set once, at the start of the process.
     let _ = tracing::subscriber::set_global_default(subscriber);

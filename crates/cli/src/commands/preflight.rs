@@ -4,6 +4,7 @@ use super::start;
 use crate::{compose::Context, error::CliError, launch::LaunchArgs};
 use bottle_spec::{
     escape::Escaped,
+    git::{Approval, GitRepository, RefPattern},
     plan::{Image, Limits, Plan, PlannedSecret, Workspace},
     policy::{Auth, Budget, Budgets, Carrier, Inbound, OnFinding, Route, Tls},
     request::Request,
@@ -61,7 +62,7 @@ pub(crate) fn render(plan: &Plan, request: &Request, slug: Option<&Slug>) -> Str
         ("env", one_line(env_names(plan, request))),
         ("secrets", secrets(plan)),
         ("skills", one_line(plan.skills.clone())),
-        ("git", request.git.iter().map(|upstream| upstream.value.name.clone()).collect()),
+        ("git", plan.git.iter().map(repository).collect()),
         ("routes", routes(plan)),
         ("budgets", one_line(budgets(&plan.egress.budgets))),
         ("limits", one_line(limits(&plan.limits))),
@@ -157,6 +158,28 @@ fn routes(plan: &Plan) -> Vec<String> {
         plan.egress.upstream_proxy.iter().map(|proxy| format!("through the proxy {}:{}", proxy.host, proxy.port)),
     );
     lines
+}
+
+fn repository(repository: &GitRepository) -> String {
+    let mut line = format!("{} is {}", repository.name, repository.upstream);
+    match &repository.push {
+        None => line.push_str("  fetch only"),
+        Some(push) => {
+            let refs: Vec<&str> = push.refs.iter().map(RefPattern::as_str).collect();
+            line.push_str(&format!("  push {}", refs.join(" ")));
+            line.push_str(if push.approval == Approval::Ask { ", each asked about" } else { ", unasked" });
+            for (allowed, what) in [(push.delete, ", deletions too"), (push.force, ", lost commits too")] {
+                line.push_str(if allowed { what } else { "" });
+            }
+        }
+    }
+    if let Some(identity) = &repository.identity_file {
+        line.push_str(&format!("  key {}", identity.display()));
+    }
+    if let Some(auth) = &repository.auth {
+        line.push_str(&format!("  {}", sent(auth)));
+    }
+    line
 }
 
 fn route(route: &Route) -> String {

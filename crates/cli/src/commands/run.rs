@@ -32,6 +32,12 @@ pub(crate) struct RunArgs {
     /// Limit what the bottle may use: cpus, memory, pids or disk
     #[arg(long, value_name = "NAME=VALUE")]
     limit: Vec<String>,
+    /// Serve a repository at the git door: ssh, https or a path
+    #[arg(long, value_name = "NAME=UPSTREAM")]
+    git: Vec<String>,
+    /// Let these refs be pushed, each after you said yes; with `:allow`, without asking
+    #[arg(long, value_name = "NAME=REF[:allow]")]
+    push: Vec<String>,
     #[command(flatten)]
     launch: LaunchArgs,
     /// Keep the bottle's home and logs when the program ends, for `resume`
@@ -114,6 +120,8 @@ impl RunArgs {
             mounts: self.mount.clone(),
             ports: self.port.clone(),
             limits: self.limit.clone(),
+            git: self.git.clone(),
+            push: self.push.clone(),
             overrides: self.launch.overrides(context),
             command: self.command.clone(),
             ..self.policy.flags()

@@ -11,6 +11,7 @@ mod crash;
 mod curl;
 mod freeze;
 mod gate;
+mod git;
 mod life;
 mod many;
 mod mounted;

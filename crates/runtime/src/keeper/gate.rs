@@ -26,14 +26,14 @@ use std::{
         fd::{AsFd as _, BorrowedFd, OwnedFd},
         unix::{fs::OpenOptionsExt as _, net::UnixStream, process::CommandExt as _},
     },
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     rc::Rc,
     time::Duration,
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
-    sync::{oneshot, watch},
+    sync::{mpsc, oneshot, watch},
     task::{JoinHandle, spawn_local},
     time::{sleep, timeout},
 };
@@ -41,8 +41,8 @@ use tokio::{
 /// A gate that takes longer to confine itself is not going to.
 const READY_PATIENCE: Duration = Duration::from_secs(15);
 const END_PATIENCE: Duration = Duration::from_secs(5);
-const FIRST_BACKOFF: Duration = Duration::from_millis(20);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+pub(super) const FIRST_BACKOFF: Duration = Duration::from_millis(20);
+pub(super) const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 pub enum GateChildError {
@@ -58,9 +58,10 @@ pub enum GateChildError {
     End(#[source] io::Error),
 }
 
-/// Where the gate's executable is and where it complains.
+/// Where the gate's executable is, what it is told to be, and where it complains.
 #[derive(Debug, Clone)]
 pub(crate) struct Recipe {
+    pub(crate) role: &'static str,
     pub(crate) program: PathBuf,
     pub(crate) log: PathBuf,
 }
@@ -70,8 +71,8 @@ pub(crate) struct Gate {
     pub(crate) id: ProcessId,
     child: Child,
     pidfd: AsyncFd<OwnedFd>,
-    link: AsyncLink,
-    log: PathBuf,
+    pub(super) link: AsyncLink,
+    pub(super) log: PathBuf,
 }
 
 impl Gate {
@@ -80,7 +81,7 @@ impl Gate {
         let log = File::options().create(true).append(true).mode(0o600).open(&recipe.log);
         let log = log.map_err(GateChildError::Spawn)?;
         let (ours, theirs) = UnixStream::pair().map_err(GateChildError::Spawn)?;
-        let mut child = command(&recipe.program, theirs, log).spawn().map_err(GateChildError::Spawn)?;
+        let mut child = command(recipe, theirs, log).spawn().map_err(GateChildError::Spawn)?;
         let named = name(&child);
         let link = AsyncLink::new(ours);
         match (named, link) {
@@ -94,7 +95,7 @@ impl Gate {
 
     /// Gives it what it serves, and with it the audit log and the doors.
     pub(crate) async fn brief(&self, brief: &Brief) -> Result<(), GateChildError> {
-        let mut riding: Vec<BorrowedFd<'_>> = vec![brief.audit.as_fd()];
+        let mut riding: Vec<BorrowedFd<'_>> = brief.audit.iter().map(|audit| audit.as_fd()).collect();
         riding.extend(brief.listeners.iter().map(|listener| listener.as_fd()));
         self.send(&brief.start, &riding).await
     }
@@ -119,7 +120,7 @@ impl Gate {
         })
     }
 
-    async fn send(&self, message: &KeeperToGate, riding: &[BorrowedFd<'_>]) -> Result<(), GateChildError> {
+    pub(super) async fn send(&self, message: &KeeperToGate, riding: &[BorrowedFd<'_>]) -> Result<(), GateChildError> {
         let gone = |source| GateChildError::Gone { log: self.log.clone(), source };
         self.link.sender().send(message, riding).await.map_err(gone)
     }
@@ -151,9 +152,9 @@ impl Gate {
     }
 }
 
-fn command(program: &Path, link: UnixStream, log: File) -> Command {
-    let mut command = Command::new(program);
-    command.arg0("bot-bottle").arg("gate").env_clear().current_dir("/");
+fn command(recipe: &Recipe, link: UnixStream, log: File) -> Command {
+    let mut command = Command::new(&recipe.program);
+    command.arg0("bot-bottle").arg(recipe.role).env_clear().current_dir("/");
     command.stdin(Stdio::from(OwnedFd::from(link))).stdout(Stdio::null()).stderr(Stdio::from(log));
     command
 }
@@ -168,9 +169,10 @@ fn name(child: &Child) -> io::Result<(ProcessId, AsyncFd<OwnedFd>)> {
 /// Everything a gate is given, kept for the next one.
 #[derive(Debug)]
 pub(crate) struct Brief {
-    /// Always [`KeeperToGate::Start`].
+    /// [`KeeperToGate::Start`], or [`KeeperToGate::StartGit`].
     pub(crate) start: KeeperToGate,
-    pub(crate) audit: File,
+    /// A git gate has none.
+    pub(crate) audit: Option<File>,
     pub(crate) listeners: Vec<OwnedFd>,
 }
 
@@ -210,13 +212,15 @@ impl KeptGate {
         refresher: Refresher,
         notes: Notes,
         freezer: Freezer,
+        records: mpsc::Receiver<ToRecord>,
         started: impl FnMut(ProcessId) + 'static,
     ) -> KeptGate {
         let seen = Rc::new(Seen::default());
         seen.pid.set(Some(gate.id.pid));
         let (end, ending) = oneshot::channel();
         let frozen = freezer.watch();
-        let keeping = Keeping { brief, recipe, refresher, notes, freezer, frozen, seen: Rc::clone(&seen), started };
+        let seen_too = Rc::clone(&seen);
+        let keeping = Keeping { brief, recipe, refresher, notes, freezer, frozen, records, seen: seen_too, started };
         let task = spawn_local(keeping.until_the_end(gate, ending));
         KeptGate { end, task, seen }
     }
@@ -226,6 +230,13 @@ impl KeptGate {
         let _ = self.end.send(seconds);
         self.task.await.unwrap_or_else(|error| Err(GateChildError::End(io::Error::other(error))))
     }
+}
+
+/// An event of the git gate for the log that this gate writes. Dropped unanswered, it is not in the log.
+#[derive(Debug)]
+pub(crate) struct ToRecord {
+    pub(crate) event: String,
+    pub(crate) answer: oneshot::Sender<Result<u64, String>>,
 }
 
 /// Reads secrets again, off the keeper's thread.
@@ -251,6 +262,7 @@ struct Keeping<F> {
     notes: Notes,
     freezer: Freezer,
     frozen: watch::Receiver<Option<FrozenBy>>,
+    records: mpsc::Receiver<ToRecord>,
     seen: Rc<Seen>,
     started: F,
 }
@@ -315,9 +327,19 @@ impl<F: FnMut(ProcessId)> Keeping<F> {
     async fn attend(&mut self, gate: &mut Gate) -> GateChildError {
         // What changed before the gate was there, or while it was told.
         self.frozen.mark_changed();
+        let mut recording: BTreeMap<u64, oneshot::Sender<Result<u64, String>>> = BTreeMap::new();
+        let mut number = 0_u64;
         loop {
             let message = tokio::select! {
                 message = gate.link.receive() => message,
+                Some(ToRecord { event, answer }) = self.records.recv() => {
+                    number += 1;
+                    recording.insert(number, answer);
+                    match gate.send(&KeeperToGate::Record { id: number, event }, &[]).await {
+                        Ok(()) => continue,
+                        Err(error) => return error,
+                    }
+                }
                 // Fails only without a freezer, and we hold one.
                 _ = self.frozen.changed() => {
                     let frozen = self.frozen.borrow_and_update().is_some();
@@ -335,9 +357,14 @@ impl<F: FnMut(ProcessId)> Keeping<F> {
                     }
                 }
                 Ok(GateToKeeper::Noted(head)) => self.noted(head),
+                Ok(GateToKeeper::Recorded { id, result }) => {
+                    if let Some(answer) = recording.remove(&id) {
+                        let _ = answer.send(result);
+                    }
+                }
                 Ok(GateToKeeper::CanaryLeft) => self.freezer.freeze(FrozenBy::Canary),
                 Ok(GateToKeeper::Failed { message }) => return GateChildError::Refused(message),
-                Ok(GateToKeeper::Ready | GateToKeeper::PolicyApplied { .. }) => {}
+                Ok(GateToKeeper::Ready | GateToKeeper::PolicyApplied { .. } | GateToKeeper::Record { .. }) => {}
                 Err(source) => return GateChildError::Gone { log: gate.log.clone(), source },
             }
         }

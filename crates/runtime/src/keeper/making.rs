@@ -1,5 +1,7 @@
 //! The steps of a launch on the real host.
 
+mod repositories;
+
 use super::{
     KeeperParts, freeze,
     gate::{Brief, Gate, GateChildError, Recipe},
@@ -71,6 +73,8 @@ pub enum StepError {
     AuditKey(String),
     #[error("the gate does not come up")]
     Gate(#[source] GateChildError),
+    #[error("the git gate does not come up")]
+    GitGate(#[source] GateChildError),
     #[error("the room cannot be made")]
     Room(#[source] RoomError),
     #[error("the room's init cannot be reached")]
@@ -118,6 +122,9 @@ pub(crate) struct Making<'a> {
     pub(crate) gate: Option<Gate>,
     pub(crate) room: Option<MadeRoom>,
     pub(crate) brief: Option<Brief>,
+    /// Where the plan has repositories.
+    pub(crate) git: Option<Gate>,
+    pub(crate) git_brief: Option<Brief>,
     pub(crate) agent: Option<Program>,
 }
 
@@ -159,12 +166,18 @@ impl<'a> Making<'a> {
             gate: None,
             room: None,
             brief: None,
+            git: None,
+            git_brief: None,
             agent: None,
         }
     }
 
     pub(crate) fn recipe(&self) -> Recipe {
-        Recipe { program: self.parts.program.clone(), log: self.bottle.gate_log() }
+        Recipe { role: "gate", program: self.parts.program.clone(), log: self.bottle.gate_log() }
+    }
+
+    pub(crate) fn git_recipe(&self) -> Recipe {
+        Recipe { role: "git-gate", program: self.parts.program.clone(), log: self.bottle.git_gate_log() }
     }
 
     /// The agent's working directory.
@@ -273,10 +286,15 @@ impl<'a> Making<'a> {
 
     fn start_gate(&mut self) -> Result<Vec<Thing>, StepError> {
         let gate = Gate::start(&self.recipe()).map_err(StepError::Gate)?;
-        let thing = gate_thing(gate.id);
+        let mut things = vec![gate_thing(gate.id)];
         self.gate = Some(gate);
+        if !self.request.plan.git.is_empty() {
+            let git = Gate::start(&self.git_recipe()).map_err(StepError::GitGate)?;
+            things.push(git_gate_thing(git.id));
+            self.git = Some(git);
+        }
         self.authority = Some((self.parts.authority)(&self.bottle.slug).map_err(StepError::Authority)?);
-        Ok(vec![thing])
+        Ok(things)
     }
 
     fn room(&mut self) -> Result<Vec<Thing>, StepError> {
@@ -326,7 +344,9 @@ impl<'a> Making<'a> {
             audit_log::begin(&path, &self.bottle.slug).map_err(|source| StepError::Make { path, source })?;
         let seed = key::read_or_make(&self.request.dirs.state).map_err(StepError::Store)?;
         let audit_key = (self.parts.certify)(&seed, &self.bottle.slug).map_err(StepError::AuditKey)?;
-        let (doors, listeners) = std::mem::take(&mut room.listeners).into_iter().unzip();
+        let (git, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut room.listeners).into_iter().partition(|(door, _)| *door == Door::Git);
+        let (doors, listeners) = others.into_iter().unzip();
         let start = GateStart {
             bottle: self.bottle.slug.clone(),
             policy: self.request.plan.egress.clone(),
@@ -339,10 +359,10 @@ impl<'a> Making<'a> {
             audit_head,
             run_as: self.metadata.host_id.map(|id| (id + 1, id + 1)),
         };
-        let brief = Brief { start: KeeperToGate::Start(Box::new(start)), audit, listeners };
+        let brief = Brief { start: KeeperToGate::Start(Box::new(start)), audit: Some(audit), listeners };
         gate.brief(&brief).await.map_err(StepError::Gate)?;
         self.brief = Some(brief);
-        Ok(())
+        self.serve_git(git.into_iter().map(|(_, listener)| listener).collect()).await
     }
 
     async fn probe(&mut self) -> Result<(), StepError> {
@@ -376,6 +396,9 @@ impl<'a> Making<'a> {
         let (failures, ()) = probed?;
         if !failures.is_empty() {
             return Err(StepError::Leaks(failures));
+        }
+        if let Some(git) = &mut self.git {
+            git.ready().await.map_err(StepError::GitGate)?;
         }
         self.canary = None;
         Ok(())
@@ -460,7 +483,10 @@ impl Host for Making<'_> {
                 self.canary = None;
                 Ok(())
             }
-            Step::Gate => self.gate.take().map_or(Ok(()), Gate::kill).map_err(StepError::Gate),
+            Step::Gate => {
+                let git = self.git.take().map_or(Ok(()), Gate::kill).map_err(StepError::GitGate);
+                self.gate.take().map_or(Ok(()), Gate::kill).map_err(StepError::Gate).and(git)
+            }
             Step::Room => self.room.take().map_or(Ok(()), |room| end_room(&room.pidfd)),
             _ => Ok(()),
         }
@@ -469,6 +495,10 @@ impl Host for Making<'_> {
 
 pub(crate) fn gate_thing(id: ProcessId) -> Thing {
     Thing::Process { role: "gate".to_owned(), id }
+}
+
+pub(crate) fn git_gate_thing(id: ProcessId) -> Thing {
+    Thing::Process { role: "git gate".to_owned(), id }
 }
 
 /// Kills init, and with it every process of the room; waits until none is left.
@@ -486,14 +516,16 @@ fn remove(path: &std::path::Path) -> Result<(), StepError> {
     beneath::remove_tree(path).map_err(|source| StepError::Remove { path: path.to_owned(), source })
 }
 
-/// The proxy, the resolver, and a transparent door for every port that some route allows.
+/// The proxy, the resolver, git where there are repositories, and a transparent door for every port that some route allows.
 fn doors(plan: &Plan) -> Vec<Door> {
     let fixed = [Door::Proxy, Door::ResolverUdp, Door::ResolverTcp];
+    let git = (!plan.git.is_empty()).then_some(Door::Git);
+    let own: Vec<Door> = fixed.into_iter().chain(git).collect();
     let mut ports: Vec<u16> = plan.egress.routes.iter().flat_map(|route| route.ports.iter().copied()).collect();
     ports.sort_unstable();
     ports.dedup();
-    ports.retain(|port| fixed.iter().all(|door| door.address().port() != *port));
-    fixed.into_iter().chain(ports.into_iter().map(|port| Door::Transparent { port })).collect()
+    ports.retain(|port| own.iter().all(|door| door.address().port() != *port));
+    own.into_iter().chain(ports.into_iter().map(|port| Door::Transparent { port })).collect()
 }
 
 fn copies(request: &LaunchRequest) -> Vec<bottle_spec::gate_link::HeldSecret> {

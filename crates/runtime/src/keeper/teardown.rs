@@ -4,6 +4,7 @@
 
 use super::{
     gate::KeptGate,
+    git_gate::KeptGitGate,
     making::{MadeRoom, StepError, end_room, remove_state},
 };
 use crate::{
@@ -26,6 +27,7 @@ const DRAIN: u32 = 2;
 pub(crate) struct Remains {
     pub(crate) room: MadeRoom,
     pub(crate) gate: KeptGate,
+    pub(crate) git: Option<KeptGitGate>,
     pub(crate) ports: Vec<JoinHandle<std::io::Result<()>>>,
     pub(crate) cgroup: Option<PathBuf>,
     /// Whoever follows the sentinels does so until this goes.
@@ -40,7 +42,7 @@ pub(crate) async fn run(
     grace: u32,
     journal: &mut Journal,
 ) -> (Result<(), StepError>, Option<u8>) {
-    let Remains { room, gate, ports, cgroup, sentinels, runtime } = remains;
+    let Remains { room, gate, git, ports, cgroup, sentinels, runtime } = remains;
     drop(sentinels);
     for port in ports {
         port.abort();
@@ -57,7 +59,12 @@ pub(crate) async fn run(
     drop(room);
     let _ = journal.done(Step::End, Vec::new());
     let _ = journal.make(Step::Drain, Vec::new());
-    let drained = gate.drain(DRAIN).await.map_err(StepError::Gate);
+    // First, for what it does is written down by the other.
+    let git = match git {
+        Some(git) => git.end().await.map_err(StepError::Gate),
+        None => Ok(()),
+    };
+    let drained = gate.drain(DRAIN).await.map_err(StepError::Gate).and(git);
     let _ = journal.done(Step::Drain, Vec::new());
     let _ = journal.make(Step::Remove, Vec::new());
     let cgroup =

@@ -150,7 +150,7 @@ fn empty(walk: &mut Walk<'_>, node: &Node, key: &str) {
     }
 }
 
-fn auth(walk: &mut Walk<'_>, node: &Node) -> Option<Auth> {
+pub(super) fn auth(walk: &mut Walk<'_>, node: &Node) -> Option<Auth> {
     const HOW: &str = "one of `scheme: bearer`, `scheme: basic`, `header: NAME`, `query: NAME`";
     let mut table = walk.table(node, AUTH)?;
     let spot = table.spot;

@@ -20,6 +20,7 @@ use std::{
 };
 
 mod budget;
+mod repositories;
 mod screening;
 
 /// As they were given.
@@ -37,6 +38,8 @@ pub struct Flags {
     pub on_finding: Vec<String>,
     pub exempt: Vec<String>,
     pub budgets: Vec<String>,
+    pub git: Vec<String>,
+    pub push: Vec<String>,
     pub overrides: Overrides,
     /// Not empty.
     pub command: Vec<String>,
@@ -65,6 +68,12 @@ pub enum FlagError {
     OnFinding,
     #[error("an exemption is HOST=RULE,…, with rules as a denial names them")]
     Exempt,
+    #[error("a repository is NAME=UPSTREAM, as app=git@github.com:acme/app.git")]
+    Git,
+    #[error("what may be pushed is NAME=REF or NAME=REF:allow, as app=refs/heads/agent/*")]
+    Push,
+    #[error("{0}")]
+    Repository(#[from] crate::git::GitError),
     #[error("a limit is cpus=N, memory=SIZE, pids=N or disk=SIZE")]
     Limit,
     #[error(
@@ -234,7 +243,7 @@ impl Flags {
             mounts: each::<MountText>("--mount", &self.mounts, &mut mistakes),
             workspace: over.workspace.unwrap_or_else(|| Placed { value: WorkspaceMode::None, place: place.clone() }),
             egress,
-            git: Vec::new(),
+            git: repositories::read(self, &mut mistakes),
             supervise: None,
             limits: self.limits(&mut mistakes),
             ports: each::<Port>("--port", &self.ports, &mut mistakes),
@@ -315,6 +324,7 @@ fn without_secret(flag: &str, text: &str) -> String {
     let shown = match flag {
         "--auth" => text.split_once('=').map(|(host, rest)| host.len() + 1 + rest.find(':').unwrap_or(0)),
         "--protect" => Some(text.find(':').unwrap_or(0)),
+        "--git" if text.contains('@') && text.contains("://") => text.find("://").map(|at| at + 3),
         "--env" => text.split_once('=').map(|(name, _)| name.len() + 1),
         _ => None,
     };
@@ -390,6 +400,8 @@ mod tests {
             on_finding: text(&["a.test=drop", "d.test=log", "a.test"]),
             exempt: text(&["a.test=", "a.test=jwt,", "d.test=jwt"]),
             budgets: text(&["bytes", "bytes=1", "hosts=0", "period=1", "per_host=1KiB", "per_host.bytes=1MiB"]),
+            git: text(&["app=https://u:verysecret@a.test/x", "app=ext::id", "app"]),
+            push: text(&["app=refs/heads/*", "two=heads/x", "two=refs/heads/x:maybe"]),
             command: text(&["curl"]),
             ..Flags::default()
         };

@@ -75,6 +75,11 @@ pub(super) fn environment(request: &Request, secrets: &[PlannedSecret], host: &H
     let mut env = BTreeMap::new();
     machine(&mut env, request, host);
     gate(&mut env);
+    if !request.git.is_empty() {
+        env.insert("GIT_GATE_URL".to_owned(), crate::git::DOOR_URL.to_owned());
+        // A git that was not built for `/usr` looks for it elsewhere.
+        env.insert("GIT_CONFIG_SYSTEM".to_owned(), "/etc/gitconfig".to_owned());
+    }
     if host.programs.contains("java") || request.image.value != Image::Host {
         env.insert("JAVA_TOOL_OPTIONS".to_owned(), java_options());
     }

@@ -4,8 +4,8 @@ use super::{escaped, logs};
 use crate::{compose::Context, error::CliError};
 use bottle_spec::{
     event::{
-        AuditEvent, AuditRecord, Decision, EgressEvent, FindingAction, FindingEvent, FrozenBy, InboundAction,
-        InboundEvent,
+        AuditEvent, AuditRecord, Decision, EgressEvent, FindingAction, FindingEvent, FrozenBy, GitEnded, GitEvent,
+        GitOperation, InboundAction, InboundEvent,
     },
     slug::Slug,
 };
@@ -34,7 +34,11 @@ pub(super) fn run(bottle: &Slug, json: bool, denied: bool, context: &Context) ->
 }
 
 fn is_refusal(event: &AuditEvent) -> bool {
-    matches!(event, AuditEvent::Egress(EgressEvent { decision: Decision::Deny, .. }))
+    matches!(
+        event,
+        AuditEvent::Egress(EgressEvent { decision: Decision::Deny, .. })
+            | AuditEvent::Git(GitEvent { decision: Decision::Deny, .. })
+    )
 }
 
 /// One record as a line for people: seconds of the day in UTC, then what happened.
@@ -59,6 +63,9 @@ fn told(record: &AuditRecord) -> String {
         ),
         AuditEvent::Finding(event) => finding(event),
         AuditEvent::Inbound(event) => inbound(event),
+        AuditEvent::Git(event) => git(event),
+        AuditEvent::GitEnded(GitEnded { of, taken: true }) => format!("ended {of}, the upstream took it"),
+        AuditEvent::GitEnded(GitEnded { of, taken: false }) => format!("ended {of}, the upstream did not take it"),
         AuditEvent::Frozen { frozen: false, .. } => "thawed".to_owned(),
         AuditEvent::Frozen { by: FrozenBy::Operator, .. } => "frozen by the operator".to_owned(),
         AuditEvent::Frozen { by: FrozenBy::Canary, .. } => "frozen: a canary was about to leave".to_owned(),
@@ -83,6 +90,29 @@ fn finding(event: &FindingEvent) -> String {
     let host = event.host.as_deref().unwrap_or("?");
     let what = format!("{}{name} in the {} for {host}: {}{through}", event.rule, event.place, event.shown);
     escaped(&format!("found {what}, {action}"))
+}
+
+fn git(event: &GitEvent) -> String {
+    let verdict = match event.decision {
+        Decision::Allow => "allow",
+        Decision::Deny => "deny ",
+    };
+    let operation = match event.operation {
+        GitOperation::Fetch => "fetch of",
+        GitOperation::Push => "push to",
+    };
+    let at = |object: &Option<String>| object.as_deref().map_or_else(|| "nothing".to_owned(), |object| short(object));
+    let mut line = format!("{verdict} git {operation} {}", escaped(&event.repository));
+    if let Some(reference) = &event.reference {
+        line.push_str(&format!(" {} from {} to {}", escaped(reference), at(&event.old), at(&event.new)));
+    }
+    if event.approved {
+        line.push_str(" (approved by the operator)");
+    }
+    if let Some(reason) = event.reason {
+        line.push_str(&format!(" [{}]", reason.code()));
+    }
+    line
 }
 
 fn inbound(event: &InboundEvent) -> String {

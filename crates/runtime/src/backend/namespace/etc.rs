@@ -36,7 +36,7 @@ const UTC: &str = "Etc/UTC";
 pub(super) fn files(spec: &RoomSpec<'_>) -> Vec<(&'static str, Vec<u8>)> {
     let host = spec.slug.as_str();
     let hosts = format!("127.0.0.1 localhost {host}\n::1 localhost ip6-localhost ip6-loopback {host}\n");
-    [
+    let mut files = vec![
         ("passwd", PASSWD.to_owned()),
         ("group", GROUP.to_owned()),
         ("nsswitch.conf", NSSWITCH.to_owned()),
@@ -46,9 +46,12 @@ pub(super) fn files(spec: &RoomSpec<'_>) -> Vec<(&'static str, Vec<u8>)> {
         ("hosts", hosts),
         ("hostname", format!("{host}\n")),
         ("timezone", format!("{}\n", time_zone(spec))),
-    ]
-    .map(|(name, text)| (name, text.into_bytes()))
-    .into()
+    ];
+    let config = bottle_spec::git::client_config(&spec.plan.git);
+    if !config.is_empty() {
+        files.push(("gitconfig", config));
+    }
+    files.into_iter().map(|(name, text)| (name, text.into_bytes())).collect()
 }
 
 /// Name below `/etc` and where it points.

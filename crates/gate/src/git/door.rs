@@ -1,0 +1,238 @@
+//! The door itself: who is served what.
+//!
+//! Invariants: a connection over the limit is closed at once; a request that is not understood, or for a repository
+//! that is not listed, gets one line and nothing else; a decision is in the audit log before it takes effect.
+
+use super::{
+    command::Home,
+    mirror::Freshness,
+    record::Recorder,
+    relay,
+    repository::{Repository, RepositoryError},
+};
+use bottle_policy::git::{
+    Asked, Request, RequestError, Service,
+    pkt::{self, Length},
+    request::MAX_REQUEST,
+};
+use bottle_spec::{
+    escape::Escaped,
+    event::{AuditEvent, Decision, GitEvent, GitOperation, GitReason},
+};
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::OwnedFd,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::timeout,
+};
+
+/// Connections served at once; each may hold a git or two.
+const MAX_CONNECTIONS: usize = 32;
+/// From the connection to the end of its first line.
+const REQUEST_TIME: Duration = Duration::from_secs(15);
+/// Seconds that a client may be silent for.
+const SILENCE: &str = "--timeout=600";
+
+#[derive(Debug)]
+pub(crate) struct Door {
+    pub(crate) home: Home,
+    pub(crate) repositories: BTreeMap<String, Arc<Repository>>,
+    pub(crate) recorder: Recorder,
+    pub(crate) frozen: AtomicBool,
+    connections: Arc<Semaphore>,
+}
+
+/// Why a client gets nothing; what it reads.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Denied {
+    #[error("{0}")]
+    Request(RequestError),
+    #[error(
+        "the git gate serves no repository `{}` here; it serves: {served}. Ask your operator to list it under `git:` in the bottle's manifest",
+        Escaped(asked)
+    )]
+    Unlisted { asked: String, served: String },
+    #[error("the bottle is frozen")]
+    Frozen,
+    #[error("the audit log cannot be written, so nothing is served")]
+    Audit,
+    #[error("the upstream cannot be reached: {0}")]
+    Upstream(String),
+    #[error("nothing may be pushed to {0}")]
+    Push(String),
+    #[error("git could not be started")]
+    Start,
+}
+
+impl Door {
+    pub(crate) fn new(
+        home: Home,
+        repositories: BTreeMap<String, Arc<Repository>>,
+        recorder: Recorder,
+        frozen: bool,
+    ) -> Door {
+        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        Door { home, repositories, recorder, frozen: AtomicBool::new(frozen), connections }
+    }
+
+    /// Serves until it is dropped, and with it every connection.
+    pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener) -> io::Result<()> {
+        let mut served = tokio::task::JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                Some(_) = served.join_next() => continue,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "accept");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else { continue };
+            let _ = stream.set_nodelay(true);
+            let door = Arc::clone(&self);
+            served.spawn(async move {
+                let _permit = permit;
+                if let Err(error) = door.connection(stream).await {
+                    tracing::debug!(%error, "a connection at the git door");
+                }
+            });
+        }
+    }
+
+    /// A length of hexadecimal digits begins with `0`, for a request is short; what begins otherwise is HTTP.
+    async fn connection(&self, mut stream: TcpStream) -> io::Result<()> {
+        let asked = match timeout(REQUEST_TIME, request(&mut stream)).await {
+            Ok(asked) => asked?,
+            Err(_) => return Ok(()),
+        };
+        let served = match asked {
+            Ok(request) => self.serve_git(stream, request).await,
+            Err(error) => Err((stream, Denied::Request(error))),
+        };
+        let Err((mut stream, denied)) = served else { return Ok(()) };
+        stream.write_all(&pkt::line(format!("ERR {denied}\n").as_bytes())).await?;
+        stream.shutdown().await
+    }
+
+    async fn serve_git(&self, stream: TcpStream, request: Request) -> Result<(), (TcpStream, Denied)> {
+        let (repository, freshness) = match self.admit(&request).await {
+            Ok(admitted) => admitted,
+            Err(denied) => return Err((stream, denied)),
+        };
+        let path = repository.path().display().to_string();
+        let mut command = self.home.git(&["upload-pack", "--strict", SILENCE, "--", &path]);
+        if request.version > 0 {
+            command.env("GIT_PROTOCOL", format!("version={}", request.version));
+        }
+        if let Freshness::Stale(why) = freshness {
+            let warning = stale(&why);
+            let _ = relay::with_warning(command, stream, &warning).await;
+            return Ok(());
+        }
+        // git has the connection itself: what it serves goes through no hands of ours.
+        let Ok((input, output)) = both(stream) else { return Ok(()) };
+        command.stdin(Stdio::from(input)).stdout(Stdio::from(output));
+        let child = tokio::process::Command::from(command).kill_on_drop(true).spawn();
+        match child {
+            Ok(mut child) => drop(child.wait().await),
+            Err(error) => tracing::error!(%error, "git upload-pack does not start"),
+        }
+        Ok(())
+    }
+
+    /// Which repository is served, brought up to date; all that may be said against it is said here.
+    pub(crate) async fn admit(&self, request: &Request) -> Result<(Arc<Repository>, Freshness), Denied> {
+        let operation = match request.service {
+            Service::UploadPack => GitOperation::Fetch,
+            Service::ReceivePack => GitOperation::Push,
+        };
+        let name = match &request.asked {
+            Asked::Name(name) | Asked::Other(name) => name.clone(),
+        };
+        let listed = match &request.asked {
+            Asked::Name(name) => self.repositories.get(name),
+            Asked::Other(_) => None,
+        };
+        let Some(repository) = listed else {
+            self.deny(operation, &name, GitReason::UnlistedRepository).await;
+            let served = self.repositories.keys().cloned().collect::<Vec<_>>().join(", ");
+            return Err(Denied::Unlisted { asked: asked_for(&name), served });
+        };
+        if self.frozen.load(Ordering::Relaxed) {
+            self.deny(operation, &name, GitReason::Frozen).await;
+            return Err(Denied::Frozen);
+        }
+        if operation == GitOperation::Push {
+            self.deny(operation, &name, GitReason::RefNotAllowed).await;
+            return Err(Denied::Push(name));
+        }
+        let allowed = GitEvent::new(operation, &name, Decision::Allow);
+        self.recorder.record(AuditEvent::Git(allowed)).await.map_err(|error| {
+            tracing::error!(%error, "a fetch is refused");
+            Denied::Audit
+        })?;
+        let refreshed = repository.refresh(&self.home).await;
+        match refreshed {
+            Ok(freshness) => Ok((Arc::clone(repository), freshness)),
+            Err(error) => {
+                tracing::warn!(%error, "a repository cannot be served");
+                Err(match error {
+                    RepositoryError::Mirror(error) => Denied::Upstream(error.to_string()),
+                    _ => Denied::Start,
+                })
+            }
+        }
+    }
+
+    /// Best effort: it is a denial either way.
+    async fn deny(&self, operation: GitOperation, asked: &str, reason: GitReason) {
+        let mut event = GitEvent::new(operation, asked, Decision::Deny);
+        event.reason = Some(reason);
+        if let Err(error) = self.recorder.record(AuditEvent::Git(event)).await {
+            tracing::error!(%error, "a denial at the git door is not in the audit log");
+        }
+    }
+}
+
+/// As the agent would recognise it.
+fn asked_for(asked: &str) -> String {
+    let unlisted = format!("{}/", bottle_spec::git::UNLISTED);
+    asked.strip_prefix(&unlisted).unwrap_or(asked).to_owned()
+}
+
+fn stale(why: &str) -> String {
+    format!("warning: the upstream cannot be reached, so this may be out of date: {}", Escaped(why))
+}
+
+fn both(stream: TcpStream) -> io::Result<(OwnedFd, OwnedFd)> {
+    let stream = stream.into_std()?;
+    stream.set_nonblocking(false)?;
+    Ok((OwnedFd::from(stream.try_clone()?), OwnedFd::from(stream)))
+}
+
+/// Reads the first line and not a byte more: the rest is git's.
+async fn request(stream: &mut TcpStream) -> io::Result<Result<Request, RequestError>> {
+    let mut header = [0; 4];
+    stream.read_exact(&mut header).await?;
+    let Ok(Length::Data(length @ 1..=MAX_REQUEST)) = pkt::length(header) else {
+        return Ok(Err(RequestError::Malformed));
+    };
+    let mut line = vec![0; length];
+    stream.read_exact(&mut line).await?;
+    Ok(Request::parse(&line))
+}

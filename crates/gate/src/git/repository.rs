@@ -1,0 +1,137 @@
+//! One bottle's own repository: refs as its upstream has them, objects borrowed from the mirror, and what was pushed.
+//!
+//! Invariant: nothing of it reaches another bottle; its refs are those of the mirror, as they were at the last fetch or
+//! push, and no command of the agent moves them otherwise.
+
+use super::{
+    command::{GitFailure, Home, output, output_of},
+    mirror::{Freshness, Mirror, MirrorError},
+};
+use bottle_spec::git::PushRules;
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+use tokio::sync::Mutex;
+
+#[derive(Debug)]
+pub(crate) struct Repository {
+    pub(crate) rules: Option<PushRules>,
+    pub(crate) mirror: Mirror,
+    path: PathBuf,
+    /// The refs of the mirror that were taken over last.
+    synchronised: Mutex<Option<Vec<u8>>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RepositoryError {
+    #[error("{0}")]
+    Mirror(#[source] MirrorError),
+    #[error("the bottle's repository cannot be made")]
+    Make(#[source] io::Error),
+    #[error("the bottle's repository cannot be brought up to date: {0}")]
+    Git(#[source] GitFailure),
+}
+
+const LIST: [&str; 3] = ["for-each-ref", "--format=%(objectname) %(refname)", "refs/heads"];
+
+impl Repository {
+    pub(crate) fn new(name: &str, mirror: Mirror, rules: Option<PushRules>, home: &Home) -> Repository {
+        let path = home.repositories().join(format!("{name}.git"));
+        Repository { rules, mirror, path, synchronised: Mutex::default() }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Brings mirror and repository up to date. An upstream that cannot be reached makes what there is stale, not gone.
+    pub(crate) async fn refresh(&self, home: &Home) -> Result<Freshness, RepositoryError> {
+        let freshness = self.mirror.refresh(home).await.map_err(RepositoryError::Mirror)?;
+        let mut synchronised = self.synchronised.lock().await;
+        let mirror = self.mirror.path();
+        let listed = list(home, &mirror).await?;
+        if synchronised.as_ref() == Some(&listed) {
+            return Ok(freshness);
+        }
+        if !self.path.join("HEAD").exists() {
+            self.make(home, &mirror).await?;
+        }
+        let before = list(home, &self.path).await?;
+        for commands in changes(&before, &listed).into_iter().filter(|commands| !commands.is_empty()) {
+            let command = home.git_in(&self.path, &["update-ref", "--no-deref", "--stdin"]);
+            output_of(command, commands).await.map_err(RepositoryError::Git)?;
+        }
+        let head = output(home.git_in(&mirror, &["symbolic-ref", "HEAD"])).await;
+        // One that is detached has none; then ours stays as it is.
+        if let Some(head) = head.ok().and_then(|head| String::from_utf8(head).ok()) {
+            let command = home.git_in(&self.path, &["symbolic-ref", "HEAD", head.trim()]);
+            output(command).await.map_err(RepositoryError::Git)?;
+        }
+        *synchronised = Some(listed);
+        Ok(freshness)
+    }
+
+    async fn make(&self, home: &Home, mirror: &Path) -> Result<(), RepositoryError> {
+        let making = self.path.with_extension("making");
+        match fs::remove_dir_all(&making) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(RepositoryError::Make(error)),
+            _ => {}
+        }
+        let format = output(home.git_in(mirror, &["rev-parse", "--show-object-format"])).await;
+        let format = format.map_err(RepositoryError::Git)?;
+        let format = format!("--object-format={}", String::from_utf8_lossy(&format).trim());
+        let target = making.display().to_string();
+        let command = home.git(&["init", "--quiet", "--bare", "--template=", &format, "--", &target]);
+        output(command).await.map_err(RepositoryError::Git)?;
+        let info = making.join("objects/info");
+        fs::create_dir_all(&info).map_err(RepositoryError::Make)?;
+        let alternates = format!("{}\n", mirror.join("objects").display());
+        fs::write(info.join("alternates"), alternates).map_err(RepositoryError::Make)?;
+        fs::rename(&making, &self.path).map_err(RepositoryError::Make)
+    }
+}
+
+async fn list(home: &Home, repository: &Path) -> Result<Vec<u8>, RepositoryError> {
+    let arguments = [&LIST[..], &["refs/tags"]].concat();
+    output(home.git_in(repository, &arguments)).await.map_err(RepositoryError::Git)
+}
+
+/// What `update-ref --stdin` must do so that the refs of `before` become those of `wanted`: first what goes, for `a` must
+/// go before `a/b` can come.
+fn changes(before: &[u8], wanted: &[u8]) -> [Vec<u8>; 2] {
+    let (before, wanted) = (refs(before), refs(wanted));
+    let gone = before.keys().filter(|name| !wanted.contains_key(*name));
+    let gone = gone.flat_map(|name| [b"delete ", *name, b"\n"].concat()).collect();
+    let moved = wanted.iter().filter(|(name, object)| before.get(*name) != Some(object));
+    let moved = moved.flat_map(|(name, object)| [b"update ", *name, b" ", *object, b"\n"].concat()).collect();
+    [gone, moved]
+}
+
+/// By name, which is git's own: any bytes but white space.
+fn refs(listed: &[u8]) -> BTreeMap<&[u8], &[u8]> {
+    let lines = listed.split(|byte| *byte == b'\n');
+    let pair = |line: &'_ [u8]| line.iter().position(|byte| *byte == b' ');
+    lines
+        .filter_map(|line| {
+            let (object, name) = line.split_at_checked(pair(line)?)?;
+            Some((name.get(1..)?, object))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_differs_is_changed() {
+        let before = b"1 refs/heads/a\n2 refs/heads/b\n3 refs/heads/c\n";
+        let wanted = b"1 refs/heads/a\n9 refs/heads/b\n4 refs/heads/c/\xff\n";
+        let [gone, moved] = changes(before, wanted);
+        assert_eq!(gone, b"delete refs/heads/c\n");
+        assert_eq!(moved, b"update refs/heads/b 9\nupdate refs/heads/c/\xff 4\n");
+        assert!(changes(before, before).iter().all(Vec::is_empty));
+    }
+}

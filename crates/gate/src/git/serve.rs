@@ -1,0 +1,175 @@
+//! The git gate's life: start, make, confine, serve, obey the keeper, end.
+//!
+//! Invariant: everything that needs more than [`confine`] leaves is done before it, and nothing is served before it.
+
+use super::{
+    command::Home,
+    confine::{GitConfineError, Reach, confine, git_directories, reach_of},
+    door::Door,
+    mirror::Mirror,
+    record::Recorder,
+    repository::Repository,
+    upstream::Access,
+};
+use crate::link::{self, Link, LinkError};
+use bottle_spec::{
+    gate_link::{GateToKeeper, GitStart, KeeperToGate},
+    git::Kind,
+};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::TcpListener,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+use tokio::sync::mpsc;
+
+#[derive(Debug, thiserror::Error)]
+pub enum GitGateError {
+    #[error("the link to the keeper failed")]
+    Link(#[source] LinkError),
+    #[error("a git gate has one door, and {0} descriptors came")]
+    Descriptors(usize),
+    #[error("the git gate's files cannot be made")]
+    Files(#[source] io::Error),
+    #[error("the git gate could not confine itself")]
+    Confine(#[source] GitConfineError),
+    #[error("could not start the event loop")]
+    EventLoop(#[source] io::Error),
+    #[error("could not take over the git door")]
+    Door(#[source] io::Error),
+    #[error("the git door's task ended")]
+    DoorEnded,
+}
+
+/// Where the system keeps its authorities, for git's own TLS.
+const BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// Serves one bottle's git door until the keeper drains the gate or goes. Confines the process for good; to be called
+/// by a process of one thread that does nothing else.
+pub fn serve(link: UnixStream) -> Result<(), GitGateError> {
+    let ready = link::receive_git_start(&link).map_err(GitGateError::Link).and_then(|received| {
+        let (prepared, reach) = prepare(received.start, received.descriptors, received.decoder)?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(GitGateError::EventLoop)?;
+        confine(&reach).map_err(GitGateError::Confine)?;
+        Ok((prepared, runtime))
+    });
+    match ready {
+        Ok((prepared, runtime)) => {
+            let ended = runtime.block_on(prepared.run(link));
+            runtime.shutdown_timeout(Duration::from_millis(200));
+            ended
+        }
+        Err(err) => {
+            link::send_failed(&link, crate::serve::chain(&err));
+            Err(err)
+        }
+    }
+}
+
+struct Prepared {
+    door: Arc<Door>,
+    listener: TcpListener,
+    recorder: Recorder,
+    outgoing: mpsc::UnboundedReceiver<GateToKeeper>,
+    decoder: bottle_spec::wire::Decoder,
+}
+
+fn prepare(
+    start: GitStart,
+    descriptors: Vec<OwnedFd>,
+    decoder: bottle_spec::wire::Decoder,
+) -> Result<(Prepared, Reach), GitGateError> {
+    let count = descriptors.len();
+    let [listener] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| GitGateError::Descriptors(count))?;
+    let files = GitGateError::Files;
+    let mut paths = Vec::new();
+    for repository in &start.repositories {
+        if let Kind::Path(path) = repository.upstream.kind() {
+            paths.push(path.to_owned());
+            paths.extend(git_directories(path));
+        }
+    }
+    let home = Home::make(&start.state, &paths).map_err(files)?;
+    let certificates = certificates(&start.state, &start.upstream_ca).map_err(files)?;
+    let mut reach = Reach { write: vec![start.state.clone(), start.requests.clone()], ..Reach::default() };
+    let mut repositories = BTreeMap::new();
+    for listed in &start.repositories {
+        let wanted = listed.auth.as_ref().map(|auth| &auth.secret);
+        let secret = wanted.and_then(|wanted| start.secrets.iter().find(|held| held.source == *wanted));
+        let access =
+            Access::new(listed, secret.map(|held| &held.value), start.ssh_agent.as_deref(), certificates.as_deref());
+        let mirror = Mirror::new(&start.mirrors, access);
+        reach.write.push(mirror.make_directory().map_err(files)?);
+        reach_of(listed, &mut reach);
+        let repository = Repository::new(&listed.name, mirror, listed.push.clone(), &home);
+        repositories.insert(listed.name.clone(), Arc::new(repository));
+    }
+    let (keeper, outgoing) = mpsc::unbounded_channel();
+    let recorder = Recorder::new(keeper);
+    let door = Arc::new(Door::new(home, repositories, recorder.clone(), start.frozen));
+    Ok((Prepared { door, listener: TcpListener::from(listener), recorder, outgoing, decoder }, reach))
+}
+
+/// One file of all that is trusted, where the plan adds to the system's.
+fn certificates(state: &Path, added: &[PathBuf]) -> io::Result<Option<PathBuf>> {
+    if added.is_empty() {
+        return Ok(None);
+    }
+    let mut text = BUNDLES.iter().find_map(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+    for path in added {
+        text.push('\n');
+        text.push_str(&fs::read_to_string(path)?);
+    }
+    let path = state.join("certificates.pem");
+    fs::write(&path, text)?;
+    Ok(Some(path))
+}
+
+impl Prepared {
+    async fn run(self, link: UnixStream) -> Result<(), GitGateError> {
+        let Prepared { door, listener, recorder, mut outgoing, decoder } = self;
+        let mut link = Link::new(link, decoder).map_err(GitGateError::Link)?;
+        listener.set_nonblocking(true).map_err(GitGateError::Door)?;
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(GitGateError::Door)?;
+        let serving = tokio::spawn(Arc::clone(&door).serve(listener));
+        tokio::pin!(serving);
+        link.send(&GateToKeeper::Ready).await.map_err(GitGateError::Link)?;
+        loop {
+            let message = tokio::select! {
+                message = link.next() => message,
+                Some(said) = outgoing.recv() => {
+                    link.send(&said).await.map_err(GitGateError::Link)?;
+                    continue;
+                }
+                _ = &mut serving => return Err(GitGateError::DoorEnded),
+            };
+            match message {
+                // Nobody is left inside, or nobody to write down what is done: what is under way ends with us.
+                Err(LinkError::Closed) | Ok(KeeperToGate::Drain { .. }) => {
+                    serving.abort();
+                    return Ok(());
+                }
+                Err(err) => return Err(GitGateError::Link(err)),
+                Ok(KeeperToGate::Freeze(frozen)) => door.frozen.store(frozen, Ordering::Relaxed),
+                Ok(KeeperToGate::Recorded { id, result }) => recorder.recorded(id, result),
+                Ok(
+                    KeeperToGate::Start(_)
+                    | KeeperToGate::StartGit(_)
+                    | KeeperToGate::Record { .. }
+                    | KeeperToGate::Secret { .. }
+                    | KeeperToGate::Policy(_),
+                ) => return Err(GitGateError::Link(LinkError::StartedTwice)),
+            }
+        }
+    }
+}

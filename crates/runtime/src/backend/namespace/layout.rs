@@ -264,7 +264,7 @@ mod tests {
             mounts: vec![mount("/srv/data", "/data", false), mount("/srv/out", "/home/agent/out", true)],
             workspace: Workspace::None,
             git: Vec::new(),
-        egress: EgressPolicy::default(),
+            egress: EgressPolicy::default(),
             secrets: Vec::new(),
             supervise: false,
             canaries: false,

@@ -1,3 +1,5 @@
 //! What the runtime does to a real host: rooms.
 
+mod bench;
+mod mounts;
 mod room;

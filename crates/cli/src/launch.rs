@@ -45,6 +45,10 @@ pub(crate) struct LaunchArgs {
     /// End the bottle after this time, as 90s, 30m or 8h
     #[arg(long, value_name = "TIME")]
     stop_after: Option<StopAfter>,
+    /// For this run, let everything through to any public host, searched but without a secret, to see what is needed:
+    /// `policy learn` writes the manifest
+    #[arg(long)]
+    observe: bool,
     /// Ask nothing
     #[arg(long, short)]
     pub(crate) yes: bool,
@@ -88,6 +92,7 @@ impl LaunchArgs {
             backend: pick("backend", &self.backend, Some("BOT_BOTTLE_BACKEND")),
             image: pick("image", &self.image, Some("BOT_BOTTLE_IMAGE")),
             workspace: pick("workspace", &self.workspace, None),
+            observe: self.observe,
         }
     }
 }

@@ -360,7 +360,7 @@ impl Gate {
     /// What to say of ports that the policy allows and no transparent door serves: the listeners of a bottle are opened
     /// when it starts.
     fn doorless(&self, policy: &EgressPolicy) -> String {
-        let allowed: BTreeSet<u16> = policy.routes.iter().flat_map(|route| route.ports.iter().copied()).collect();
+        let allowed = policy.ports();
         let new: Vec<String> = allowed.difference(&self.transparent).map(u16::to_string).collect();
         if new.is_empty() {
             return String::new();

@@ -39,6 +39,7 @@ impl Names {
     /// Takes on another policy. Addresses given out before stay as they are while their pool has room.
     pub fn follow(&self, policy: &EgressPolicy) {
         let mut table = self.lock();
+        table.everything = policy.observe;
         table.patterns = policy.routes.iter().map(|route| route.host.clone()).collect();
         for host in policy.resolve.keys() {
             table.patterns.push(HostPattern::Exact(host.clone()));
@@ -69,6 +70,8 @@ impl Names {
 
 #[derive(Debug)]
 struct Table {
+    /// Every name counts as routed.
+    everything: bool,
     patterns: Vec<HostPattern>,
     pinned: HashMap<HostName, Ipv4Addr>,
     routed: Pool,
@@ -91,6 +94,7 @@ impl Table {
         let base = u32::from(SYNTHETIC_NET.0);
         // The lower /16 is for names that routes allow, the upper one for all others.
         Table {
+            everything: false,
             patterns: Vec::new(),
             pinned: HashMap::new(),
             routed: Pool::new(base),
@@ -126,7 +130,7 @@ impl Table {
     }
 
     fn routed(&self, name: &HostName) -> bool {
-        self.patterns.iter().any(|pattern| pattern.matches(name))
+        self.everything || self.patterns.iter().any(|pattern| pattern.matches(name))
     }
 
     /// Names that the routes no longer name exactly become ordinary ones.

@@ -9,8 +9,8 @@ use crate::{
     validate::{Fault, faults},
 };
 use bottle_spec::{
-    host::HostName,
-    policy::{EgressPolicy, Route, Tls},
+    host::{HostName, HostPattern},
+    policy::{DEFAULT_PORTS, EgressPolicy, Inbound, OnFinding, Route, Tls},
     secret::SecretRef,
     verdict::Reason,
 };
@@ -21,6 +21,8 @@ pub struct Rules {
     policy: EgressPolicy,
     /// The path patterns of each route, in the order of `policy.routes`.
     paths: Vec<Option<Vec<Pattern>>>,
+    /// Where the bottle is observed: what decides after all routes have not. Its index is the one after theirs.
+    observed: Option<Route>,
 }
 
 /// What is asked about one request.
@@ -88,7 +90,8 @@ impl Rules {
             route.paths.as_ref().map(|paths| paths.iter().filter_map(|p| Pattern::parse(&p.0)).collect())
         };
         let paths = policy.routes.iter().map(compile).collect();
-        Ok(Rules { policy, paths })
+        let observed = policy.observe.then(observed).flatten();
+        Ok(Rules { policy, paths, observed })
     }
 
     pub fn policy(&self) -> &EgressPolicy {
@@ -96,7 +99,12 @@ impl Rules {
     }
 
     pub fn route(&self, index: usize) -> Option<&Route> {
-        self.policy.routes.get(index)
+        self.policy.routes.get(index).or_else(|| self.observed.as_ref().filter(|_| self.is_observed(index)))
+    }
+
+    /// Whether this is no route of the policy, but what an observed bottle may do besides.
+    pub fn is_observed(&self, index: usize) -> bool {
+        index == self.policy.routes.len()
     }
 
     /// Whether a tunnel to this host and port may be opened, and what becomes of TLS in it. The requests inside are
@@ -115,7 +123,7 @@ impl Rules {
             }
             reason = Reason::PortNotAllowed;
         }
-        Err(reason)
+        self.observed(host, port).map(|_| self.policy.routes.len()).ok_or(reason)
     }
 
     /// Asks about a subject.
@@ -142,7 +150,21 @@ impl Rules {
                 Some(_) => {}
             }
         }
-        Err(nearest.1)
+        let observed = self.observed(question.host, question.port);
+        match nearest.1 {
+            Reason::NoRoute | Reason::PortNotAllowed | Reason::MethodNotAllowed | Reason::PathNotAllowed
+                if observed.is_some() =>
+            {
+                Ok(self.policy.routes.len())
+            }
+            reason => Err(reason),
+        }
+    }
+
+    /// What decides about this host after all routes, where the bottle is observed. Names that are
+    /// nobody's stay refused: the launch's probe asks for one.
+    fn observed(&self, host: &HostName, port: u16) -> Option<&Route> {
+        self.observed.as_ref().filter(|observed| !is_nobodys(host) && observed.ports.contains(&port))
     }
 
     /// Whether some route lets this host resolve to a private address.
@@ -155,6 +177,27 @@ impl Rules {
         let routes = self.policy.routes.iter().filter(move |route| route.host.matches(host));
         routes.filter_map(|route| route.auth.as_ref()).map(|auth| &auth.secret)
     }
+}
+
+/// Whether nobody can own this name in the DNS (RFC 6761, RFC 7686).
+pub(crate) fn is_nobodys(host: &HostName) -> bool {
+    matches!(host.as_str().rsplit('.').next(), Some("invalid" | "localhost" | "onion"))
+}
+
+/// What stands for a route where none allowed it. Its host is never asked about.
+fn observed() -> Option<Route> {
+    Some(Route {
+        host: HostPattern::parse("*.invalid").ok()?,
+        ports: DEFAULT_PORTS.to_vec(),
+        methods: None,
+        paths: None,
+        tls: Tls::Intercept,
+        auth: None,
+        private: false,
+        on_finding: OnFinding::default(),
+        exempt: Vec::new(),
+        inbound: Inbound::default(),
+    })
 }
 
 /// How near a route came, and why it does not match; `None` where it does.

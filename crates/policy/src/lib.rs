@@ -12,6 +12,7 @@ pub mod egress;
 pub mod fuzzing;
 pub mod git;
 pub mod inbound;
+pub mod learn;
 mod path;
 mod random;
 pub mod scan;

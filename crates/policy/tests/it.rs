@@ -43,6 +43,25 @@ fn an_empty_allowlist_lets_nothing_out() {
 }
 
 #[test]
+fn an_observed_bottle_reaches_what_no_route_allows_and_without_a_secret() {
+    let routes = vec![route("api.test", Some(&["GET"]), Some(&["/a/**"]))];
+    let policy = EgressPolicy { routes, observe: true, ..EgressPolicy::default() };
+    let rules = Rules::new(policy).unwrap();
+    assert_eq!(ask(&rules, "api.test", 443, "GET", "/a/b"), Ok(0));
+    for (host, method, path) in [("api.test", "GET", "/b"), ("api.test", "POST", "/a/b"), ("else.test", "PUT", "/")] {
+        let index = ask(&rules, host, 443, method, path).unwrap();
+        assert!(rules.is_observed(index) && rules.route(index).is_some_and(|route| route.auth.is_none()));
+    }
+    let tunnel = |host: &str, port| rules.tunnel(&HostName::parse(host).unwrap(), port);
+    assert_eq!(tunnel("else.test", 443), Ok(Tls::Intercept));
+    assert_eq!(tunnel("else.test", 22), Err(Reason::NoRoute));
+    assert_eq!(tunnel("probe.invalid", 443), Err(Reason::NoRoute));
+    assert_eq!(ask(&rules, "probe.invalid", 80, "GET", "/"), Err(Reason::NoRoute));
+    assert_eq!(ask(&rules, "api.test", 443, "GET", "/a/../b"), Err(Reason::PathAmbiguous));
+    assert!(!rules.allows_private(&HostName::parse("else.test").unwrap(), 443));
+}
+
+#[test]
 fn decisions() {
     let rules = rules(vec![
         route("api.test", Some(&["GET"]), Some(&["/repos/acme/app/**"])),

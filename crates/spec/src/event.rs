@@ -150,6 +150,9 @@ pub struct EgressEvent {
     /// The budget that a denial would have gone over, as the manifest names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<String>,
+    /// No route allowed it: the bottle is being observed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub observed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

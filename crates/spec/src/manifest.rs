@@ -9,8 +9,10 @@ mod budgets;
 mod egress;
 mod git;
 mod mistake;
+pub mod pipelock;
 mod tree;
 mod walk;
+mod write;
 
 pub use agent::{Agent, BACKENDS, PROVIDERS};
 pub use bottle::Bottle;
@@ -18,6 +20,7 @@ pub use egress::Egress;
 pub use git::{GitUpstream, Written};
 pub use mistake::{Mistake, Mistakes, Place, Placed};
 pub use walk::Keys;
+pub use write::{Noted, bottle_of};
 
 /// Every table that a bottle's manifest may hold, with its keys: what the JSON Schema must agree with.
 pub const BOTTLE_TABLES: &[Keys] = &[

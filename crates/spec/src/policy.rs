@@ -5,7 +5,11 @@ use crate::{
     secret::SecretRef,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::PathBuf,
+};
 
 /// The ports of a route that names none.
 pub const DEFAULT_PORTS: [u16; 2] = [443, 80];
@@ -26,6 +30,18 @@ pub struct EgressPolicy {
     pub upstream_proxy: Option<UpstreamProxy>,
     #[serde(default)]
     pub budgets: Budgets,
+    /// For one run, to learn what is needed: what no route allows may leave as well, to any public host, searched as
+    /// ever and without a secret. Only a flag says so, never a manifest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub observe: bool,
+}
+
+impl EgressPolicy {
+    /// Every port that something may leave by.
+    pub fn ports(&self) -> BTreeSet<u16> {
+        let observed = if self.observe { &DEFAULT_PORTS[..] } else { &[] };
+        self.routes.iter().flat_map(|route| &route.ports).chain(observed).copied().collect()
+    }
 }
 
 /// `http://HOST:PORT`, optionally with a credential for `Proxy-Authorization: Basic`.

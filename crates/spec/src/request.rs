@@ -44,6 +44,7 @@ pub struct Request {
     pub protect: Vec<Placed<SecretRef>>,
     pub canaries: bool,
     pub budgets: Budgets,
+    pub observe: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -83,6 +84,8 @@ pub struct Overrides {
     pub backend: Option<Placed<String>>,
     pub image: Option<Placed<String>>,
     pub workspace: Option<Placed<String>>,
+    /// See [`crate::policy::EgressPolicy::observe`].
+    pub observe: bool,
 }
 
 impl Request {
@@ -112,6 +115,7 @@ impl Request {
             protect: bottle.protect,
             canaries: bottle.canaries,
             budgets: bottle.budgets,
+            observe: overrides.observe,
             place: agent.place,
         };
         Mistakes::check(request, mistakes)

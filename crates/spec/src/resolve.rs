@@ -205,7 +205,11 @@ impl Resolver<'_> {
             resolved
         });
         let (resolve, budgets) = (request.egress.resolve.clone(), request.budgets.clone());
-        EgressPolicy { routes, upstream_ca, resolve, upstream_proxy, budgets }
+        let observe = request.observe;
+        if observe {
+            self.notices.push("observed: any public host may be reached, searched but without a secret".to_owned());
+        }
+        EgressPolicy { routes, upstream_ca, resolve, upstream_proxy, budgets, observe }
     }
 
     fn authority(&mut self, path: &Placed<PathBuf>) -> Option<PathBuf> {

@@ -4,7 +4,7 @@
 
 mod export;
 mod list;
-mod logs;
+pub(super) mod logs;
 mod show;
 mod verify;
 

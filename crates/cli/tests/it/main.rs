@@ -15,6 +15,7 @@ mod git;
 mod life;
 mod many;
 mod mounted;
+mod policy;
 mod screen;
 mod stage;
 mod tools;

@@ -182,7 +182,7 @@ fn init_never_overwrites_and_what_it_writes_is_sound() {
 #[test]
 fn the_policy_is_asked() {
     let env = stocked();
-    let check = |method: &str, url: &str| said(&env, &["policy", "check", "--bottle", "dev", method, url]);
+    let check = |method: &str, url: &str| said(&env, &["policy", "check", "--bottle", "dev", "--method", method, url]);
     let all = [
         check("GET", "https://api.test/x?y=1"),
         check("POST", "https://api.test/x"),
@@ -190,7 +190,7 @@ fn the_policy_is_asked() {
         check("GET", "https://evil.test/"),
         check("GET", "https://api.test:8443/"),
         check("GET", "ftp://api.test/"),
-        said(&env, &["policy", "check", "--allow", "a.test/x/**", "--json", "GET", "https://a.test/x/../y"]),
+        said(&env, &["policy", "check", "--allow", "a.test/x/**", "--json", "https://a.test/x/../y"]),
     ];
     insta::assert_snapshot!(all.join("\n"));
 }

@@ -16,6 +16,7 @@ fn slug() -> Slug {
 
 fn event(n: u64) -> AuditEvent {
     AuditEvent::Egress(EgressEvent {
+        observed: false,
         decision: Decision::Deny,
         reason: Some(Reason::NoRoute),
         host: Some(format!("n{n}.example")),

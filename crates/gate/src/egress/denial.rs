@@ -19,6 +19,8 @@ pub(crate) struct Facts {
     pub(crate) origin: Option<Arc<Origin>>,
     pub(crate) method: Option<Method>,
     pub(crate) target: Option<PathAndQuery>,
+    /// Allowed although no route says so.
+    pub(crate) observed: bool,
     /// For what it was refused.
     pub(crate) finding: Option<Arc<Found>>,
     /// Which budget it would have gone over.
@@ -56,6 +58,7 @@ impl Facts {
             injected,
             status: reason.map(Reason::status),
             budget: self.over.map(|over| over.budget.to_owned()),
+            observed: self.observed,
         })
     }
 

@@ -218,6 +218,7 @@ impl Session {
         let received = Received::new(request, origin)?;
         let permitted = live.rules.permit(received).map_err(|refused| refused.reason)?;
         let route = permitted.route();
+        facts.observed = live.rules.is_observed(route);
         let method_override = permitted.subject().question().method_override;
         let scanner = self.egress.knowledge.scanner(&self.egress.vault);
         let judge = Judge::new(&self.egress, &live.rules, permitted.route(), facts);

@@ -521,9 +521,7 @@ fn doors(plan: &Plan) -> Vec<Door> {
     let fixed = [Door::Proxy, Door::ResolverUdp, Door::ResolverTcp];
     let git = (!plan.git.is_empty()).then_some(Door::Git);
     let own: Vec<Door> = fixed.into_iter().chain(git).collect();
-    let mut ports: Vec<u16> = plan.egress.routes.iter().flat_map(|route| route.ports.iter().copied()).collect();
-    ports.sort_unstable();
-    ports.dedup();
+    let mut ports = plan.egress.ports();
     ports.retain(|port| own.iter().all(|door| door.address().port() != *port));
     own.into_iter().chain(ports.into_iter().map(|port| Door::Transparent { port })).collect()
 }

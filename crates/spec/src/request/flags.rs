@@ -250,6 +250,7 @@ impl Flags {
             protect: each::<SecretRef>("--protect", &self.protect, &mut mistakes),
             canaries: false,
             budgets: budget::budgets(self, &mut mistakes),
+            observe: self.overrides.observe,
             place,
         };
         Mistakes::check(request, mistakes)

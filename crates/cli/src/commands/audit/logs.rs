@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// A log and its note, in a directory of their own.
 #[derive(Debug, Clone)]
-pub(super) struct Log {
+pub(in crate::commands) struct Log {
     pub(super) slug: Slug,
     pub(super) directory: PathBuf,
     pub(super) of: Of,
@@ -22,7 +22,7 @@ pub(super) enum Of {
 }
 
 impl Log {
-    pub(super) fn path(&self) -> PathBuf {
+    pub(in crate::commands) fn path(&self) -> PathBuf {
         self.directory.join("audit.jsonl")
     }
 
@@ -51,7 +51,7 @@ pub(super) fn all(context: &Context) -> Result<Vec<Log>, CliError> {
 }
 
 /// The log of this name: of the bottle that is there, else of the one that went last.
-pub(super) fn named(slug: &Slug, context: &Context) -> Result<Log, CliError> {
+pub(in crate::commands) fn named(slug: &Slug, context: &Context) -> Result<Log, CliError> {
     let found = all(context)?.into_iter().find(|log| log.slug == *slug);
     found.ok_or_else(|| {
         CliError::usage(format!("there is no audit log of {slug}"))

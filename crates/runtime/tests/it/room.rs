@@ -86,6 +86,45 @@ fn the_bare_host_is_not_a_room() {
     assert!(same.count() < INSIDE.len() / 3);
 }
 
+/// What a single slip in the room's making would lose without anything else showing it: another wall holds in its place.
+#[test]
+fn every_wall_is_there_also_where_another_stands_before_it() {
+    let own = |name: &str| fs::read_link(format!("/proc/self/ns/{name}")).unwrap().display().to_string();
+    for maker in makers() {
+        let bench = Bench::new(maker);
+        let names = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];
+        let inside = bench.says(&format!("for it in {}; do readlink /proc/self/ns/$it; done", names.join(" ")));
+        for (name, inside) in names.iter().zip(inside.lines()) {
+            assert_ne!(inside, own(name), "{maker:?} shares a namespace with the host");
+        }
+
+        // mountinfo: id, parent, device, root, place, options, ...
+        let mounts = bench.says("cat /proc/self/mountinfo");
+        let mounts: Vec<(&str, Vec<&str>)> = mounts
+            .lines()
+            .map(|line| line.split(' ').collect::<Vec<_>>())
+            .map(|fields| (fields[4], fields[5].split(',').collect()))
+            .collect();
+        let has = |place: &str, option: &str| {
+            let mut at = mounts.iter().filter(|(mounted, _)| *mounted == place).peekable();
+            assert!(at.peek().is_some(), "nothing is mounted at {place}: {mounts:?}");
+            at.all(|(_, options)| options.contains(&option))
+        };
+        for place in ["/", "/usr", "/dev", "/proc/sys", "/proc/fs"] {
+            assert!(has(place, "ro"), "{maker:?}: {place} can be written to: {mounts:?}");
+        }
+        for (place, options) in &mounts {
+            assert!(options.contains(&"nosuid"), "{maker:?}: {place} keeps set-id bits: {options:?}");
+            let device = place.starts_with("/dev/") || place.starts_with("/proc/");
+            assert!(device || options.contains(&"nodev"), "{maker:?}: {place} has devices: {options:?}");
+        }
+        for name in ["driver", "sysvipc"].into_iter().filter(|name| Path::new("/proc").join(name).exists()) {
+            assert!(has(&format!("/proc/{name}"), "noexec"), "{maker:?}: /proc/{name} is not masked");
+            assert_eq!(bench.says(&format!("ls /proc/{name}")), "", "{maker:?}");
+        }
+    }
+}
+
 #[test]
 fn on_the_host_its_processes_are_never_roots() {
     for maker in makers() {

@@ -52,6 +52,9 @@ pub(crate) enum Command {
     /// The host side of one bottle's git door; started by its keeper.
     #[command(hide = true)]
     GitGate,
+    /// Fills one bottle's workspace; started by its keeper.
+    #[command(hide = true)]
+    Fill,
     /// The agent of `demo`; runs inside the bottle.
     #[command(hide = true)]
     DemoAgent(DemoAgentArgs),

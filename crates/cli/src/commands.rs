@@ -10,6 +10,7 @@ pub(crate) mod demo;
 pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod exec;
+pub(crate) mod fill;
 pub(crate) mod freeze;
 pub(crate) mod gate;
 pub(crate) mod init;
@@ -46,6 +47,7 @@ fn run(command: Command) -> Result<ExitCode, CliError> {
         Command::Keeper => keeper::run(),
         Command::Gate => gate::run(),
         Command::GitGate => gate::run_git(),
+        Command::Fill => fill::run(),
         Command::DemoAgent(args) => demo::agent(&args),
         Command::Verb(verb) => perform(verb, &Context::gather()?),
     }

@@ -27,7 +27,7 @@ const TELLING_LENGTH: usize = 8;
 /// Flags that `start` and `run` have in common.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct LaunchArgs {
-    /// How the working directory gets in, at /workspace: copy, mount or none [default: none]
+    /// How the working directory gets in, at /workspace: clone, copy, mount or none [default: none]
     #[arg(long, value_name = "MODE")]
     workspace: Option<String>,
     /// What the agent sees as the system [env: BOT_BOTTLE_IMAGE] [default: host]

@@ -9,6 +9,7 @@
 
 mod bottle;
 mod control;
+mod filling;
 mod freeze;
 mod gate;
 mod git_gate;
@@ -301,7 +302,7 @@ async fn tell_failure(link: &AsyncLink, error: &KeeperError, left_behind: Vec<St
     let _ = link.sender().send(&LaunchEvent::Failed(LaunchFailure { kind, causes, left_behind }), &[]).await;
 }
 
-fn chain(error: &dyn Error) -> Vec<String> {
+pub(crate) fn chain(error: &dyn Error) -> Vec<String> {
     let mut causes = vec![error.to_string()];
     let mut source = error.source();
     while let Some(error) = source {

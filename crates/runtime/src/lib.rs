@@ -20,6 +20,7 @@ pub mod socket;
 pub mod store;
 pub mod transfer;
 pub mod tree;
+pub mod workspace;
 
 mod beneath;
 mod control_socket;
@@ -27,4 +28,3 @@ mod host_ids;
 mod launch;
 mod sys;
 mod trust;
-mod workspace;

@@ -284,6 +284,11 @@ impl BottleDir {
         self.state.join("given.jsonl")
     }
 
+    /// What is in the user's repository because of this bottle.
+    pub(crate) fn clone_record(&self) -> PathBuf {
+        self.state.join("clone.json")
+    }
+
     /// What guards a mounted workspace.
     pub(crate) fn guard(&self) -> PathBuf {
         self.state.join("guard.json")

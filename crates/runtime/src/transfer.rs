@@ -60,7 +60,7 @@ pub fn locate(bottle: &BottleDir, plan: &Plan, inside: &Path) -> Result<(PathBuf
     let below = inside.strip_prefix(Workspace::TARGET).map_err(|_| refused())?;
     match &plan.workspace {
         Workspace::None => Err(refused()),
-        Workspace::Copy { .. } => Ok((bottle.workspace(), below.to_owned())),
+        Workspace::Copy { .. } | Workspace::Clone { .. } => Ok((bottle.workspace(), below.to_owned())),
         Workspace::Mount { source } => Ok((source.clone(), below.to_owned())),
     }
 }

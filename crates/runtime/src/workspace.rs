@@ -3,6 +3,11 @@
 //! Links are copied as links and never followed; what is neither file, directory nor link is left out. `.git` goes
 //! whole: ignore files speak of the work tree. Contents are shared with the source where the file system can.
 
+pub(crate) mod clone;
+pub mod fill;
+mod git;
+
+use clone::{CloneError, Listed};
 use ignore::{DirEntry, WalkBuilder};
 use rustix::fs::{AtFlags, CWD, Timestamps, chownat, futimens, ioctl_ficlone};
 use std::{
@@ -18,6 +23,14 @@ pub enum WorkspaceError {
     Walk(#[source] ignore::Error),
     #[error("{} cannot be copied into the bottle", path.display())]
     Copy { path: PathBuf, source: io::Error },
+    #[error("the repository cannot be cloned")]
+    Clone(#[source] CloneError),
+}
+
+impl From<CloneError> for WorkspaceError {
+    fn from(error: CloneError) -> WorkspaceError {
+        WorkspaceError::Clone(error)
+    }
 }
 
 /// How far a copy has come.
@@ -47,6 +60,60 @@ pub(crate) fn copy(
         }
     }
     Ok(copying.copied)
+}
+
+/// Copies what is listed, and the directories on the way, to `target`, which must not exist. Nothing is given away.
+fn listed(
+    source: &Path,
+    target: &Path,
+    files: &[Listed],
+    progress: &mut dyn FnMut(Copied),
+) -> Result<(), WorkspaceError> {
+    let mut copying = Copying { source, target, owner: None, copied: Copied::default(), progress };
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        |source| WorkspaceError::Copy { path, source }
+    };
+    DirBuilder::new().mode(0o700).create(target).map_err(failed(target))?;
+    for file in files {
+        let from = source.join(&file.path);
+        let on_the_way: Vec<&Path> =
+            file.path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()).collect();
+        for above in on_the_way.into_iter().rev() {
+            let made = target.join(above);
+            match made.symlink_metadata() {
+                Ok(metadata) if metadata.is_dir() => {}
+                // A link that is listed stands for itself; nothing goes through it.
+                Ok(_) => break,
+                Err(_) => DirBuilder::new().mode(0o755).create(&made).map_err(failed(&made))?,
+            }
+        }
+        let to = target.join(&file.path);
+        if file.is_gitlink {
+            match DirBuilder::new().mode(0o755).create(&to) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                other => other.map_err(failed(&to))?,
+            }
+            continue;
+        }
+        match from.symlink_metadata() {
+            // What is not there is not checked out, or gone since it was listed.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+            Ok(metadata) if metadata.is_dir() => {}
+            _ => copying.one(&from, &to).map_err(failed(&from))?,
+        }
+    }
+    Ok(())
+}
+
+/// Gives a directory of ours and all that is in it.
+fn give_all(directory: &Path, owner: u32) -> io::Result<()> {
+    give(directory, owner)?;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() { give_all(&entry.path(), owner)? } else { give(&entry.path(), owner)? }
+    }
+    Ok(())
 }
 
 struct Copying<'a> {

@@ -120,7 +120,11 @@ pub enum Workspace {
     Copy {
         source: PathBuf,
     },
-    /// The directory itself, writable.
+    /// A clone of the repository, with what is not committed; what the agent pushes comes back as branches.
+    Clone {
+        source: PathBuf,
+    },
+    /// The directory itself, writable but for what the host would run.
     Mount {
         source: PathBuf,
     },
@@ -128,6 +132,8 @@ pub enum Workspace {
 
 impl Workspace {
     pub const TARGET: &str = "/workspace";
+    /// What a clone's repository is called at the git door.
+    pub const REPOSITORY: &str = "workspace";
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

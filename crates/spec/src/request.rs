@@ -52,17 +52,14 @@ pub enum WorkspaceMode {
     /// The working directory stays outside.
     #[default]
     None,
+    Clone,
     Copy,
     Mount,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WorkspaceError {
-    #[error("`clone` comes with the git gate; until then: copy, mount or none")]
-    Clone,
-    #[error("a workspace is copy, mount or none")]
-    Unknown,
-}
+#[error("a workspace is clone, copy, mount or none")]
+pub struct WorkspaceError;
 
 impl FromStr for WorkspaceMode {
     type Err = WorkspaceError;
@@ -72,8 +69,8 @@ impl FromStr for WorkspaceMode {
             "none" => Ok(WorkspaceMode::None),
             "copy" => Ok(WorkspaceMode::Copy),
             "mount" => Ok(WorkspaceMode::Mount),
-            "clone" => Err(WorkspaceError::Clone),
-            _ => Err(WorkspaceError::Unknown),
+            "clone" => Ok(WorkspaceMode::Clone),
+            _ => Err(WorkspaceError),
         }
     }
 }

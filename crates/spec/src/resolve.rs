@@ -173,7 +173,7 @@ impl Resolver<'_> {
         let source = self.host.cwd.clone();
         match mode.value {
             WorkspaceMode::None => return Workspace::None,
-            WorkspaceMode::Copy => self.guard_own(&source, false, &mode.place),
+            WorkspaceMode::Clone | WorkspaceMode::Copy => self.guard_own(&source, false, &mode.place),
             WorkspaceMode::Mount => self.guard_own(&source, true, &mode.place),
         }
         if self.host.paths.get(&source) != Some(&PathKind::Directory) {
@@ -182,6 +182,7 @@ impl Resolver<'_> {
         }
         match mode.value {
             WorkspaceMode::Mount => Workspace::Mount { source },
+            WorkspaceMode::Clone => Workspace::Clone { source },
             WorkspaceMode::Copy | WorkspaceMode::None => Workspace::Copy { source },
         }
     }

@@ -151,7 +151,7 @@ fn chosen(slug: Option<&Slug>, context: &Context) -> Result<(BottleDir, PathBuf)
             return Err(unreadable(StoreError::Unknown(slug.clone())));
         }
         return match bottle.plan().map_err(unreadable)?.workspace {
-            Workspace::Copy { source } => Ok((bottle, source)),
+            Workspace::Copy { source } | Workspace::Clone { source } => Ok((bottle, source)),
             Workspace::Mount { source } => {
                 Err(CliError::usage(format!("{slug} has no copy: it writes to {} itself", context.short(&source)))
                     .next("compare there, after a look at what docs/workspace.md says a mount does not hold"))
@@ -164,7 +164,10 @@ fn chosen(slug: Option<&Slug>, context: &Context) -> Result<(BottleDir, PathBuf)
     for listed in store.list().map_err(unreadable)? {
         let Ok(slug) = listed.slug.parse::<Slug>() else { continue };
         let bottle = store.bottle(&slug);
-        if matches!(bottle.plan(), Ok(plan) if plan.workspace == Workspace::Copy { source: context.cwd.clone() }) {
+        let Ok(plan) = bottle.plan() else { continue };
+        if let Workspace::Copy { source } | Workspace::Clone { source } = plan.workspace
+            && source == context.cwd
+        {
             found.push(bottle);
         }
     }

@@ -116,6 +116,7 @@ fn workspace(workspace: &Workspace) -> Vec<String> {
     match workspace {
         Workspace::None => Vec::new(),
         Workspace::Copy { source } => vec![format!("a copy of {}", source.display())],
+        Workspace::Clone { source } => vec![format!("a clone of {}, with what is not committed", source.display())],
         Workspace::Mount { source } => {
             vec![format!("{} itself, writable but for what this host would run", source.display())]
         }

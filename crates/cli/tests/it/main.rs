@@ -7,6 +7,7 @@ mod asked;
 mod audit;
 mod bad_input;
 mod changes;
+mod cloned;
 mod crash;
 mod curl;
 mod freeze;

@@ -3,7 +3,9 @@
 mod repositories;
 
 use super::{
-    KeeperParts, freeze,
+    KeeperParts,
+    filling::{Filling, FillingError},
+    freeze,
     gate::{Brief, Gate, GateChildError, Recipe},
     init::{Init, InitError, Order, Program},
     ports,
@@ -13,7 +15,7 @@ use crate::{
     backend::namespace::{self, RoomError, RoomSpec},
     beneath,
     cgroup::{self, CgroupError, Delegation},
-    changes, control_socket,
+    control_socket,
     guard::{self, Guard, GuardError},
     host_ids::{self, HostIdError},
     journal::{Step, Thing},
@@ -22,7 +24,11 @@ use crate::{
     protocol::{Console, FailureKind, LaunchEvent, LaunchRequest, Lifetime, Origin},
     socket::AsyncLink,
     store::{BottleDir, Metadata, StoreError, private_directory},
-    workspace::{self, WorkspaceError},
+    workspace::{
+        self,
+        clone::{self, CloneError},
+        fill::FillOrder,
+    },
 };
 use bottle_spec::{
     door::Door,
@@ -45,6 +51,8 @@ use tokio::time::timeout;
 
 const PROBE_PATIENCE: Duration = Duration::from_secs(20);
 const END_PATIENCE: Duration = Duration::from_secs(10);
+/// The door of the git gate.
+const GIT_DOOR: &str = "git://127.0.0.1:9418";
 const HOME: &str = "/home/agent";
 
 #[derive(Debug, thiserror::Error)]
@@ -59,8 +67,10 @@ pub enum StepError {
     Port { port: u16, source: io::Error },
     #[error("the bottle gets no host uid")]
     HostId(#[source] HostIdError),
-    #[error("the workspace cannot be copied")]
-    Workspace(#[source] WorkspaceError),
+    #[error("the workspace cannot be filled")]
+    Workspace(#[source] FillingError),
+    #[error("the user's repository still has a ref of the bottle's")]
+    Release(#[source] CloneError),
     #[error("the workspace cannot be guarded")]
     Guard(#[source] GuardError),
     #[error("the limits cannot be enforced")]
@@ -235,29 +245,35 @@ impl<'a> Making<'a> {
                 workspace::give(&home, owner).map_err(|source| StepError::Make { path: home.clone(), source })?;
             }
         }
-        let source = match &self.request.plan.workspace {
-            Workspace::None => return Ok(()),
-            Workspace::Mount { source } => return self.guard(source).await,
-            Workspace::Copy { source } => source,
-        };
-        let target = self.bottle.workspace();
-        if target.exists() {
+        match &self.request.plan.workspace {
+            Workspace::None => Ok(()),
+            Workspace::Mount { source } => self.guard(source).await,
             // Resumed: it is the agent's by now.
-            return Ok(());
+            Workspace::Copy { .. } | Workspace::Clone { .. } if self.bottle.workspace().exists() => Ok(()),
+            Workspace::Copy { .. } | Workspace::Clone { .. } => self.fill().await,
         }
-        let mut far = Vec::new();
-        let mut last = std::time::Instant::now();
-        let copied = workspace::copy(source, &target, owner, &mut |copied| {
-            if last.elapsed() > Duration::from_millis(500) {
-                last = std::time::Instant::now();
-                far.push(copied);
+    }
+
+    async fn fill(&self) -> Result<(), StepError> {
+        let order = FillOrder {
+            slug: self.bottle.slug.clone(),
+            state: self.bottle.state.clone(),
+            workspace: self.request.plan.workspace.clone(),
+            owner: self.metadata.host_id,
+            environment: self.request.refresh_env.clone(),
+            url: format!("{GIT_DOOR}/{}", Workspace::REPOSITORY),
+        };
+        let mut filling = Filling::start(&self.parts.program, &order).await.map_err(StepError::Workspace)?;
+        loop {
+            let next = tokio::select! {
+                next = filling.next() => next.map_err(StepError::Workspace)?,
+                () = self.broken_off() => return Err(StepError::BrokenOff),
+            };
+            match next {
+                Some(event) => self.report(event).await,
+                None => return Ok(()),
             }
-        });
-        for copied in far {
-            self.report(LaunchEvent::Copied { files: copied.files, bytes: copied.bytes }).await;
         }
-        copied.map_err(StepError::Workspace)?;
-        changes::record(self.bottle, &target).map_err(StepError::Store)
     }
 
     async fn guard(&mut self, source: &Path) -> Result<(), StepError> {
@@ -302,7 +318,7 @@ impl<'a> Making<'a> {
         let (home, copy) = (self.bottle.home(), self.bottle.workspace());
         let workspace = match &self.request.plan.workspace {
             Workspace::None => None,
-            Workspace::Copy { .. } => Some(copy.as_path()),
+            Workspace::Copy { .. } | Workspace::Clone { .. } => Some(copy.as_path()),
             Workspace::Mount { source } => Some(source.as_path()),
         };
         let doors = doors(&self.request.plan);
@@ -473,6 +489,9 @@ impl Host for Making<'_> {
             },
             Step::Workspace => {
                 guard::lift(self.bottle).map_err(StepError::Guard)?;
+                if matches!(self.request.origin, Origin::New { .. }) {
+                    clone::release(self.bottle).map_err(StepError::Release)?;
+                }
                 if matches!(self.request.origin, Origin::New { .. }) { remove(&self.bottle.agent()) } else { Ok(()) }
             }
             Step::Cgroup => match self.cgroup.take() {
@@ -538,6 +557,7 @@ fn copies(request: &LaunchRequest) -> Vec<bottle_spec::gate_link::HeldSecret> {
 /// Removes the state directory of a bottle that ended for good, but for its audit log, and frees its uid.
 pub(crate) fn remove_state(bottle: &BottleDir, state: &std::path::Path, host_id: Option<u32>) -> Result<(), StepError> {
     kept::put(bottle, state).map_err(StepError::Store)?;
+    clone::release(bottle).map_err(StepError::Release)?;
     // Under a name that no list shows, so that a crash in the middle leaves no half of a bottle.
     let gone = bottle.going();
     match fs::rename(&bottle.state, &gone) {

@@ -32,10 +32,13 @@ use crate::{
     protocol::{FailureKind, LaunchEvent, LaunchFailure, LaunchRequest, Lifetime, Origin},
     socket::{AsyncLink, SocketError},
     store::{BottleDir, Lock, Metadata, State, Store, StoreError},
+    workspace::clone,
 };
 use bottle::{Bottle, Ended};
 use bottle_spec::{
     gate_link::{AuditKey, Authority},
+    git::{Approval, PushRules},
+    plan::{Plan, Workspace},
     secret::Secret,
     slug::Slug,
 };
@@ -129,7 +132,7 @@ async fn keep(link: UnixStream, parts: &KeeperParts) -> Result<(), KeeperError> 
     let mut terminate = signal(SignalKind::terminate()).map_err(KeeperError::Setup)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(KeeperError::Setup)?;
     let mut link = AsyncLink::new(link).map_err(KeeperError::Setup)?;
-    let request: LaunchRequest = link.receive().await.map_err(KeeperError::Request)?;
+    let mut request: LaunchRequest = link.receive().await.map_err(KeeperError::Request)?;
     let pipes: Vec<OwnedFd> = std::iter::from_fn(|| link.descriptor()).collect();
     let housed = match House::open(&request) {
         Ok(house) => house,
@@ -139,6 +142,7 @@ async fn keep(link: UnixStream, parts: &KeeperParts) -> Result<(), KeeperError> 
         }
     };
     let House { bottle, lock, mut metadata, mut journal } = housed;
+    grant(&mut request.plan, &bottle.slug);
     let _ = link.sender().send(&LaunchEvent::Named { slug: bottle.slug.clone() }, &[]).await;
     let mut making = Making::new(parts, &request, &bottle, &mut metadata, &link, pipes);
     if let Err(error) = launch(&mut making, &mut journal).await {
@@ -188,6 +192,19 @@ async fn keep(link: UnixStream, parts: &KeeperParts) -> Result<(), KeeperError> 
     let _ = (code.send(Some(last)), ended.send(Some(Ended { code: last })));
     let _ = tokio::time::timeout(FAREWELL, async { tokio::join!(client, clients) }).await;
     result.map_err(KeeperError::Teardown)
+}
+
+/// A bottle may push to its own branches of the repository that it has a clone of. Only now has it a name.
+fn grant(plan: &mut Plan, slug: &Slug) {
+    if !matches!(plan.workspace, Workspace::Clone { .. }) {
+        return;
+    }
+    // Its own alone, so rewriting them harms nobody.
+    let refs = format!("{}*", clone::namespace(slug)).parse().into_iter().collect();
+    let rules = PushRules { refs, approval: Approval::Allow, delete: false, force: true };
+    for repository in plan.git.iter_mut().filter(|repository| repository.name == Workspace::REPOSITORY) {
+        repository.push = Some(rules.clone());
+    }
 }
 
 /// The launcher's own session. When it goes away without detaching, a foreground bottle goes with it.

@@ -101,6 +101,20 @@ fn an_agent_has_a_clone_with_what_is_not_committed_and_the_repository_is_as_it_w
     });
 }
 
+#[test]
+fn the_users_repository_is_the_clones_origin() {
+    Stage::for_each_user(|stage| {
+        let env = &stage.env;
+        sh(env, &env.work(), &format!("export FORMAT=; {GIVEN} rm -rf .git/hooks; git config --unset core.fsmonitor"));
+        let before = sh(env, &env.work(), STATE);
+        let script = "git fetch -q && git ls-remote origin | cut -f 2 && \
+                      git rev-parse -q --verify origin/bottle/ours-kqzmb/given >/dev/null && git clone -q $GIT_GATE_URL/workspace /tmp/x";
+        let seen = sees(stage, &["--name", "ours-kqzmb"], script);
+        assert_eq!(seen, "HEAD\nrefs/heads/bottle/ours-kqzmb/given\nrefs/heads/main\nrefs/heads/other\nrefs/tags/v1\n");
+        assert_eq!(sh(env, &env.work(), STATE), before);
+    });
+}
+
 /// How repositories can be, what makes one so, and what `git log` and `git status` say of it inside.
 const KINDS: &[(&str, &str, &str)] = &[
     ("SHA-256", "git init -q --object-format=sha256 . && echo x > f && git add f && git commit -qm one", "one\n"),

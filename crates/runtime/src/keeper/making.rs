@@ -33,6 +33,7 @@ use crate::{
 use bottle_spec::{
     door::Door,
     gate_link::{Authority, GateStart, KeeperToGate},
+    git::DOOR_URL,
     init_link::{InitStart, Probe},
     plan::{Plan, Workspace},
 };
@@ -51,8 +52,6 @@ use tokio::time::timeout;
 
 const PROBE_PATIENCE: Duration = Duration::from_secs(20);
 const END_PATIENCE: Duration = Duration::from_secs(10);
-/// The door of the git gate.
-const GIT_DOOR: &str = "git://127.0.0.1:9418";
 const HOME: &str = "/home/agent";
 
 #[derive(Debug, thiserror::Error)]
@@ -261,7 +260,7 @@ impl<'a> Making<'a> {
             workspace: self.request.plan.workspace.clone(),
             owner: self.metadata.host_id,
             environment: self.request.refresh_env.clone(),
-            url: format!("{GIT_DOOR}/{}", Workspace::REPOSITORY),
+            url: format!("{DOOR_URL}/{}", Workspace::REPOSITORY),
         };
         let mut filling = Filling::start(&self.parts.program, &order).await.map_err(StepError::Workspace)?;
         loop {

@@ -13,6 +13,7 @@ use super::{
     give_all, listed,
 };
 use crate::store::{BottleDir, StoreError, read_json, write_json};
+use bottle_spec::slug::Slug;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -65,8 +66,8 @@ pub(crate) struct Cloning<'a> {
 }
 
 /// The refs that a bottle may push to.
-pub(crate) fn namespace(bottle: &BottleDir) -> String {
-    format!("refs/heads/bottle/{}/", bottle.slug)
+pub(crate) fn namespace(slug: &Slug) -> String {
+    format!("refs/heads/bottle/{slug}/")
 }
 
 impl Cloning<'_> {
@@ -132,7 +133,7 @@ impl Cloning<'_> {
             Some(head) if head_tree.as_deref() == Some(&tree) => head.clone(),
             _ => self.commit(&git, &tree, head.as_deref())?,
         };
-        let reference = format!("{}given", namespace(self.bottle));
+        let reference = format!("{}given", namespace(&self.bottle.slug));
         let record = Record { git: user.clone(), reference: reference.clone(), commit: commit.clone() };
         write_json(&self.bottle.clone_record(), &record).map_err(CloneError::Record)?;
         // An empty old value: it must not be there.
@@ -181,7 +182,7 @@ impl Cloning<'_> {
         ours.gives(&["update-index", "--skip-worktree", "-z", "--stdin"], Some(&absent))?;
         // Says which files differ, of which there are some where filters are in use: no failure.
         let _ = ours.asks(&["update-index", "-q", "--refresh"])?;
-        let namespace = namespace(self.bottle);
+        let namespace = namespace(&self.bottle.slug);
         let push = format!("refs/heads/*:{namespace}*");
         for (name, value) in [
             ("remote.origin.url", self.url),

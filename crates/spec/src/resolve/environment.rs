@@ -75,7 +75,7 @@ pub(super) fn environment(request: &Request, secrets: &[PlannedSecret], host: &H
     let mut env = BTreeMap::new();
     machine(&mut env, request, host);
     gate(&mut env);
-    if !request.git.is_empty() {
+    if !request.git.is_empty() || request.workspace.value == WorkspaceMode::Clone {
         env.insert("GIT_GATE_URL".to_owned(), crate::git::DOOR_URL.to_owned());
         // A git that was not built for `/usr` looks for it elsewhere.
         env.insert("GIT_CONFIG_SYSTEM".to_owned(), "/etc/gitconfig".to_owned());

@@ -5,7 +5,8 @@ use crate::{
     facts::PathKind,
     git::{GitRepository, Kind, Upstream},
     manifest::{GitUpstream, Mistake, Place, Placed, Written},
-    request::{Request, base},
+    plan::Workspace,
+    request::{Request, WorkspaceMode, base},
 };
 use std::path::Path;
 
@@ -19,10 +20,30 @@ impl Resolver<'_> {
             }
             repositories.extend(self.repository(asked));
         }
-        if let Some(first) = request.git.first() {
-            self.needs_program("git", &first.place);
+        let clone = (request.workspace.value == WorkspaceMode::Clone).then_some(&request.workspace.place);
+        if let Some(place) = request.git.first().map(|first| &first.place).or(clone) {
+            self.needs_program("git", place);
+        }
+        if let Some(place) = clone {
+            repositories.extend(self.workspace_repository(&repositories, place));
         }
         repositories
+    }
+
+    /// The user's own repository. What may be pushed to it is under the bottle's name, which there is none yet.
+    fn workspace_repository(&mut self, others: &[GitRepository], place: &Place) -> Option<GitRepository> {
+        let name = Workspace::REPOSITORY;
+        if others.iter().any(|known| known.name == name) {
+            let message = format!("a repository is called {name}, as the workspace's own is");
+            self.mistakes.push(Mistake::new(place, message).hint("give it another name"));
+        }
+        let Ok(upstream) = Upstream::of_path(&self.host.cwd) else {
+            let message = format!("git cannot be given the path {}", self.host.cwd.display());
+            self.mistakes.push(Mistake::new(place, message).hint("use `--workspace copy`"));
+            return None;
+        };
+        let name = name.to_owned();
+        Some(GitRepository { name, upstream, identity_file: None, known_hosts: None, auth: None, push: None })
     }
 
     fn repository(&mut self, asked: &Placed<GitUpstream>) -> Option<GitRepository> {

@@ -306,10 +306,17 @@ fn a_bottle_cannot_write_to_what_decides_about_it() {
     }
     let mut at_home = host();
     at_home.cwd = at_home.home.clone();
-    let workspace = |mode: &str| run(|flags| flags.overrides.workspace = flag("workspace", mode), &at_home);
+    let on = |host: &HostFacts, mode: &str| run(|flags| flags.overrides.workspace = flag("workspace", mode), host);
+    let workspace = |mode: &str| on(&at_home, mode);
     assert!(workspace("mount").is_err());
-    assert!(workspace("clone").is_err());
     assert_eq!(workspace("copy").unwrap().notices.len(), 1);
+    let mut with_git = at_home.clone();
+    with_git.programs.insert("git".to_owned());
+    let plan = on(&with_git, "clone").unwrap();
+    assert_eq!((plan.notices.len(), plan.git.len()), (1, 1));
+    let mut without = at_home.clone();
+    without.programs.remove("git");
+    assert!(on(&without, "clone").is_err(), "there is no git to clone with");
 }
 
 #[test]

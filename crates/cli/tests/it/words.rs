@@ -119,7 +119,7 @@ fn every_bad_flag_at_once() {
         "--port",
         "0",
         "--workspace",
-        "clone",
+        "elsewhere",
         "--image=-x",
         "--env",
         "A",

@@ -8,6 +8,7 @@
 
 pub mod budget;
 pub mod egress;
+pub mod fragments;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod git;

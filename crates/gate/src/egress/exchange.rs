@@ -224,6 +224,7 @@ impl Session {
         let judge = Judge::new(&self.egress, &live.rules, permitted.route(), facts);
         let screened = screen(permitted, &scanner, &judge).await;
         let mut screened = screened.map_err(|reason| blamed(reason, &judge, facts))?;
+        self.egress.piece(&screened, &judge).map_err(|reason| blamed(reason, &judge, facts))?;
         let mut spare = None;
         if is_renewable(&live, &screened) {
             screened.hold(MAX_HELD).await.map_err(|reason| blamed(reason, &judge, facts))?;

@@ -29,6 +29,7 @@ mod inject;
 mod judge;
 mod knowledge;
 mod lasting;
+mod pieces;
 mod pulse;
 mod request;
 mod respond;

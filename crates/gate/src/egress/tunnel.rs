@@ -33,7 +33,7 @@ pub(crate) fn permit(egress: &Arc<Egress>, live: &Live, facts: &mut Facts) -> Re
     let route = live.rules.tunnel_route(&origin.host, origin.port)?;
     let judge = Judge::new(egress, &live.rules, route, facts);
     let mut found = egress.knowledge.scanner(&egress.vault).request_head(origin.host.as_str(), "/", std::iter::empty());
-    let judged = judge.judge(&mut found, Replaceable::Not);
+    let judged = judge.judge(&mut found, Replaceable::Not).and_then(|()| egress.piece_of_name(&origin.host, &judge));
     judged.map_err(|reason| exchange::blamed(reason, &judge, facts))?;
     egress.afford(&live.rules, route, facts, 0, 0)?;
     let seq = egress.allow(facts, false)?;

@@ -11,6 +11,7 @@ mod inbound;
 mod lasting;
 mod limits;
 mod names;
+mod pieces;
 mod screening;
 mod secrets;
 mod slow;

@@ -20,6 +20,7 @@ pub mod address;
 pub mod audit;
 pub mod ca;
 pub mod confine;
+pub mod decoys;
 pub mod egress;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -66,8 +66,16 @@ struct Spelling {
 
 struct Under {
     at: Duration,
-    /// Spellings, and how far each has come.
-    ways: Vec<(usize, usize)>,
+    ways: Vec<Way>,
+}
+
+/// A spelling that leaves in order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Way {
+    spelling: usize,
+    /// What has left of it begins and ends here.
+    start: usize,
+    end: usize,
 }
 
 impl Fragments {
@@ -162,17 +170,19 @@ impl Fragments {
         let (mut ways, mut found) = (Vec::new(), None);
         for text in texts {
             for (index, spelling) in self.spellings.iter().enumerate() {
-                let begun = before.iter().filter(|(other, _)| *other == index).map(|(_, end)| *end);
-                for start in begun.chain([0]) {
-                    let rest = spelling.text.get(start..).unwrap_or_default();
-                    let end = start + text.len();
-                    if !rest.starts_with(text) || ways.contains(&(index, end)) {
+                let spare = spelling.text.len() / 8;
+                let begun = before.iter().filter(|way| way.spelling == index).copied();
+                let anew = (0..=spare).map(|start| Way { spelling: index, start, end: start });
+                for Way { start, end, .. } in begun.chain(anew) {
+                    let rest = spelling.text.get(end..).unwrap_or_default();
+                    let next = Way { spelling: index, start, end: end + text.len() };
+                    if !rest.starts_with(text) || ways.contains(&next) {
                         continue;
                     }
-                    if end + spelling.text.len() / 8 >= spelling.text.len() && start > 0 {
+                    if end > start && start + rest.len() - text.len() <= spare {
                         found = Some(spelling.value);
                     }
-                    ways.push((index, end));
+                    ways.push(next);
                 }
             }
         }

@@ -9,6 +9,7 @@
 
 mod bottle;
 mod control;
+mod decoys;
 mod filling;
 mod freeze;
 mod gate;
@@ -36,7 +37,7 @@ use crate::{
 };
 use bottle::{Bottle, Ended};
 use bottle_spec::{
-    gate_link::{AuditKey, Authority},
+    gate_link::{AuditKey, Authority, Decoy},
     git::{Approval, PushRules},
     plan::{Plan, Workspace},
     secret::Secret,
@@ -88,6 +89,8 @@ pub struct KeeperParts {
     pub authority: fn(&Slug) -> Result<Authority, String>,
     /// A key for a run's audit log, vouched for by the user's.
     pub certify: fn(&Secret, &Slug) -> Result<AuditKey, String>,
+    /// False credentials for a new home.
+    pub decoys: fn() -> Result<Vec<Decoy>, String>,
     /// May block; runs on a thread of its own.
     pub refresh: Refresh,
 }

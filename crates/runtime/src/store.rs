@@ -299,6 +299,11 @@ impl BottleDir {
         Lock::is_held(&self.state)
     }
 
+    /// What is planted in the home, and watched.
+    pub(crate) fn canaries(&self) -> PathBuf {
+        self.state.join("canaries.json")
+    }
+
     pub(crate) fn frozen_mark(&self) -> PathBuf {
         self.runtime.join("frozen")
     }

@@ -113,6 +113,16 @@ pub struct HeldCanary {
     pub value: Secret,
 }
 
+/// A file with false credentials, for the bottle's home.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decoy {
+    /// Below the home; at most one directory deep.
+    pub path: String,
+    pub text: Secret,
+    /// What of it is watched.
+    pub canaries: Vec<HeldCanary>,
+}
+
 /// The bottle's own certificate authority. It lives in the memory of keeper and gate, never on disk, and ends with
 /// the bottle's run.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -99,10 +99,6 @@ impl Resolver<'_> {
             let message = "skills are not built yet; they come with a later version";
             self.mistakes.push(Mistake::new(&skill.place, message).hint("remove `skills`, or mount them"));
         }
-        if request.canaries {
-            let message = "canaries are not planted yet; they come with a later version";
-            self.mistakes.push(Mistake::new(&request.place, message).hint("remove `canaries` or set it to false"));
-        }
         if let Some(supervise) = request.supervise.as_ref().filter(|supervise| supervise.value) {
             let message = format!("supervision is not built yet; {later}");
             self.mistakes.push(Mistake::new(&supervise.place, message).hint("remove `supervise` or set it to false"));

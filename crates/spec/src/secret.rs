@@ -82,7 +82,8 @@ impl fmt::Display for SecretRef {
     }
 }
 
-/// A secret's value. `Debug` shows the length only; serialising is for the pipe to the gate and for nothing else.
+/// A secret's value. `Debug` shows the length only; serialising is for the pipe to the gate, and
+/// for canaries, which open nothing, in the state of their bottle.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(#[serde(with = "plain")] Zeroizing<String>);

@@ -8,7 +8,7 @@ use bottle_runtime::{
     process::name_self,
 };
 use bottle_spec::{
-    gate_link::{AuditKey, Authority},
+    gate_link::{AuditKey, Authority, Decoy},
     secret::{Secret, SecretRef},
     slug::Slug,
 };
@@ -20,7 +20,7 @@ static INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/init"));
 pub(crate) fn run() -> Result<ExitCode, CliError> {
     name_self(c"bottle-keeper");
     log();
-    let parts = KeeperParts { init_image: INIT, program: PROGRAM.into(), authority, certify, refresh };
+    let parts = KeeperParts { init_image: INIT, program: PROGRAM.into(), authority, certify, decoys, refresh };
     keeper::run(gate::link()?, &parts).map_err(|error| CliError::host("the keeper ended").because(error))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -38,6 +38,10 @@ fn authority(slug: &Slug) -> Result<Authority, String> {
 
 fn certify(seed: &Secret, slug: &Slug) -> Result<AuditKey, String> {
     bottle_gate::audit::sign::certify(seed, slug).map_err(|error| error.to_string())
+}
+
+fn decoys() -> Result<Vec<Decoy>, String> {
+    bottle_gate::decoys::make().map_err(|error| error.to_string())
 }
 
 fn refresh(source: &SecretRef, env: &BTreeMap<String, String>) -> Result<Secret, String> {

@@ -14,6 +14,7 @@ use bottle_spec::{
 use std::{collections::BTreeSet, fmt::Write as _, process::ExitCode};
 
 const NONE: &str = "(none)";
+const CANARIES: &str = "false credentials for AWS, GitHub and SSH in the home; one that leaves freezes the bottle";
 /// A longer command is cut: it may carry a whole prompt.
 const COMMAND_SHOWN: usize = 160;
 
@@ -50,7 +51,7 @@ pub(crate) fn render(plan: &Plan, request: &Request, slug: Option<&Slug>) -> Str
     let mut text = String::new();
     let drawn = || format!("{}-…", plan.agent);
     let slug = slug.map_or_else(drawn, Slug::to_string);
-    let rows: [(&str, Vec<String>); 16] = [
+    let rows: [(&str, Vec<String>); 17] = [
         ("backend", vec![plan.backend.as_str().to_owned()]),
         ("agent", vec![plan.agent.clone()]),
         ("command", vec![command(&plan.command)]),
@@ -61,6 +62,7 @@ pub(crate) fn render(plan: &Plan, request: &Request, slug: Option<&Slug>) -> Str
         ("mounts", mounts(plan)),
         ("env", one_line(env_names(plan, request))),
         ("secrets", secrets(plan)),
+        ("canaries", plan.canaries.then(|| CANARIES.to_owned()).into_iter().collect()),
         ("skills", one_line(plan.skills.clone())),
         ("git", plan.git.iter().map(repository).collect()),
         ("routes", routes(plan)),

@@ -38,6 +38,9 @@ pub(crate) struct RunArgs {
     /// Let these refs be pushed, each after you said yes; with `:allow`, without asking
     #[arg(long, value_name = "NAME=REF[:allow]")]
     push: Vec<String>,
+    /// Leave no false credentials in the bottle's home
+    #[arg(long)]
+    no_canaries: bool,
     #[command(flatten)]
     launch: LaunchArgs,
     /// Keep the bottle's home and logs when the program ends, for `resume`
@@ -122,6 +125,7 @@ impl RunArgs {
             limits: self.limit.clone(),
             git: self.git.clone(),
             push: self.push.clone(),
+            no_canaries: self.no_canaries,
             overrides: self.launch.overrides(context),
             command: self.command.clone(),
             ..self.policy.flags()

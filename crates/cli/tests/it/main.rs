@@ -6,6 +6,7 @@ mod agent;
 mod asked;
 mod audit;
 mod bad_input;
+mod canaries;
 mod changes;
 mod cloned;
 mod crash;

@@ -3,7 +3,7 @@
 mod repositories;
 
 use super::{
-    KeeperParts,
+    KeeperParts, decoys,
     filling::{Filling, FillingError},
     freeze,
     gate::{Brief, Gate, GateChildError, Recipe},
@@ -78,6 +78,8 @@ pub enum StepError {
     Canary(#[source] io::Error),
     #[error("the bottle's certificate authority cannot be made: {0}")]
     Authority(String),
+    #[error("the bottle's canaries cannot be made: {0}")]
+    Decoys(String),
     #[error("the bottle's audit log cannot be signed: {0}")]
     AuditKey(String),
     #[error("the gate does not come up")]
@@ -243,6 +245,10 @@ impl<'a> Making<'a> {
             if let Some(owner) = owner {
                 workspace::give(&home, owner).map_err(|source| StepError::Make { path: home.clone(), source })?;
             }
+            if self.request.plan.canaries {
+                let decoys = (self.parts.decoys)().map_err(StepError::Decoys)?;
+                decoys::plant(self.bottle, &decoys, owner).map_err(StepError::Store)?;
+            }
         }
         match &self.request.plan.workspace {
             Workspace::None => Ok(()),
@@ -367,7 +373,7 @@ impl<'a> Making<'a> {
             policy: self.request.plan.egress.clone(),
             doors,
             secrets: copies(self.request),
-            canaries: Vec::new(),
+            canaries: decoys::planted(self.bottle).map_err(StepError::Store)?,
             frozen: freeze::has_sentinel(self.bottle),
             authority,
             audit_key,

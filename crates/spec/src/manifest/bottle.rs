@@ -49,6 +49,7 @@ pub struct Bottle {
     pub ports: Vec<Placed<Port>>,
     /// Secrets that nothing injects and that must not leave all the same.
     pub protect: Vec<Placed<SecretRef>>,
+    /// Whether false credentials are left in the home, which freeze the bottle when they leave.
     pub canaries: bool,
     pub budgets: Budgets,
 }
@@ -76,7 +77,7 @@ impl Bottle {
             limits: Limits::default(),
             ports: Vec::new(),
             protect: Vec::new(),
-            canaries: false,
+            canaries: true,
             budgets: Budgets::default(),
         }
     }
@@ -114,7 +115,7 @@ fn read(walk: &mut Walk<'_>, root: &Node, name: &str) -> Option<Bottle> {
     }
     if let Some(node) = table.take("canaries") {
         // What is noted is not used.
-        bottle.canaries = walk.truth(node, "`canaries`").unwrap_or(false);
+        bottle.canaries = walk.truth(node, "`canaries`").unwrap_or(true);
     }
     if let Some(node) = table.take("budgets") {
         bottle.budgets = budgets(walk, node);

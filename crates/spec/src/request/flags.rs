@@ -40,6 +40,7 @@ pub struct Flags {
     pub budgets: Vec<String>,
     pub git: Vec<String>,
     pub push: Vec<String>,
+    pub no_canaries: bool,
     pub overrides: Overrides,
     /// Not empty.
     pub command: Vec<String>,
@@ -248,7 +249,7 @@ impl Flags {
             limits: self.limits(&mut mistakes),
             ports: each::<Port>("--port", &self.ports, &mut mistakes),
             protect: each::<SecretRef>("--protect", &self.protect, &mut mistakes),
-            canaries: false,
+            canaries: !self.no_canaries,
             budgets: budget::budgets(self, &mut mistakes),
             observe: self.overrides.observe,
             place,

@@ -20,6 +20,7 @@ mod command;
 mod confine;
 mod door;
 mod hooks;
+mod http;
 mod mirror;
 mod outcome;
 mod push;

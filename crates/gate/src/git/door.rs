@@ -45,9 +45,9 @@ use tokio::{
 /// Connections served at once; each may hold a git or two.
 pub(super) const MAX_CONNECTIONS: usize = 32;
 /// From the connection to the end of its first line.
-const REQUEST_TIME: Duration = Duration::from_secs(15);
+pub(super) const REQUEST_TIME: Duration = Duration::from_secs(15);
 /// Seconds that a client may be silent for.
-const SILENCE: &str = "--timeout=600";
+pub(super) const SILENCE: &str = "--timeout=600";
 
 #[derive(Debug)]
 pub(crate) struct Door {
@@ -117,7 +117,13 @@ impl Door {
     }
 
     /// A length of hexadecimal digits begins with `0`, for a request is short; what begins otherwise is HTTP.
-    async fn connection(&self, mut stream: TcpStream) -> io::Result<()> {
+    async fn connection(self: &Arc<Self>, mut stream: TcpStream) -> io::Result<()> {
+        let mut first = [0];
+        match timeout(REQUEST_TIME, stream.peek(&mut first)).await {
+            Ok(Ok(1..)) if first != *b"0" => return super::http::serve(Arc::clone(self), stream).await,
+            Ok(Ok(1..)) => {}
+            _ => return Ok(()),
+        }
         let asked = match timeout(REQUEST_TIME, request(&mut stream)).await {
             Ok(asked) => asked?,
             Err(_) => return Ok(()),
@@ -231,7 +237,7 @@ fn asked_for(asked: &str) -> String {
     asked.strip_prefix(&unlisted).unwrap_or(asked).to_owned()
 }
 
-fn stale(why: &str) -> String {
+pub(super) fn stale(why: &str) -> String {
     format!("warning: the upstream cannot be reached, so this may be out of date: {}", Escaped(why))
 }
 

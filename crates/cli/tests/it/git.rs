@@ -4,6 +4,7 @@ mod ask;
 mod fetch;
 mod push;
 mod race;
+mod remote;
 
 use bottle_testkit::{GitRepository, Ran, TestEnv, wait_for};
 use std::time::Duration;

@@ -95,11 +95,8 @@ async fn answer(door: &Arc<Door>, request: Request<Incoming>) -> Response<Body> 
     if let (true, Freshness::Stale(why)) = (is_push, &freshness) {
         return refused(StatusCode::FORBIDDEN, &Denied::Upstream(why.clone()).to_string());
     }
-    let served = if call.refs {
-        refs(door, &call, &repository)
-    } else {
-        run(door, &call, request, repository, freshness)
-    };
+    let served =
+        if call.refs { refs(door, &call, &repository) } else { run(door, &call, request, repository, freshness) };
     served.unwrap_or_else(|error| {
         tracing::error!(%error, "git over HTTP");
         refused(StatusCode::INTERNAL_SERVER_ERROR, &Denied::Start.to_string())

@@ -44,8 +44,11 @@ fn an_upstream_by_ssh_takes_a_key_that_the_bottle_never_has() {
     let text = std::fs::read_to_string(&sshd.identity).expect("a key");
     assert!(!ran.stdout.contains(&text) && !ran.stdout.contains("SSH_AUTH_SOCK"), "{ran}");
     // A host that has another key is not spoken to.
-    std::fs::write(&sshd.known_hosts, std::fs::read_to_string(&sshd.known_hosts).expect("hosts").replace("AAAA", "AAAB"))
-        .expect("a file of ours");
+    std::fs::write(
+        &sshd.known_hosts,
+        std::fs::read_to_string(&sshd.known_hosts).expect("hosts").replace("AAAA", "AAAB"),
+    )
+    .expect("a file of ours");
     super::fetch::outdate(&stage);
     let ran = stage.start(&url, &keys, SCRIPT);
     assert!(ran.stderr.contains("the upstream cannot be reached"), "{ran}");

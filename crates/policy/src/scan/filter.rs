@@ -11,7 +11,8 @@ const BITS: u32 = 17;
 const BUCKET_BITS: u32 = 12;
 const FOLD: u64 = 0x2020_2020_2020_2020;
 const FACTOR: u32 = 0x9E37_79B1;
-const STEP: usize = 8;
+/// Positions that are asked at a time.
+const STEP: usize = 16;
 /// A number of interest has as many digits in one of the words of eight bytes it lies on.
 const DIGITS: u64 = 5;
 
@@ -25,27 +26,32 @@ pub(super) trait Met {
 
 pub(super) fn walk(text: &[u8], met: &mut impl Met) {
     let mut at = 0;
-    while let Some(bytes) = text.get(at..at + STEP + 4).and_then(|it| <[u8; STEP + 4]>::try_from(it).ok()) {
-        let [a, b, c, d, e, f, g, h, i, j, k, l] = bytes;
-        let word = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-        let (first, second) = (word | FOLD, u64::from_le_bytes([e, f, g, h, i, j, k, l]) | FOLD);
-        let announced = |word: u64, shift: u32| rules::announced(hash(low(word >> shift)));
-        let mut any =
-            announced(first, 0) | announced(first, 8) << 1 | announced(first, 16) << 2 | announced(first, 24) << 3;
-        any |= (announced(second, 0)
-            | announced(second, 8) << 1
-            | announced(second, 16) << 2
-            | announced(second, 24) << 3)
-            << 4;
+    while let Some(bytes) = text.get(at..at + STEP + 4) {
+        // Each word with the three bytes after its last position.
+        let words: [u64; STEP / 4] = std::array::from_fn(|index| {
+            let word = bytes.get(index * 4..index * 4 + 8).and_then(|it| it.first_chunk::<8>());
+            word.map_or(0, |it| u64::from_le_bytes(*it))
+        });
+        if words.iter().all(|word| *word == FOLD) {
+            at += STEP;
+            continue;
+        }
+        let mut any = 0u32;
+        for offset in (0..STEP).rev() {
+            let word = words.get(offset / 4).copied().unwrap_or_default() | FOLD;
+            any = any + any + u32::from(rules::announced(hash(low(word >> (offset % 4 * 8)))));
+        }
         while any != 0 {
-            let offset = any.trailing_zeros();
-            let word = if offset < 4 { first >> (offset * 8) } else { second >> ((offset - 4) * 8) };
-            let hash = hash(low(word));
-            met.block(at + offset as usize, low(word), hash >> (BITS - BUCKET_BITS));
+            let offset = any.trailing_zeros() as usize;
+            let word = words.get(offset / 4).copied().unwrap_or_default() | FOLD;
+            let block = low(word >> (offset % 4 * 8));
+            met.block(at + offset, block, hash(block) >> (BITS - BUCKET_BITS));
             any &= any - 1;
         }
-        if digits(word) >= DIGITS {
-            met.digits(at);
+        for half in 0..STEP / 8 {
+            if digits(words.get(half * 2).copied().unwrap_or_default()) >= DIGITS {
+                met.digits(at + half * 8);
+            }
         }
         at += STEP;
     }
@@ -53,7 +59,7 @@ pub(super) fn walk(text: &[u8], met: &mut impl Met) {
         let block = <[u8; 4]>::try_from(window).map_or(0, u32::from_le_bytes) | low(FOLD);
         ask(at + offset, block, met);
     }
-    for tail in [at, at + 8] {
+    for tail in [at, at + 8, at + 16] {
         let mut last = [0; 8];
         for (to, from) in last.iter_mut().zip(text.get(tail..).unwrap_or_default()) {
             *to = *from;
@@ -77,7 +83,7 @@ fn hash(block: u32) -> u32 {
 #[inline]
 fn ask(at: usize, block: u32, met: &mut impl Met) {
     let hash = hash(block);
-    if rules::announced(hash) != 0 {
+    if rules::announced(hash) {
         met.block(at, block, hash >> (BITS - BUCKET_BITS));
     }
 }

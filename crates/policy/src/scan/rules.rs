@@ -146,9 +146,9 @@ pub(super) fn keyword(index: u16) -> Option<&'static Keyword> {
 
 /// Whether a hash of four bytes is among those that announce a keyword.
 #[inline]
-pub(super) fn announced(hash: u32) -> u64 {
+pub(super) fn announced(hash: u32) -> bool {
     let word = BITMAP.get((hash >> 6) as usize & (BITMAP.len() - 1)).copied().unwrap_or_default();
-    word >> (hash & 63) & 1
+    word & 1 << (hash & 63) != 0
 }
 
 /// What a hash may announce.

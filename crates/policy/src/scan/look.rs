@@ -100,7 +100,7 @@ impl<'a> Look<'a> {
     pub(super) fn hidden(&mut self, view: View<'_>) {
         let odd = self.escaped(view);
         self.encoded(view);
-        delimited::apart(view.text, |span, apart| {
+        delimited::apart(view.text, view.fresh, |span, apart| {
             if span.end > view.fresh {
                 let whole = |_| (view.map)(span.clone());
                 match apart {

@@ -12,10 +12,10 @@ use crate::scan::{
     parts::Parts,
 };
 use bytes::{Bytes, BytesMut};
-use std::{ops::Range, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 /// Bytes that are judged at a time.
-const BLOCK: usize = 24 * 1024;
+const BLOCK: usize = 40 * 1024;
 /// Bytes before a block that are looked at again with it: an encoded value that is not longer is seen as a whole.
 const CONTEXT: usize = 8 * 1024;
 /// A match that begins before these is complete when they are there.
@@ -129,16 +129,14 @@ impl Stream {
         self.judge_plain(last, found);
         self.judge_hidden(last, found);
         // What stands there loosely or in an encoding that is known beforehand is found by more than one way.
-        let mut kept = first;
-        for index in first..found.len() {
-            let (before, rest) = found.split_at(index);
-            let Some(finding) = rest.first() else { break };
-            if !before.get(first..kept).unwrap_or_default().iter().any(|it| covers(it, finding)) {
-                found.swap(kept, index);
-                kept += 1;
+        let fresh: Vec<Finding> = found.drain(first..).collect();
+        let mut told = Told::default();
+        for finding in &fresh {
+            let new = |span: &Range<u64>| told.is_new(finding.rule, finding.name.as_deref(), span.clone());
+            if finding.span.as_ref().is_none_or(new) {
+                found.push(finding.clone());
             }
         }
-        found.truncate(kept);
         for finding in found.get(first..).unwrap_or_default() {
             if self.redact
                 && let Some(span) = &finding.span
@@ -245,13 +243,20 @@ impl Stream {
     }
 }
 
-/// Whether the one already tells the other.
-fn covers(one: &Finding, other: &Finding) -> bool {
-    let overlap = match (&one.span, &other.span) {
-        (Some(one), Some(other)) => one.start < other.end && other.start < one.end,
-        _ => false,
-    };
-    one.rule == other.rule && one.name == other.name && overlap
+/// Places that were told, apart for each rule and name: where they begin and end.
+#[derive(Default)]
+struct Told<'f>(BTreeMap<(&'static str, Option<&'f str>, u64), u64>);
+
+impl<'f> Told<'f> {
+    /// Whether no finding of the same thing overlaps with this.
+    fn is_new(&mut self, rule: &'static str, name: Option<&'f str>, span: Range<u64>) -> bool {
+        let before = self.0.range((rule, name, 0)..(rule, name, span.end)).next_back();
+        let new = before.is_none_or(|(_, end)| *end <= span.start);
+        if new {
+            self.0.insert((rule, name, span.start), span.end);
+        }
+        new
+    }
 }
 
 #[cfg(test)]

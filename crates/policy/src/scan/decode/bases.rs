@@ -86,8 +86,13 @@ fn is_printable(byte: u8) -> bool {
 
 /// Whether most of it is printable: what a wrong alignment does not give.
 pub(in crate::scan) fn is_text(bytes: &[u8]) -> bool {
-    let printable = bytes.iter().filter(|it| is_printable(**it)).count();
-    printable * 10 >= bytes.len() * 9
+    let mut left = bytes.len() / 10;
+    bytes.iter().all(|it| {
+        let other = usize::from(!is_printable(*it));
+        let enough = left >= other;
+        left = left.saturating_sub(other);
+        enough
+    })
 }
 
 /// 255 for what is no digit.

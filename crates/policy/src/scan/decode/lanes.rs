@@ -39,9 +39,28 @@ pub(in crate::scan) fn repeated(text: &[u8], at: usize, distance: usize) -> u64 
     rest.take(BLOCK).enumerate().fold(0, |all, (bit, (a, b))| all | u64::from(a == b) << bit)
 }
 
+/// Bytes that [`hashes`] is about, with those that the last positions need.
+pub(in crate::scan) const HASHED: usize = 16 + 3;
+/// As in `build/filter.rs`.
+const FACTORS: [u16; 2] = [0x9e37, 0x85eb];
+
+/// A hash of the four bytes, case folded, from each of sixteen positions on: of the even ones, and of the odd ones.
+#[inline(always)]
+pub(in crate::scan) fn hashes(bytes: &[u8; HASHED]) -> [[u16; 8]; 2] {
+    let lane = |from: usize| bytes.get(from..).and_then(|it| it.first_chunk()).map_or(Lane::none(), Lane::of).folded();
+    let [first, second] = FACTORS;
+    [0, 1].map(|from| lane(from).times(first).plus(lane(from + 2).times(second)).pairs())
+}
+
+/// The hash of one block of four.
+pub(in crate::scan) fn hash(block: u32) -> u16 {
+    let ([first, second], half) = (FACTORS, |it: u32| (it & 0xffff) as u16);
+    half(block).wrapping_mul(first).wrapping_add(half(block >> 16).wrapping_mul(second))
+}
+
 #[inline(always)]
 pub(in crate::scan) fn alphanumeric(lane: Lane) -> Lane {
-    lane.folded().within(b'a', b'z').or(lane.within(b'0', b'9'))
+    lane.folded().within(b'a', b'z').or(digit(lane))
 }
 
 /// Digits of base64, of either alphabet.
@@ -53,7 +72,7 @@ pub(in crate::scan) fn base64(lane: Lane) -> Lane {
 
 #[inline(always)]
 pub(in crate::scan) fn hex(lane: Lane) -> Lane {
-    lane.folded().within(b'a', b'f').or(lane.within(b'0', b'9'))
+    lane.folded().within(b'a', b'f').or(digit(lane))
 }
 
 #[inline(always)]
@@ -64,6 +83,11 @@ pub(in crate::scan) fn base32_upper(lane: Lane) -> Lane {
 #[inline(always)]
 pub(in crate::scan) fn base32_lower(lane: Lane) -> Lane {
     lane.within(b'a', b'z').or(lane.within(b'2', b'7'))
+}
+
+#[inline(always)]
+pub(in crate::scan) fn digit(lane: Lane) -> Lane {
+    lane.within(b'0', b'9')
 }
 
 #[inline(always)]
@@ -89,8 +113,8 @@ pub(in crate::scan) use lane::Lane;
 #[cfg(target_arch = "x86_64")]
 mod lane {
     use safe_arch::{
-        bitandnot_m128i, bitor_m128i, cmp_eq_mask_i8_m128i, load_unaligned_m128i, m128i, min_u8_m128i,
-        move_mask_i8_m128i, set_splat_i8_m128i, sub_i8_m128i,
+        add_i16_m128i, bitandnot_m128i, bitor_m128i, cmp_eq_mask_i8_m128i, load_unaligned_m128i, m128i, min_u8_m128i,
+        move_mask_i8_m128i, mul_i16_keep_low_m128i, set_splat_i8_m128i, set_splat_i16_m128i, sub_i8_m128i,
     };
 
     /// Sixteen bytes; of a class, all bits set where one is of it. SSE2, which every x86-64 has.
@@ -117,6 +141,12 @@ mod lane {
         #[inline(always)]
         pub(super) fn bits(self) -> u16 {
             (move_mask_i8_m128i(self.0) & 0xffff) as u16
+        }
+
+        /// The same byte sixteen times.
+        #[inline(always)]
+        pub(in crate::scan) fn all(byte: u8) -> Lane {
+            Lane(all(byte))
         }
 
         #[inline(always)]
@@ -149,6 +179,22 @@ mod lane {
         #[inline(always)]
         pub(in crate::scan) fn not(self) -> Lane {
             Lane(bitandnot_m128i(self.0, all(0xff)))
+        }
+
+        /// Each pair of bytes as a number, the first the lower, times the same.
+        #[inline(always)]
+        pub(super) fn times(self, factor: u16) -> Lane {
+            Lane(mul_i16_keep_low_m128i(self.0, set_splat_i16_m128i(factor.cast_signed())))
+        }
+
+        #[inline(always)]
+        pub(super) fn plus(self, other: Lane) -> Lane {
+            Lane(add_i16_m128i(self.0, other.0))
+        }
+
+        #[inline(always)]
+        pub(super) fn pairs(self) -> [u16; 8] {
+            self.0.into()
         }
     }
 }
@@ -183,9 +229,15 @@ mod lane {
             Lane(lane)
         }
 
+        /// The same byte sixteen times.
+        #[inline(always)]
+        pub(in crate::scan) fn all(byte: u8) -> Lane {
+            Lane([byte; 16])
+        }
+
         #[inline(always)]
         pub(in crate::scan) fn is(self, byte: u8) -> Lane {
-            self.same(Lane([byte; 16]))
+            self.same(Lane::all(byte))
         }
 
         #[inline(always)]
@@ -213,6 +265,34 @@ mod lane {
         pub(in crate::scan) fn not(self) -> Lane {
             self.each(self, |it, _| !it)
         }
+
+        /// Each pair of bytes as a number, the first the lower, times the same.
+        #[inline(always)]
+        pub(super) fn times(self, factor: u16) -> Lane {
+            let mut lane = self.0;
+            for pair in lane.as_chunks_mut::<2>().0 {
+                *pair = u16::from_le_bytes(*pair).wrapping_mul(factor).to_le_bytes();
+            }
+            Lane(lane)
+        }
+
+        #[inline(always)]
+        pub(super) fn plus(self, other: Lane) -> Lane {
+            let mut lane = self.0;
+            for (pair, other) in lane.as_chunks_mut::<2>().0.iter_mut().zip(other.pairs()) {
+                *pair = u16::from_le_bytes(*pair).wrapping_add(other).to_le_bytes();
+            }
+            Lane(lane)
+        }
+
+        #[inline(always)]
+        pub(super) fn pairs(self) -> [u16; 8] {
+            let mut pairs = [0; 8];
+            for (to, from) in pairs.iter_mut().zip(self.0.as_chunks::<2>().0) {
+                *to = u16::from_le_bytes(*from);
+            }
+            pairs
+        }
     }
 }
 
@@ -224,7 +304,8 @@ mod tests {
     #[test]
     fn lanes_and_tables_agree_on_every_byte() {
         let text: Vec<u8> = (0..=255).chain(0..=255).chain(0..77).collect();
-        let table: [(u8, fn(Lane) -> Lane); 8] = [
+        type Class = fn(Lane) -> Lane;
+        let table: [(u8, Class); 8] = [
             (class::BASE64, base64),
             (class::HEX, hex),
             (class::BASE32_UPPER, base32_upper),
@@ -252,7 +333,8 @@ mod tests {
             for distance in 1..7 {
                 let mask = repeated(&text, at, distance);
                 for offset in 0..BLOCK {
-                    let expected = text.get(at + offset).zip(text.get(at + offset + distance)).is_some_and(|(a, b)| a == b);
+                    let expected =
+                        text.get(at + offset).zip(text.get(at + offset + distance)).is_some_and(|(a, b)| a == b);
                     assert_eq!(mask >> offset & 1 == 1, expected, "{at} + {offset}, {distance}");
                 }
             }

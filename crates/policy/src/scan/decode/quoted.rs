@@ -1,9 +1,6 @@
 //! Quoted-printable (RFC 2045).
 
-use crate::scan::decode::{
-    bases::nibble,
-    lanes::{self, Lane},
-};
+use crate::scan::decode::bases::nibble;
 use std::ops::Range;
 
 /// This many escapes this near to each other are no accident; a soft line break alone is enough.
@@ -14,9 +11,12 @@ const NEAR: usize = 96;
 pub(in crate::scan) fn regions(text: &[u8], reach: usize, mut give: impl FnMut(Range<usize>)) {
     let mut region: Option<Range<usize>> = None;
     let mut recent = [usize::MAX; ESCAPES];
-    signs(text, |at| {
-        if region.as_ref().is_some_and(|it| at + NEAR < it.end) {
-            return;
+    for at in memchr::memchr_iter(b'=', text) {
+        let after = text.get(at + 1).copied().unwrap_or_default();
+        if !matches!(after, b'\n' | b'\r' | b'2'..=b'7' | b'C'..=b'F')
+            || region.as_ref().is_some_and(|it| at + NEAR < it.end)
+        {
+            continue;
         }
         let counts = match text.get(at + 1..at + 3) {
             Some([b'\n', _] | [b'\r', b'\n']) => true,
@@ -31,7 +31,7 @@ pub(in crate::scan) fn regions(text: &[u8], reach: usize, mut give: impl FnMut(R
         };
         if counts {
             let (start, end) = (at.saturating_sub(reach), (at + reach).min(text.len()));
-            region = match region.take() {
+            region = match region {
                 Some(it) if start <= it.end => Some(it.start..end),
                 Some(it) => {
                     give(it);
@@ -40,29 +40,9 @@ pub(in crate::scan) fn regions(text: &[u8], reach: usize, mut give: impl FnMut(R
                 None => Some(start..end),
             };
         }
-    });
+    }
     if let Some(region) = region {
         give(region);
-    }
-}
-
-/// Gives every `=` before a line break or a digit of hexadecimal.
-fn signs(text: &[u8], mut give: impl FnMut(usize)) {
-    let after = |lane: Lane| {
-        let breaks = lane.is(b'\n').or(lane.is(b'\r'));
-        breaks.or(lane.within(b'2', b'7')).or(lane.within(b'C', b'F'))
-    };
-    let mut at = 0;
-    while at < text.len() {
-        let mut places = lanes::mask(text, at, |lane| lane.is(b'='));
-        if places != 0 {
-            places &= lanes::mask(text, at + 1, after);
-        }
-        while places != 0 {
-            give(at + places.trailing_zeros() as usize);
-            places &= places - 1;
-        }
-        at += lanes::BLOCK;
     }
 }
 

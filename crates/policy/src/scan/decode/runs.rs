@@ -35,7 +35,7 @@ fn long<const LEAST: u32>(bits: u128) -> u64 {
         all &= all >> step;
         have += step;
     }
-    (all & u128::from(u64::MAX)) as u64
+    all.to_le_bytes().first_chunk().map_or(0, |it| u64::from_le_bytes(*it))
 }
 
 /// Where the run that `start` lies in ends.

@@ -26,8 +26,8 @@ const BETWEEN: usize = 256;
 #[derive(Default)]
 pub(super) struct Loose {
     patterns: Vec<Spelling>,
-    /// The bytes that fold to an anchor.
-    anchors: Vec<u8>,
+    /// The bytes that fold to an anchor, as small letters, by eights; the last ones again to fill up.
+    anchors: Vec<[u8; 8]>,
     /// Gram, pattern, and the anchor's offset in it; in order of grams.
     grams: Vec<(u32, u32, u32)>,
     /// One bit for each hash of a gram.
@@ -50,8 +50,13 @@ impl Loose {
             grams.extend(gram.map(|it| (u32::from_le_bytes(*it), index, offset)));
         }
         grams.sort_unstable();
-        let anchors = (0..=u8::MAX)
-            .filter(|byte| letters.contains(&class::of(&FOLD, *byte)) || letters.contains(&class::of(&FOLD_SIGNS, *byte)));
+        let folds = |byte: &u8| [&FOLD, &FOLD_SIGNS].iter().any(|it| letters.contains(&class::of(it, *byte)));
+        let mut anchors: Vec<u8> = (0..=u8::MAX).filter(folds).map(|it| it | 0x20).collect();
+        anchors.sort_unstable();
+        anchors.dedup();
+        let by_eights =
+            |eight: &[u8]| std::array::from_fn(|at| eight.get(at).or(eight.last()).copied().unwrap_or_default());
+        let anchors = anchors.chunks(8).map(by_eights).collect();
         let mut bits = vec![0u64; if grams.is_empty() { 0 } else { 64 }];
         for (gram, ..) in &grams {
             let (word, bit) = place(*gram);
@@ -59,7 +64,7 @@ impl Loose {
                 *word |= bit;
             }
         }
-        Loose { anchors: anchors.collect(), patterns, grams, bits }
+        Loose { anchors, patterns, grams, bits }
     }
 
     /// Gives entry, place and way of every pattern in `text`.
@@ -67,44 +72,47 @@ impl Loose {
         if self.grams.is_empty() {
             return;
         }
-        let anchor = |lane: Lane| self.anchors.iter().fold(Lane::none(), |all, byte| all.or(lane.is(*byte)));
-        let mut at = 0;
-        while at < text.len() {
-            let mut places = lanes::mask(text, at, anchor);
-            while places != 0 {
-                self.anchored(text, at + places.trailing_zeros() as usize, hit);
-                places &= places - 1;
+        for eight in &self.anchors {
+            let anchors = eight.map(Lane::all);
+            let anchor = |lane: Lane| {
+                let folded = lane.folded();
+                anchors.iter().fold(Lane::none(), |any, it| any.or(folded.same(*it)))
+            };
+            let mut at = 0;
+            while at < text.len() {
+                let mut places = lanes::mask(text, at, anchor);
+                while places != 0 {
+                    self.anchored(text, at + places.trailing_zeros() as usize, hit);
+                    places &= places - 1;
+                }
+                at += lanes::BLOCK;
             }
-            at += lanes::BLOCK;
         }
     }
 
     #[inline]
     fn anchored(&self, text: &[u8], at: usize, hit: &mut dyn FnMut(usize, Range<usize>, Steps)) {
-        let (plain, signs) = gram(text, at, &FOLD);
-        self.look_up(text, at, plain, &FOLD, hit);
+        let together =
+            text.get(at..).and_then(|it| it.first_chunk()).map_or([0; GRAM], |it| it.map(|it| class::of(&FOLD, it)));
+        let (gram, signs) =
+            if together.contains(&0) { gram(text, at, &FOLD) } else { (u32::from_le_bytes(together), false) };
+        // Signs may stand before or after it, too.
+        if self.announces(gram) {
+            self.compare(text, at, gram, &FOLD, hit);
+            self.compare(text, at, gram, &FOLD_SIGNS, hit);
+        }
         if signs {
-            let (signed, _) = gram(text, at, &FOLD_SIGNS);
-            self.look_up(text, at, signed, &FOLD_SIGNS, hit);
-        } else {
-            // Signs may stand before or after what was looked up.
-            self.look_up(text, at, plain, &FOLD_SIGNS, hit);
+            let (gram, _) = self::gram(text, at, &FOLD_SIGNS);
+            if self.announces(gram) {
+                self.compare(text, at, gram, &FOLD_SIGNS, hit);
+            }
         }
     }
 
     #[inline]
-    fn look_up(
-        &self,
-        text: &[u8],
-        at: usize,
-        gram: u32,
-        fold: &[u8; 256],
-        hit: &mut dyn FnMut(usize, Range<usize>, Steps),
-    ) {
+    fn announces(&self, gram: u32) -> bool {
         let (word, bit) = place(gram);
-        if self.bits.get(word).is_some_and(|bits| bits & bit != 0) {
-            self.compare(text, at, gram, fold, hit);
-        }
+        self.bits.get(word).is_some_and(|bits| bits & bit != 0)
     }
 
     #[cold]

@@ -39,7 +39,7 @@ impl Look<'_> {
             finding.place = self.place.clone();
             (self.found)(finding);
         });
-        if bytes.len() >= MIN_DEFLATED && self.memory >= INFLATING && deflate::plausible(bytes) {
+        if bytes.len() >= MIN_DEFLATED && self.memory >= INFLATING && deflate::plausible(bytes, false) {
             self.inflated(blob, 0, Start::Deflate);
         }
         self.compressed(blob);
@@ -71,7 +71,7 @@ impl Look<'_> {
     fn inflated(&mut self, view: View<'_>, at: usize, start: Start) -> usize {
         let input = view.text.get(at..).unwrap_or_default();
         let header = if start == Start::Zlib { 2 } else { 0 };
-        if !deflate::plausible(input.get(header..).unwrap_or_default()) {
+        if !deflate::plausible(input.get(header..).unwrap_or_default(), view.open) {
             return 0;
         }
         let Some(memory) = self.memory.checked_sub(INFLATING).filter(|_| view.depth < MAX_DEPTH) else {

@@ -68,8 +68,12 @@ impl Look<'_> {
                 self.blob(view, &bytes, Step::Hex, &|_| at(&run));
             }
         });
-        runs::runs::<{ bases::MIN_BASE32 }>(text, lanes::base32_upper, |run| self.base32(view, text, &run, &|_| at(&run)));
-        runs::runs::<{ bases::MIN_BASE32 }>(text, lanes::base32_lower, |run| self.base32(view, text, &run, &|_| at(&run)));
+        runs::runs::<{ bases::MIN_BASE32 }>(text, lanes::base32_upper, |run| {
+            self.base32(view, text, &run, &|_| at(&run))
+        });
+        runs::runs::<{ bases::MIN_BASE32 }>(text, lanes::base32_lower, |run| {
+            self.base32(view, text, &run, &|_| at(&run))
+        });
     }
 
     fn base32(&mut self, view: View<'_>, text: &[u8], run: &Range<usize>, map: Map<'_>) {

@@ -7,7 +7,7 @@
 //! Invariant: nothing leaves before it is judged; a stream takes no more than 256 KiB, whatever comes.
 
 use crate::scan::{
-    Finding, MAX_MATCH, Place, Scanner, Shape, Steps,
+    CANARY, Finding, MAX_MATCH, Place, Scanner, Shape, Steps,
     look::{Look, Unfinished, View},
     parts::Parts,
 };
@@ -29,6 +29,8 @@ pub struct Stream {
     scanner: Arc<Scanner>,
     place: Place,
     redact: bool,
+    /// Rules whose findings are not replaced.
+    spared: Vec<String>,
     /// Context, then what is not given back yet.
     held: Vec<u8>,
     /// Where `held` begins in the stream.
@@ -57,6 +59,7 @@ impl Stream {
             scanner,
             place,
             redact: false,
+            spared: Vec::new(),
             held: Vec::new(),
             base: 0,
             released: 0,
@@ -77,10 +80,12 @@ impl Stream {
         self
     }
 
-    /// Puts `[redacted:RULE]` in the place of every finding that has a span. A finding without one must still be blocked.
+    /// Puts `[redacted:RULE]` in the place of every finding that has a span, but for those of `exempt` rules; a canary is
+    /// replaced whatever they say. A finding without a span must still be blocked.
     #[must_use]
-    pub fn redacting(mut self) -> Stream {
+    pub fn redacting(mut self, exempt: &[String]) -> Stream {
         self.redact = true;
+        self.spared = exempt.to_vec();
         self
     }
 
@@ -138,7 +143,9 @@ impl Stream {
             }
         }
         for finding in found.get(first..).unwrap_or_default() {
+            let spared = finding.rule != CANARY && self.spared.iter().any(|it| it == finding.rule);
             if self.redact
+                && !spared
                 && let Some(span) = &finding.span
             {
                 let within = |at: u64| usize::try_from(at.saturating_sub(self.base)).unwrap_or(usize::MAX);
@@ -297,10 +304,21 @@ mod tests {
             prop_assert_eq!(&expected, &found);
             prop_assert_eq!(&whole, &text);
             prop_assert_eq!(&cut, &text);
-            let (redacted, _) = through(&mut scanner().stream(Shape::Raw).redacting(), &text, &cuts);
+            let (redacted, _) = through(&mut scanner().stream(Shape::Raw).redacting(&[]), &text, &cuts);
             text.splice(at..at + SECRET.len(), b"[redacted:known-secret]".iter().copied());
             prop_assert_eq!(&redacted, &text);
         }
+    }
+
+    #[test]
+    fn what_is_exempt_is_not_replaced() {
+        let known = Known::builder().secret("horse", SECRET).canary("bird", b"tweet-tweet-9").build();
+        let scanner = Arc::new(Scanner::new(known));
+        let exempt = ["known-secret", "canary"].map(str::to_owned);
+        let text = b"a correct-horse-battery and a tweet-tweet-9 here";
+        let (out, found) = through(&mut scanner.stream(Shape::Raw).redacting(&exempt), text, &[]);
+        assert_eq!(String::from_utf8_lossy(&out), "a correct-horse-battery and a [redacted:canary] here");
+        assert_eq!(found.len(), 2, "who exempts decides what a finding does");
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! From a request to a launch: plan, secrets, and the request to a keeper. What `start` and `run` share.
 
 use crate::{
+    commands::diff,
     compose::Context,
     error::{CliError, Kind},
     host, secrets, terminal,
 };
 use bottle_policy::{Fault, Rules};
 use bottle_runtime::{
+    changes::{self, Given},
     protocol::{Console, LaunchRequest, Lifetime, Origin},
     store::Store,
 };
@@ -14,12 +16,12 @@ use bottle_spec::{
     escape::Escaped,
     gate_link::HeldSecret,
     manifest::{Mistake, Mistakes, Place, Placed},
-    plan::Plan,
+    plan::{Plan, Workspace},
     request::{Overrides, Request},
     resolve::resolve,
     slug::Slug,
 };
-use std::{process::ExitCode, str::FromStr};
+use std::{path::PathBuf, process::ExitCode, str::FromStr};
 
 /// A secret shorter than this may stand in any text by chance.
 const TELLING_LENGTH: usize = 8;
@@ -27,7 +29,7 @@ const TELLING_LENGTH: usize = 8;
 /// Flags that `start` and `run` have in common.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct LaunchArgs {
-    /// How the working directory gets in, at /workspace: clone, copy, mount or none [default: none]
+    /// How the working directory gets in, at /workspace: clone, copy, mount or none [default: clone in a git repository, else none]
     #[arg(long, value_name = "MODE")]
     workspace: Option<String>,
     /// What the agent sees as the system [env: BOT_BOTTLE_IMAGE] [default: host]
@@ -148,11 +150,37 @@ pub(crate) fn launch(
         hold_at: args.hold_at.clone(),
     };
     if !args.detach {
-        return terminal::foreground(request, &context.ui);
+        let watched = Watched::before(&request.plan.workspace);
+        let ended = terminal::foreground(request, &context.ui);
+        watched.after(context);
+        return ended;
     }
     let slug = terminal::detached(request, &context.ui)?;
     context.ui.result(&format!("{slug}\n"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A directory that is mounted, looked through before and after: what no mount could hold is told when the bottle ends.
+struct Watched(Option<(PathBuf, Given)>);
+
+impl Watched {
+    fn before(workspace: &Workspace) -> Watched {
+        let Workspace::Mount { source } = workspace else { return Watched(None) };
+        // What cannot be read now is an error of the launch.
+        Watched(changes::unguarded(source).ok().map(|given| (source.clone(), given)))
+    }
+
+    fn after(self, context: &Context) {
+        let Some((source, before)) = self.0 else { return };
+        let Ok(now) = changes::unguarded(&source) else { return };
+        let made = changes::made(&before, &now);
+        if !made.is_empty() {
+            context.ui.say("warning: this host would run these, which were made or changed while the bottle ran:");
+            for change in &made {
+                context.ui.say(diff::warning(change, false).trim_end());
+            }
+        }
+    }
 }
 
 /// Every secret of a plan, read where it is kept; also for `resume`.

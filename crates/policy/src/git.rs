@@ -2,7 +2,6 @@
 //!
 //! Invariant: a name that is not exactly a listed repository's leads nowhere; a ref that no pattern names is refused.
 
-pub mod flagged;
 pub mod pkt;
 pub mod refs;
 pub mod request;

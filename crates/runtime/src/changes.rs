@@ -7,10 +7,13 @@
 pub mod apply;
 mod given;
 mod risk;
+mod unguarded;
 
 pub(crate) use given::record;
 pub use given::{Given, Hash, What, load};
 pub use risk::{Risk, Weight};
+pub(crate) use unguarded::record as record_unguarded;
+pub use unguarded::{made, unguarded};
 
 use crate::tree::Tree;
 use given::{ENTRIES, look};

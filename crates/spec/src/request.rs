@@ -49,8 +49,10 @@ pub struct Request {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum WorkspaceMode {
-    /// The working directory stays outside.
+    /// Nothing was said: a clone of a repository, and of nothing else anything.
     #[default]
+    Fitting,
+    /// The working directory stays outside.
     None,
     Clone,
     Copy,
@@ -95,7 +97,7 @@ impl Request {
         let request = Request {
             backend: over.backend.or(agent.backend).unwrap_or_else(|| default_backend(&agent.place)),
             image: over.image.or(bottle.image).unwrap_or_else(|| default_image(&agent.place)),
-            workspace: over.workspace.unwrap_or_else(|| of_place(WorkspaceMode::None)),
+            workspace: over.workspace.unwrap_or_else(|| of_place(WorkspaceMode::Fitting)),
             agent: agent.name,
             bottle: Some(bottle.name),
             provider: agent.provider,
@@ -133,7 +135,11 @@ impl Request {
             files.into_iter().flatten().map(|path| of(path, place)).collect::<Vec<_>>()
         });
         let known_hosts = (!self.git.is_empty()).then(|| home.join(".ssh/known_hosts"));
-        let workspace = (self.workspace.value != WorkspaceMode::None).then(|| cwd.to_owned());
+        let workspace = match self.workspace.value {
+            WorkspaceMode::None => Vec::new(),
+            WorkspaceMode::Fitting => vec![cwd.to_owned(), cwd.join(".git")],
+            WorkspaceMode::Clone | WorkspaceMode::Copy | WorkspaceMode::Mount => vec![cwd.to_owned()],
+        };
         mounts.chain(authorities).chain(git).chain(known_hosts).chain(workspace).collect()
     }
 

@@ -23,6 +23,7 @@ pub const DEFAULT_PIDS: u32 = 4096;
 
 /// What the plan holds where the request was sound.
 pub fn resolve(request: &Request, host: &HostFacts) -> Result<Plan, Mistakes> {
+    let request = &fitted(request, host);
     let mut resolver = Resolver { host, mistakes: Vec::new(), notices: Vec::new() };
     resolver.refuse_what_is_not_built(request);
     resolver.check_host(request);
@@ -54,6 +55,18 @@ pub fn resolve(request: &Request, host: &HostFacts) -> Result<Plan, Mistakes> {
         notices: resolver.notices,
     };
     Mistakes::check(plan, resolver.mistakes)
+}
+
+/// With a workspace that fits the directory, where none is asked for. A repository that holds our own files is the
+/// user's whole home.
+fn fitted(request: &Request, host: &HostFacts) -> Request {
+    let mut request = request.clone();
+    if request.workspace.value == WorkspaceMode::Fitting {
+        let repository = host.paths.contains_key(&host.cwd.join(".git")) && host.programs.contains("git");
+        let home = host.own.iter().any(|own| own.starts_with(&host.cwd)) || host.home.starts_with(&host.cwd);
+        request.workspace.value = if repository && !home { WorkspaceMode::Clone } else { WorkspaceMode::None };
+    }
+    request
 }
 
 /// The provider's command, with the prompt where it takes one as an argument.
@@ -168,7 +181,7 @@ impl Resolver<'_> {
     fn workspace(&mut self, mode: &Placed<WorkspaceMode>) -> Workspace {
         let source = self.host.cwd.clone();
         match mode.value {
-            WorkspaceMode::None => return Workspace::None,
+            WorkspaceMode::None | WorkspaceMode::Fitting => return Workspace::None,
             WorkspaceMode::Clone | WorkspaceMode::Copy => self.guard_own(&source, false, &mode.place),
             WorkspaceMode::Mount => self.guard_own(&source, true, &mode.place),
         }
@@ -179,7 +192,7 @@ impl Resolver<'_> {
         match mode.value {
             WorkspaceMode::Mount => Workspace::Mount { source },
             WorkspaceMode::Clone => Workspace::Clone { source },
-            WorkspaceMode::Copy | WorkspaceMode::None => Workspace::Copy { source },
+            WorkspaceMode::Copy | WorkspaceMode::None | WorkspaceMode::Fitting => Workspace::Copy { source },
         }
     }
 

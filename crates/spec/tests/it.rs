@@ -5,7 +5,7 @@ use bottle_spec::{
     manifest::{
         AGENT_SCHEMA, AGENT_TABLES, Agent, BOTTLE_SCHEMA, BOTTLE_TABLES, Bottle, Keys, Mistakes, Place, Placed,
     },
-    plan::Plan,
+    plan::{Plan, Workspace},
     request::{Flags, Overrides, Request},
     resolve::resolve,
 };
@@ -317,6 +317,25 @@ fn a_bottle_cannot_write_to_what_decides_about_it() {
     let mut without = at_home.clone();
     without.programs.remove("git");
     assert!(on(&without, "clone").is_err(), "there is no git to clone with");
+}
+
+#[test]
+fn a_repository_is_cloned_where_nothing_else_is_said() {
+    let workspace = |host: &HostFacts| run(|_| (), host).unwrap().workspace;
+    let mut in_repository = host();
+    in_repository.programs.insert("git".to_owned());
+    assert_eq!(workspace(&in_repository), Workspace::None);
+    for cwd in ["/home/u/app", "/home/u", "/home"] {
+        in_repository.cwd = PathBuf::from(cwd);
+        in_repository.paths.insert(PathBuf::from(cwd), PathKind::Directory);
+        in_repository.paths.insert(Path::new(cwd).join(".git"), PathKind::Directory);
+    }
+    // A home that is kept in git is not given away unasked.
+    assert_eq!(workspace(&in_repository), Workspace::None);
+    in_repository.cwd = PathBuf::from("/home/u/app");
+    assert_eq!(workspace(&in_repository), Workspace::Clone { source: "/home/u/app".into() });
+    in_repository.programs.remove("git");
+    assert_eq!(workspace(&in_repository), Workspace::None);
 }
 
 #[test]

@@ -24,7 +24,8 @@ use std::{
 
 /// Show what a bottle changed in its copy of the working directory
 ///
-/// Compared is with what the bottle was given; nothing of git is run, and commits within the bottle do not matter. The
+/// Of a bottle that writes to the directory itself (`--workspace mount`), what this host would run and was not there
+/// before. Compared is with what the bottle was given; nothing of git is run, and commits within the bottle do not matter. The
 /// patch is one that `git apply` reads.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DiffArgs {
@@ -42,6 +43,17 @@ pub(crate) struct DiffArgs {
 }
 
 pub(crate) fn run(args: DiffArgs, context: &Context) -> Result<ExitCode, CliError> {
+    if let Some(mounted) = Mounted::of(args.bottle.as_ref(), context)? {
+        let lines = mounted.list.iter().map(|change| (change, Meeting::Done, None)).collect::<Vec<_>>();
+        if args.json {
+            context.ui.json(&mounted.report(&lines))?;
+        } else {
+            context
+                .ui
+                .result(&mounted.list.iter().map(|change| warning(change, args.name_only)).collect::<String>())?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let compared = Compared::of(args.bottle.as_ref(), context)?;
     let mut text = Vec::new();
     let mut stat = Vec::new();
@@ -65,6 +77,41 @@ pub(crate) fn run(args: DiffArgs, context: &Context) -> Result<ExitCode, CliErro
     }
     compared.remarks(context);
     Ok(ExitCode::SUCCESS)
+}
+
+/// What this host would run of a directory that a bottle writes to itself, and that was not there when it began.
+struct Mounted {
+    slug: Slug,
+    directory: PathBuf,
+    list: Vec<Change>,
+}
+
+impl Mounted {
+    fn of(slug: Option<&Slug>, context: &Context) -> Result<Option<Mounted>, CliError> {
+        let Some(slug) = slug else { return Ok(None) };
+        let bottle = open(context)?.bottle(slug);
+        let Ok(Workspace::Mount { source: directory }) = bottle.plan().map(|plan| plan.workspace) else {
+            return Ok(None);
+        };
+        let Some(before) = changes::load(&bottle).map_err(unreadable)? else { return Ok(None) };
+        let now = changes::unguarded(&directory).map_err(|error| {
+            CliError::host(format!("{} cannot be looked through", context.short(&directory))).because(error)
+        })?;
+        Ok(Some(Mounted { slug: slug.clone(), directory, list: changes::made(&before, &now) }))
+    }
+
+    fn report(&self, lines: &[(&Change, Meeting, Option<Count>)]) -> Report {
+        let changes = lines.iter().map(|(change, meeting, count)| Line::of(change, *meeting, *count)).collect();
+        Report { bottle: self.slug.to_string(), directory: self.directory.clone(), changes, left_out: Vec::new() }
+    }
+}
+
+/// One line about a change in a directory that the bottle wrote to.
+pub(crate) fn warning(change: &Change, name_only: bool) -> String {
+    match change.risk.filter(|_| !name_only) {
+        Some(risk) => format!("{:<9} {} ({})\n", verb(change), shown(&change.path), risk.reason),
+        None => format!("{}\n", shown(&change.path)),
+    }
 }
 
 /// A bottle's changes, and how each meets the user's directory.

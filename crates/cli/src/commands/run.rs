@@ -8,7 +8,7 @@ use crate::{
 };
 use bottle_spec::{
     escape::Escaped,
-    plan::Plan,
+    plan::{Plan, Workspace},
     request::{Flags, Request},
 };
 use std::{path::PathBuf, process::ExitCode};
@@ -110,7 +110,7 @@ pub(crate) fn run(args: RunArgs, context: &Context) -> Result<ExitCode, CliError
         return Ok(ExitCode::SUCCESS);
     }
     if context.ui.stderr_is_terminal {
-        context.ui.say(&summary(&plan));
+        context.ui.say(&summary(&plan, args.keep));
     }
     let afterwards = if args.keep { Afterwards::Keep } else { Afterwards::Remove };
     launch::launch(plan, args.launch.name.clone(), afterwards, &args.launch, context)
@@ -135,13 +135,18 @@ impl RunArgs {
 }
 
 /// One line: there is no manifest to show, and the flags stand just above.
-fn summary(plan: &Plan) -> String {
+fn summary(plan: &Plan, keep: bool) -> String {
     let hosts = match plan.egress.routes.len() {
         0 => "nothing may leave".to_owned(),
         1 => "one route out".to_owned(),
         count => format!("{count} routes out"),
     };
     let mut line = format!("bottle: {}, {hosts}", plan.backend.as_str());
+    if matches!(plan.workspace, Workspace::Clone { .. } | Workspace::Copy { .. }) && !keep {
+        line.push_str(
+            "\nnote: what the agent leaves at /workspace goes with the bottle, but for what it pushes; --keep keeps it",
+        );
+    }
     for notice in &plan.notices {
         line.push_str(&format!("\nnote: {}", Escaped(notice)));
     }

@@ -258,3 +258,34 @@ fn an_apply_that_was_broken_off_is_found_and_modes_are_the_users() {
     assert_eq!(env.run(&["diff"]).code, Some(2));
     assert_eq!(env.run(&["diff", "gone-kqzmb"]).code, Some(2));
 }
+
+/// A bottle that runs swaps a directory for a link to something of the host's, as fast as it can.
+#[test]
+fn a_directory_swapped_for_a_link_leads_nobody_out() {
+    let stage = Stage::ordinary();
+    let env = &stage.env;
+    let outside = env.write("home/outside/f", "SECRET\n");
+    fs::set_permissions(&outside, fs::Permissions::from_mode(0o644)).expect("ours");
+    assert_eq!(sh(env, &env.work(), "mkdir swap && echo given > swap/f"), "");
+    let name = bottle(env);
+    let script = format!(
+        "import os\nos.symlink({:?}, 'link')\nopen('swap/f', 'w').write('mine\\n')\n\
+         while True:\n os.rename('swap', 'away'); os.rename('link', 'swap'); os.rename('swap', 'link'); os.rename('away', 'swap')",
+        outside.parent().expect("a directory")
+    );
+    let arguments = ["run", "--detach", "--name", &name, "--workspace", "copy", "--", "python3", "-c", &script];
+    env.run(&arguments).success();
+    // The control: who follows links is led out before long.
+    let seen = || fs::read_to_string(copy(env).join("swap/f")).is_ok_and(|text| text == "SECRET\n");
+    bottle_testkit::wait_until("a reader that follows links to be led out", crate::screen::SOON, seen);
+    for _ in 0..40 {
+        let shown = diff(env, &[]);
+        assert!(!shown.stdout.contains("SECRET"), "{shown}");
+        let _ = apply(env, &["--yes", "--leave", "link"]);
+        let _ = apply(env, &["--yes"]);
+    }
+    let here = fs::read_to_string(env.work().join("swap/f")).unwrap_or_default();
+    assert!(here != "SECRET\n" && !env.work().join("swap").is_symlink() && !env.work().join("link").is_symlink());
+    assert!(outside.exists(), "it was removed through the link");
+    env.run(&["stop", "--grace", "0", &name]).success();
+}

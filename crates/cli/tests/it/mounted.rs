@@ -190,3 +190,24 @@ fn a_guarded_name_that_is_a_link_is_refused() {
     assert!(ran.failure(4).contains(".claude of the working directory is a link"), "{ran}");
     assert_eq!(names(&env.work()), [".claude", "d"]);
 }
+
+#[test]
+fn what_no_mount_could_hold_is_told_at_the_end_and_by_diff() {
+    let stage = Stage::ordinary();
+    let env = &stage.env;
+    repository(env, &env.work());
+    let script = "mkdir -p x/y && git init -q x/y && git -C x/y config core.fsmonitor evil && mkdir -p z/.vscode && \
+                  echo evil > z/.vscode/tasks.json && echo harmless > z/f";
+    let ran = stage.run(&["--workspace", "mount", "--keep", "--name", "deep-kqzmb"], &["sh", "-c", script]);
+    ran.success();
+    for path in ["x/y/.git/config", "z/.vscode/tasks.json"] {
+        assert!(ran.stderr.contains(path), "{path} is not told: {ran}");
+    }
+    assert!(!ran.stderr.contains("z/f") && !ran.stderr.contains("in/ner"), "{ran}");
+    let shown = env.run(&["diff", "deep-kqzmb", "--name-only"]);
+    assert!(shown.success().lines().any(|line| line == "z/.vscode/tasks.json"), "{shown}");
+    assert!(!shown.stdout.contains("z/f"), "{shown}");
+    let quiet = stage.run(&["--workspace", "mount"], &["sh", "-c", "echo more >> f"]);
+    assert!(quiet.success().is_empty() && !quiet.stderr.contains("warning"), "{quiet}");
+    env.run(&["cleanup", "--all", "--yes"]).success();
+}

@@ -153,12 +153,8 @@ impl Judge {
     }
 
     pub(crate) fn is_exempt(&self, finding: &Finding) -> bool {
-        finding.rule != CANARY && self.exempt().iter().any(|rule| rule == finding.rule)
-    }
-
-    /// The rules that the route does not apply.
-    pub(crate) fn exempt(&self) -> &[String] {
-        self.rules.route(self.route).map(|route| route.exempt.as_slice()).unwrap_or_default()
+        let exempt = self.rules.route(self.route).map(|route| route.exempt.as_slice()).unwrap_or_default();
+        finding.rule != CANARY && exempt.iter().any(|rule| rule == finding.rule)
     }
 
     fn event(&self, finding: &Finding, action: FindingAction) -> AuditEvent {

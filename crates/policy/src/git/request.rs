@@ -21,8 +21,7 @@ impl Service {
         }
     }
 
-    /// As clients name it.
-    pub fn parse(text: &str) -> Option<Service> {
+    fn parse(text: &str) -> Option<Service> {
         [Service::UploadPack, Service::ReceivePack].into_iter().find(|service| service.as_str() == text)
     }
 }

@@ -54,7 +54,7 @@ struct Line {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     x: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    file: Option<(u64, Hash)>,
+    file: Option<(u64, Option<Hash>)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     link: Option<Name>,
 }
@@ -87,12 +87,9 @@ impl From<Name> for PathBuf {
 
 /// Looks through a workspace that nobody changes yet, and writes down what is there.
 pub(crate) fn record(bottle: &BottleDir, root: &Path) -> Result<(), StoreError> {
-    let path = bottle.given();
-    let failed = |source| StoreError::Write { path: path.clone(), source };
-    let beside = path.with_extension("new");
-    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&beside).map_err(failed)?;
-    let mut file = BufWriter::new(file);
+    let failed = |source| StoreError::Read { path: root.to_owned(), source };
     let tree = Tree::open(root).map_err(failed)?;
+    let mut found = Given::new();
     let mut waiting = vec![PathBuf::new()];
     while let Some(directory) = waiting.pop() {
         for entry in tree.entries(&directory, ENTRIES).map_err(failed)?.unwrap_or_default() {
@@ -103,10 +100,26 @@ pub(crate) fn record(bottle: &BottleDir, root: &Path) -> Result<(), StoreError> 
             if entry.kind == FileType::Directory {
                 waiting.push(path);
             } else if let Some(what) = look(&tree, &path, entry.kind, &mut |_| true).map_err(failed)? {
-                serde_json::to_writer(&mut file, &line(&path, &what)).map_err(|error| failed(error.into()))?;
-                file.write_all(b"\n").map_err(failed)?;
+                found.insert(path, what);
             }
         }
+    }
+    write(bottle, found.iter())
+}
+
+/// Whole or not at all.
+pub(super) fn write<'a>(
+    bottle: &BottleDir,
+    entries: impl Iterator<Item = (&'a PathBuf, &'a What)>,
+) -> Result<(), StoreError> {
+    let path = bottle.given();
+    let failed = |source| StoreError::Write { path: path.clone(), source };
+    let beside = path.with_extension("new");
+    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&beside).map_err(failed)?;
+    let mut file = BufWriter::new(file);
+    for (path, what) in entries {
+        serde_json::to_writer(&mut file, &line(path, what)).map_err(|error| failed(error.into()))?;
+        file.write_all(b"\n").map_err(failed)?;
     }
     file.flush().map_err(failed)?;
     fs::rename(&beside, &path).map_err(failed)
@@ -125,7 +138,7 @@ pub fn load(bottle: &BottleDir) -> Result<Option<Given>, StoreError> {
         let line: Line = serde_json::from_str(&line.map_err(failed)?)
             .map_err(|source| StoreError::Damaged { path: path.clone(), source })?;
         let what = match (line.file, line.link) {
-            (Some((size, hash)), _) => What::File { executable: line.x, size, hash: Some(hash) },
+            (Some((size, hash)), _) => What::File { executable: line.x, size, hash },
             (None, Some(target)) => What::Link { target: target.into() },
             (None, None) => continue,
         };
@@ -137,9 +150,7 @@ pub fn load(bottle: &BottleDir) -> Result<Option<Given>, StoreError> {
 fn line(path: &Path, what: &What) -> Line {
     let path = Name::from(path);
     match what {
-        What::File { executable, size, hash } => {
-            Line { path, x: *executable, file: Some((*size, hash.unwrap_or_default())), link: None }
-        }
+        What::File { executable, size, hash } => Line { path, x: *executable, file: Some((*size, *hash)), link: None },
         What::Link { target } => Line { path, x: false, file: None, link: Some(Name::from(target.as_path())) },
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     backend::namespace::{self, RoomError, RoomSpec},
     beneath,
     cgroup::{self, CgroupError, Delegation},
-    control_socket,
+    changes, control_socket,
     guard::{self, Guard, GuardError},
     host_ids::{self, HostIdError},
     journal::{Step, Thing},
@@ -284,6 +284,9 @@ impl<'a> Making<'a> {
     async fn guard(&mut self, source: &Path) -> Result<(), StepError> {
         let guards = guard::prepare(self.bottle, source).map_err(StepError::Guard)?;
         self.guards = guards.mounts;
+        if matches!(self.request.origin, Origin::New { .. }) {
+            changes::record_unguarded(self.bottle, source).map_err(StepError::Store)?;
+        }
         if guards.cut_short {
             let text = "the working directory has more directories than are looked through: repositories far down in \
                         it are not guarded";

@@ -242,7 +242,7 @@ impl Flags {
             image: over.image.unwrap_or_else(|| default_image(&place)),
             env: env.into_iter().map(|assignment| (assignment.value.0, assignment.value.1)).collect(),
             mounts: each::<MountText>("--mount", &self.mounts, &mut mistakes),
-            workspace: over.workspace.unwrap_or_else(|| Placed { value: WorkspaceMode::None, place: place.clone() }),
+            workspace: over.workspace.unwrap_or_else(|| Placed { value: WorkspaceMode::Fitting, place: place.clone() }),
             egress,
             git: repositories::read(self, &mut mistakes),
             supervise: None,

@@ -20,6 +20,7 @@ pub(crate) mod logs;
 pub(crate) mod man;
 pub(crate) mod policy;
 pub(crate) mod preflight;
+pub(crate) mod requests;
 pub(crate) mod resume;
 pub(crate) mod run;
 pub(crate) mod schema;
@@ -59,6 +60,9 @@ fn perform(verb: Verb, context: &Context) -> Result<ExitCode, CliError> {
         Verb::Start(args) => start::run(args, context),
         Verb::Run(args) => run::run(args, context),
         Verb::Preflight(args) => preflight::run(args, context),
+        Verb::Requests(args) => requests::list(args, context),
+        Verb::Approve(args) => requests::approve(&args, context),
+        Verb::Deny(args) => requests::deny(&args, context),
         Verb::Resume(args) => resume::run(args, context),
         Verb::Attach(args) => attach::run(args, context),
         Verb::Exec(args) => exec::run(args, context),

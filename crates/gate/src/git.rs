@@ -5,6 +5,8 @@
 //! the shared [`mirror`] is brought up to date from its upstream, the bottle's own [`repository`] from the mirror, whose
 //! objects it borrows; then `git upload-pack` has the connection.
 //!
+//! **The path of a push.** `git receive-pack` has the connection; what its [`hooks`] hear is decided in [`push`].
+//!
 //! **The process.** A second gate of the bottle, since the first may start no program. [`serve`] makes what it needs,
 //! confines itself ([`confine`]) and with that every git and ssh that it starts, and only then serves. One thread with
 //! an event loop, and short-lived ones for what would hold it up.
@@ -13,14 +15,21 @@
 //! no text of the bottle is ever an argument that is not a ref or an object that was checked; what cannot be written to
 //! the audit log is not done.
 
+mod approve;
 mod command;
 mod confine;
 mod door;
+mod hooks;
+mod http;
 mod mirror;
+mod outcome;
+mod push;
 mod record;
 mod relay;
 mod repository;
+mod screen;
 mod serve;
+mod shown;
 mod upstream;
 
 pub use confine::GitConfineError;

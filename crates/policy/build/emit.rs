@@ -178,7 +178,7 @@ fn keywords(rules: &[Spec], tables: &Tables, text: &mut String) -> Result<(), Bo
     let mut bitmap = vec![0u64; 1 << (BITS - 6)];
     let mut buckets = vec![0u16; (1 << BUCKET_BITS) + 1];
     for entry in &entries {
-        let hash = filter::hash(entry.block) as usize;
+        let hash = usize::from(filter::hash(entry.block));
         bitmap[hash >> 6] |= 1 << (hash & 63);
         buckets[entry.bucket as usize + 1] += 1;
     }

@@ -5,14 +5,16 @@
 
 use std::collections::BTreeSet;
 
-/// As in `scan/filter.rs`.
-pub(crate) const BITS: u32 = 17;
+/// Of a hash, and of the part of it that says in which bucket its entries are; as in `scan/`.
+pub(crate) const BITS: u32 = 16;
 pub(crate) const BUCKET_BITS: u32 = 12;
 const FOLD: u32 = 0x2020_2020;
-const FACTOR: u32 = 0x9E37_79B1;
+const FACTORS: [u16; 2] = [0x9e37, 0x85eb];
 
-pub(crate) fn hash(block: u32) -> u32 {
-    (block | FOLD).wrapping_mul(FACTOR) >> (32 - BITS)
+/// In two halves, for sixteen positions are hashed at a time.
+pub(crate) fn hash(block: u32) -> u16 {
+    let [low, high] = [block | FOLD, (block | FOLD) >> 16].map(|it| (it & 0xffff) as u16);
+    low.wrapping_mul(FACTORS[0]).wrapping_add(high.wrapping_mul(FACTORS[1]))
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +34,7 @@ pub(crate) fn entries(keyword: u16, text: &str, beside: &BTreeSet<u8>) -> BTreeS
     let mut all = BTreeSet::new();
     let mut add = |block: [u8; 4], offset: usize, reversed: bool| {
         let block = u32::from_le_bytes(block) | FOLD;
-        let bucket = hash(block) >> (BITS - BUCKET_BITS);
+        let bucket = u32::from(hash(block) >> (BITS - BUCKET_BITS));
         let offset = if reversed && bytes.len() == 3 { -1 } else { i8::try_from(offset).unwrap_or_default() };
         all.insert(Entry { bucket, block, keyword, offset, reversed });
     };

@@ -29,7 +29,10 @@ fn main() {
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["speed", files @ ..] => files.iter().for_each(|file| speed(file)),
         ["worst"] => worst(),
-        ["find"] => std::io::stdin().lines().for_each(|file| find(&file.unwrap())),
+        ["find"] => {
+            let scanner = Arc::new(Scanner::new(Known::default()));
+            std::io::stdin().lines().for_each(|file| find(&file.unwrap(), &scanner));
+        }
         _ => println!("usage: scan speed FILE… | worst | find <LIST"),
     }
 }
@@ -146,19 +149,27 @@ fn worst() {
     }
 }
 
-fn find(file: &str) {
+fn find(file: &str, scanner: &Arc<Scanner>) {
     let Ok(text) = std::fs::read(file) else { return };
     println!("{}", text.len());
-    let mut seen = 0;
-    Detectors::shared().find(&text, text.len(), true, &mut |hit| {
-        let secret = text.get(hit.span.clone()).unwrap_or_default();
-        let shown = String::from_utf8_lossy(secret.get(..secret.len().min(4)).unwrap_or_default()).into_owned();
-        let shown = if std::env::var_os("SHOW").is_some() { around(&text, hit.span.clone()) } else { shown };
-        seen += 1;
-        if seen <= 20 {
-            println!("{file}\t{}\t{}\t{shown:?}", hit.rule.id, secret.len());
-        }
-    });
+    let form = match file.rsplit('.').next() {
+        Some("html" | "xml" | "svg") => Shape::Xml,
+        Some("json" | "map") => Shape::Json,
+        _ => Shape::Raw,
+    };
+    let (mut stream, mut found) = (scanner.stream(form), Vec::new());
+    for chunk in text.chunks(16 << 10) {
+        stream.push(chunk.to_vec().into(), &mut found);
+    }
+    stream.finish(&mut found);
+    for finding in found.iter().take(20) {
+        let span = finding.span.as_ref().map(|it| it.start as usize..it.end as usize);
+        let shown = match span.filter(|_| std::env::var_os("SHOW").is_some()) {
+            Some(span) => around(&text, span),
+            None => finding.shown.to_string(),
+        };
+        println!("{file}\t{}\t{}\t{shown:?}", finding.rule, finding.through);
+    }
 }
 
 /// The line with what is before it, for whoever improves a rule.

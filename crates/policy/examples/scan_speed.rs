@@ -22,7 +22,26 @@ fn noise(length: usize, alphabet: &[u8]) -> Vec<u8> {
     (0..length).map(step).collect()
 }
 
+fn known() -> Known {
+    Known::builder().secret("a", b"Tr0ub4dor-and-3xtra/Zq==").canary("b", b"kX2vQp8sLw5nRt7yBd4hJc9m").build()
+}
+
+/// For a profiler that counts instructions: `scan_speed once FILE`.
+fn run_once(text: &[u8]) {
+    let (mut stream, mut found) = (Arc::new(Scanner::new(known())).stream(Shape::Json), Vec::new());
+    for chunk in text.chunks(16 * 1024) {
+        stream.push(Bytes::copy_from_slice(chunk), &mut found);
+    }
+    stream.finish(&mut found);
+    println!("{} found", found.len());
+}
+
 fn main() {
+    if let [_, once, file] = std::env::args().collect::<Vec<_>>().as_slice()
+        && once == "once"
+    {
+        return run_once(&std::fs::read(file).unwrap_or_default());
+    }
     let prose = "The quick brown fox jumps over the lazy dog, and then it wrote some code:\\n\\n```rust\\nfn main() {\\n    println!(\\\"hello\\\");\\n}\\n```\\nThat is all there is to it, isn't it? ";
     let message = format!("{{\"role\":\"user\",\"content\":\"{}\"}},", prose.repeat(8));
     let chat = format!("{{\"model\":\"some-model-1\",\"messages\":[{}]}}", message.repeat(2000));
@@ -37,14 +56,12 @@ fn main() {
     ];
     let chosen: Vec<String> = std::env::args().skip(1).collect();
     texts.retain(|(name, _)| chosen.is_empty() || chosen.contains(name));
-    for file in chosen {
-        if let Ok(text) = std::fs::read(&file) {
-            texts.push((file, text));
+    for file in &chosen {
+        if let Ok(text) = std::fs::read(file) {
+            texts.push((file.clone(), text));
         }
     }
-    let some =
-        Known::builder().secret("a", b"Tr0ub4dor-and-3xtra/Zq==").canary("b", b"kX2vQp8sLw5nRt7yBd4hJc9m").build();
-    for (what, known) in [("nothing known", Known::default()), ("two values known", some)] {
+    for (what, known) in [("nothing known", Known::default()), ("two values known", known())] {
         println!("== {what}");
         let scanner = Arc::new(Scanner::new(known));
         for (name, text) in &texts {
@@ -62,6 +79,9 @@ fn main() {
                 count = found.len();
             }
             println!("{name}: {:.0} MB/s, {count} found", text.len() as f64 / best / 1e6);
+        }
+        if !chosen.is_empty() {
+            continue;
         }
         for size in [1000, 10_000] {
             let text = texts.first().map(|(_, text)| text.get(..size).unwrap_or_default()).unwrap_or_default();

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a name that is not exactly a listed repository's leads nowhere; a ref that no pattern names is refused.
 
+pub mod flagged;
 pub mod pkt;
 pub mod refs;
 pub mod request;

@@ -1,6 +1,6 @@
 //! A policy as a whole: what makes it invalid, and what the operator should be told although it is valid.
 
-use crate::path::Pattern;
+use crate::{path::Pattern, scan};
 use bottle_spec::{
     host::HostPattern,
     policy::{Auth, Carrier, EgressPolicy, Route, Tls},
@@ -31,6 +31,8 @@ pub enum Fault {
     Query { route: usize, host: String, name: String },
     #[error("route {route} ({host}): anyone can register a name below this suffix, and would be sent the credential")]
     SuffixCredential { route: usize, host: String },
+    #[error("route {route} ({host}): `exempt` names `{id}`, which is no rule of the scanner{}", near(.nearest))]
+    Exempt { route: usize, host: String, id: String, nearest: Option<&'static str> },
     #[error("`resolve` of {host}: 0 is not a port")]
     ResolvePort { host: String },
     #[error("`upstream_proxy` needs a host and a port")]
@@ -93,8 +95,27 @@ fn of_route(route: usize, given: &Route) -> Vec<Fault> {
         let set = keys.into_iter().filter(|(_, set)| *set);
         faults.extend(set.map(|(key, _)| Fault::Passthrough { route, host: host.clone(), key }));
     }
+    let unknown = given.exempt.iter().filter(|id| !rule_ids().any(|it| it == id.as_str()));
+    faults.extend(unknown.map(|id| Fault::Exempt { route, host: host.clone(), id: id.clone(), nearest: nearest(id) }));
     faults.extend(given.auth.as_ref().and_then(|auth| of_auth(route, &given.host, auth)));
     faults
+}
+
+/// What `exempt` can name.
+fn rule_ids() -> impl Iterator<Item = &'static str> {
+    scan::rules::all().iter().map(|rule| rule.id).chain([scan::KNOWN_SECRET, scan::CANARY, scan::TOO_DEEP])
+}
+
+fn near(nearest: &Option<&str>) -> String {
+    nearest.map_or_else(String::new, |id| format!("; did you mean `{id}`?"))
+}
+
+/// The id that has most pairs of letters in common with `wrong`, if half of them.
+fn nearest(wrong: &str) -> Option<&'static str> {
+    let common =
+        |id: &str| wrong.as_bytes().windows(2).filter(|pair| id.as_bytes().windows(2).any(|it| it == *pair)).count();
+    let best = rule_ids().max_by_key(|id| (2 * common(id)).saturating_sub(id.len()));
+    best.filter(|id| 2 * common(id) >= wrong.len().max(id.len()) - 1)
 }
 
 fn of_auth(route: usize, pattern: &HostPattern, auth: &Auth) -> Option<Fault> {
@@ -179,6 +200,7 @@ mod tests {
             Route { auth: auth(Carrier::Header("x y".to_owned())), ..base() },
             Route { auth: auth(Carrier::Query(String::new())), ..base() },
             Route { auth: auth(Carrier::Bearer), ..route("*.github.io") },
+            Route { exempt: vec!["jwt".to_owned(), "github-tokens".to_owned()], ..base() },
         ];
         for (i, bad) in bad.into_iter().enumerate() {
             let policy = EgressPolicy { routes: vec![bad], ..EgressPolicy::default() };
@@ -186,6 +208,21 @@ mod tests {
         }
         let good = Route { auth: auth(Carrier::Header("x-api-key".to_owned())), ..route("*.a.test") };
         assert_eq!(faults(&EgressPolicy { routes: vec![base(), good], ..EgressPolicy::default() }), []);
+    }
+
+    #[test]
+    fn an_unknown_rule_is_told_with_the_one_that_is_near() {
+        let said = |id: &str| {
+            let routes = vec![Route { exempt: vec![id.to_owned()], ..route("a.test") }];
+            let faults = faults(&EgressPolicy { routes, ..EgressPolicy::default() });
+            faults.first().map(ToString::to_string)
+        };
+        for id in ["jwt", "known-secret", "canary", "too-deep", "secret-assignment"] {
+            assert_eq!(said(id), None);
+        }
+        let near = "route 0 (a.test): `exempt` names `secret-asignment`, which is no rule of the scanner; did you mean `secret-assignment`?";
+        assert_eq!(said("secret-asignment").as_deref(), Some(near));
+        assert!(said("zzz").is_some_and(|it| it.ends_with("no rule of the scanner")));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub mod authority;
 pub mod env;
 pub mod git;
+pub mod git_servers;
 pub mod messages_api;
 pub mod open_proxy;
 pub mod registries;
@@ -16,6 +17,7 @@ pub mod wait;
 pub use authority::TestAuthority;
 pub use env::{Ran, Running, TestEnv};
 pub use git::GitRepository;
+pub use git_servers::{GitWeb, Sshd};
 pub use messages_api::FakeMessagesApi;
 pub use open_proxy::OpenProxy;
 pub use traps::Traps;

@@ -1,8 +1,13 @@
 //! The stock git client in a bottle, through the git door.
 
+mod ask;
 mod fetch;
+mod push;
+mod race;
+mod remote;
 
-use bottle_testkit::{GitRepository, Ran, TestEnv};
+use bottle_testkit::{GitRepository, Ran, TestEnv, wait_for};
+use std::time::Duration;
 
 /// A home with one upstream, called `app`.
 #[derive(Debug)]
@@ -31,6 +36,15 @@ impl GitStage {
         let git = format!("app={}", self.upstream.path().display());
         let command = ["--", "sh", "-euc", script];
         [&["run", "--git", &git][..], flags, &command].concat().into_iter().map(str::to_owned).collect()
+    }
+
+    /// The request that waits, when it does.
+    pub(crate) fn waiting(&self) -> serde_json::Value {
+        wait_for("a request", Duration::from_secs(30), || {
+            let listed = self.env.run(&["requests", "--json"]);
+            let listed: serde_json::Value = serde_json::from_str(listed.success()).expect("a list of requests");
+            listed.as_array().and_then(|requests| requests.first()).cloned()
+        })
     }
 
     /// What became of every git operation, from the audit log of the last bottle.

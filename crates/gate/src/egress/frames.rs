@@ -56,7 +56,7 @@ impl Relay {
         Relay {
             scanner: Arc::clone(scanner),
             judge: Arc::clone(judge),
-            stream: if judge.redacts() { stream.redacting() } else { stream },
+            stream: if judge.redacts() { stream.redacting(judge.exempt()) } else { stream },
             found: Vec::new(),
             input: BytesMut::new(),
             frame: None,

@@ -153,8 +153,12 @@ impl Judge {
     }
 
     pub(crate) fn is_exempt(&self, finding: &Finding) -> bool {
-        let exempt = self.rules.route(self.route).map(|route| route.exempt.as_slice()).unwrap_or_default();
-        finding.rule != CANARY && exempt.iter().any(|rule| rule == finding.rule)
+        finding.rule != CANARY && self.exempt().iter().any(|rule| rule == finding.rule)
+    }
+
+    /// The rules that the route does not apply.
+    pub(crate) fn exempt(&self) -> &[String] {
+        self.rules.route(self.route).map(|route| route.exempt.as_slice()).unwrap_or_default()
     }
 
     fn event(&self, finding: &Finding, action: FindingAction) -> AuditEvent {

@@ -136,7 +136,7 @@ async fn screen_body(
 fn whole(body: Bytes, shape: Shape, scanner: &Arc<Scanner>, judge: &Judge) -> Result<Bytes, Reason> {
     let mut stream = scanner.stream(shape);
     if judge.redacts() {
-        stream = stream.redacting();
+        stream = stream.redacting(judge.exempt());
     }
     let mut found = Vec::new();
     let first = stream.push(body, &mut found);

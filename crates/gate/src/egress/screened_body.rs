@@ -109,7 +109,7 @@ impl ScreenedBody {
         judge: &Arc<Judge>,
     ) -> ScreenedBody {
         let redacts = judge.redacts() && coding == Coding::Identity;
-        let raw = |shape| if redacts { scanner.stream(shape).redacting() } else { scanner.stream(shape) };
+        let raw = |shape| if redacts { scanner.stream(shape).redacting(judge.exempt()) } else { scanner.stream(shape) };
         let (source, raw) = match Decoded::searched(coding, body) {
             Ok(decoded) => (Source::Encoded(Box::new((decoded, scanner.stream(shape)))), raw(Shape::Raw)),
             Err(body) => (Source::Plain(body), raw(shape)),

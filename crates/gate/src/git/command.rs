@@ -34,7 +34,9 @@ impl Home {
         for directory in [home.temporary(), home.empty(), home.hooks(), home.repositories()] {
             std::fs::create_dir_all(directory)?;
         }
-        std::fs::write(home.config(), configuration(&home.hooks(), upstream_paths))?;
+        super::hooks::write(&home.hooks())?;
+        std::fs::write(home.receiving(), receiving(&home.hooks()))?;
+        std::fs::write(home.config(), configuration(upstream_paths))?;
         Ok(home)
     }
 
@@ -56,6 +58,17 @@ impl Home {
 
     fn config(&self) -> PathBuf {
         self.state.join("gitconfig")
+    }
+
+    fn receiving(&self) -> PathBuf {
+        self.state.join("receive.gitconfig")
+    }
+
+    /// `git receive-pack` for what the bottle pushes.
+    pub(crate) fn receive_pack(&self, repository: &Path, stateless: &[&str]) -> StdCommand {
+        let include = format!("include.path={}", self.receiving().display());
+        let path = repository.display().to_string();
+        self.git(&[&["-c", &include, "receive-pack"], stateless, &["--", &path]].concat())
     }
 
     /// `git` with nothing inherited. Its standard streams are closed until they are set.
@@ -120,6 +133,13 @@ pub(crate) async fn output_of(mut command: StdCommand, input: Vec<u8>) -> Result
     if output.status.success() { Ok(output.stdout) } else { Err(GitFailure::Said(said(&output))) }
 }
 
+/// Runs to the end; both outputs, however it ended.
+pub(crate) async fn both(mut command: StdCommand) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = tokio::process::Command::from(command).kill_on_drop(true).output().await?;
+    Ok((output.stdout, output.stderr))
+}
+
 /// The last line that says what is wrong: git puts the cause under `fatal:` or `error:`.
 fn said(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr);
@@ -136,11 +156,8 @@ fn said(output: &Output) -> String {
 }
 
 /// For every git that is run here. What stands in a repository's own configuration is ours too.
-fn configuration(hooks: &Path, upstream_paths: &[PathBuf]) -> String {
-    let mut text =
-        format!("[core]\n\thooksPath = {}\n\tfsmonitor = false\n\talternateRefsCommand = true\n", quoted(hooks));
-    text.push_str(CONFIGURATION);
-    text.push_str("[safe]\n");
+fn configuration(upstream_paths: &[PathBuf]) -> String {
+    let mut text = format!("{CONFIGURATION}[safe]\n");
     for path in upstream_paths {
         // As they are, and as the kernel has them.
         let _ = writeln!(text, "\tdirectory = {}", quoted(path));
@@ -148,7 +165,14 @@ fn configuration(hooks: &Path, upstream_paths: &[PathBuf]) -> String {
     text
 }
 
+/// For what a bottle pushes, and not for an upstream by path, whose hooks are its own.
+fn receiving(hooks: &Path) -> String {
+    format!("[core]\n\thooksPath = {}\n\talternateRefsCommand = true\n{RECEIVING}", quoted(hooks))
+}
+
 const CONFIGURATION: &str = "\
+[core]
+\tfsmonitor = false
 [gc]
 \tauto = 0
 [maintenance]
@@ -157,6 +181,16 @@ const CONFIGURATION: &str = "\
 \tallowFilter = true
 \tallowAnySHA1InWant = false
 \tkeepAlive = 5
+[push]
+\tnegotiate = false
+[fetch]
+\twriteCommitGraph = false
+[http]
+\tlowSpeedLimit = 100
+\tlowSpeedTime = 60
+";
+
+const RECEIVING: &str = "\
 [receive]
 \tfsckObjects = true
 \tautogc = false
@@ -168,13 +202,6 @@ const CONFIGURATION: &str = "\
 \tshallowUpdate = false
 \tdenyCurrentBranch = ignore
 \tprocReceiveRefs = refs
-[push]
-\tnegotiate = false
-[fetch]
-\twriteCommitGraph = false
-[http]
-\tlowSpeedLimit = 100
-\tlowSpeedTime = 60
 ";
 
 fn quoted(path: &Path) -> String {
@@ -193,7 +220,7 @@ mod tests {
         let mut command = home.git(&["config", "--list", "--show-origin", "--includes"]);
         let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        assert!(text.contains("receive.fsckobjects=true"), "{text}");
+        assert!(text.contains("uploadpack.allowfilter=true"), "{text}");
         assert!(text.contains("safe.directory=/srv/a \"b"), "{text}");
         let ours = home.config().display().to_string();
         assert!(text.lines().all(|line| line.contains(&ours)), "{text}");

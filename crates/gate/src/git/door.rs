@@ -10,19 +10,24 @@ use super::{
     relay,
     repository::{Repository, RepositoryError},
 };
-use bottle_policy::git::{
-    Asked, Request, RequestError, Service,
-    pkt::{self, Length},
-    request::MAX_REQUEST,
+use bottle_policy::{
+    git::{
+        Asked, Request, RequestError, Service,
+        pkt::{self, Length},
+        request::MAX_REQUEST,
+    },
+    scan::Scanner,
 };
 use bottle_spec::{
     escape::Escaped,
     event::{AuditEvent, Decision, GitEvent, GitOperation, GitReason},
+    gate_link::GateToKeeper,
 };
 use std::{
     collections::BTreeMap,
     io,
     os::fd::OwnedFd,
+    path::PathBuf,
     process::Stdio,
     sync::{
         Arc,
@@ -33,16 +38,16 @@ use std::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, mpsc},
     time::timeout,
 };
 
 /// Connections served at once; each may hold a git or two.
-const MAX_CONNECTIONS: usize = 32;
+pub(super) const MAX_CONNECTIONS: usize = 32;
 /// From the connection to the end of its first line.
-const REQUEST_TIME: Duration = Duration::from_secs(15);
+pub(super) const REQUEST_TIME: Duration = Duration::from_secs(15);
 /// Seconds that a client may be silent for.
-const SILENCE: &str = "--timeout=600";
+pub(super) const SILENCE: &str = "--timeout=600";
 
 #[derive(Debug)]
 pub(crate) struct Door {
@@ -50,7 +55,14 @@ pub(crate) struct Door {
     pub(crate) repositories: BTreeMap<String, Arc<Repository>>,
     pub(crate) recorder: Recorder,
     pub(crate) frozen: AtomicBool,
-    connections: Arc<Semaphore>,
+    /// What is pushed is searched by.
+    pub(super) scanner: Arc<Scanner>,
+    /// Where requests to the operator go.
+    pub(super) requests: PathBuf,
+    pub(super) bottle: String,
+    /// For what the keeper should hear besides records.
+    pub(super) keeper: mpsc::UnboundedSender<GateToKeeper>,
+    pub(super) connections: Arc<Semaphore>,
 }
 
 /// Why a client gets nothing; what it reads.
@@ -76,16 +88,6 @@ pub(crate) enum Denied {
 }
 
 impl Door {
-    pub(crate) fn new(
-        home: Home,
-        repositories: BTreeMap<String, Arc<Repository>>,
-        recorder: Recorder,
-        frozen: bool,
-    ) -> Door {
-        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        Door { home, repositories, recorder, frozen: AtomicBool::new(frozen), connections }
-    }
-
     /// Serves until it is dropped, and with it every connection.
     pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener) -> io::Result<()> {
         let mut served = tokio::task::JoinSet::new();
@@ -115,7 +117,13 @@ impl Door {
     }
 
     /// A length of hexadecimal digits begins with `0`, for a request is short; what begins otherwise is HTTP.
-    async fn connection(&self, mut stream: TcpStream) -> io::Result<()> {
+    async fn connection(self: &Arc<Self>, mut stream: TcpStream) -> io::Result<()> {
+        let mut first = [0];
+        match timeout(REQUEST_TIME, stream.peek(&mut first)).await {
+            Ok(Ok(1..)) if first != *b"0" => return super::http::serve(Arc::clone(self), stream).await,
+            Ok(Ok(1..)) => {}
+            _ => return Ok(()),
+        }
         let asked = match timeout(REQUEST_TIME, request(&mut stream)).await {
             Ok(asked) => asked?,
             Err(_) => return Ok(()),
@@ -134,6 +142,17 @@ impl Door {
             Ok(admitted) => admitted,
             Err(denied) => return Err((stream, denied)),
         };
+        if request.service == Service::ReceivePack {
+            // What upstream has now is not known: what is new could not be told.
+            if let Freshness::Stale(why) = freshness {
+                return Err((stream, Denied::Upstream(why)));
+            }
+            let Asked::Name(name) = &request.asked else { return Ok(()) };
+            if let Err(error) = self.push(stream, request.version, name, &repository).await {
+                tracing::warn!(%error, "a push");
+            }
+            return Ok(());
+        }
         let path = repository.path().display().to_string();
         let mut command = self.home.git(&["upload-pack", "--strict", SILENCE, "--", &path]);
         if request.version > 0 {
@@ -177,15 +196,18 @@ impl Door {
             self.deny(operation, &name, GitReason::Frozen).await;
             return Err(Denied::Frozen);
         }
-        if operation == GitOperation::Push {
+        if operation == GitOperation::Push && repository.rules.is_none() {
             self.deny(operation, &name, GitReason::RefNotAllowed).await;
             return Err(Denied::Push(name));
         }
-        let allowed = GitEvent::new(operation, &name, Decision::Allow);
-        self.recorder.record(AuditEvent::Git(allowed)).await.map_err(|error| {
-            tracing::error!(%error, "a fetch is refused");
-            Denied::Audit
-        })?;
+        // Of a push, each ref has a record of its own.
+        if operation == GitOperation::Fetch {
+            let allowed = GitEvent::new(operation, &name, Decision::Allow);
+            self.recorder.record(AuditEvent::Git(allowed)).await.map_err(|error| {
+                tracing::error!(%error, "a fetch is refused");
+                Denied::Audit
+            })?;
+        }
         let refreshed = repository.refresh(&self.home).await;
         match refreshed {
             Ok(freshness) => Ok((Arc::clone(repository), freshness)),
@@ -215,11 +237,11 @@ fn asked_for(asked: &str) -> String {
     asked.strip_prefix(&unlisted).unwrap_or(asked).to_owned()
 }
 
-fn stale(why: &str) -> String {
+pub(super) fn stale(why: &str) -> String {
     format!("warning: the upstream cannot be reached, so this may be out of date: {}", Escaped(why))
 }
 
-fn both(stream: TcpStream) -> io::Result<(OwnedFd, OwnedFd)> {
+pub(super) fn both(stream: TcpStream) -> io::Result<(OwnedFd, OwnedFd)> {
     let stream = stream.into_std()?;
     stream.set_nonblocking(false)?;
     Ok((OwnedFd::from(stream.try_clone()?), OwnedFd::from(stream)))

@@ -4,10 +4,12 @@
 //! bottles' repositories borrow from it. Nothing that a bottle pushes comes into it but by way of its upstream.
 
 use super::{
-    command::{GitFailure, Home, output},
+    command::{GitFailure, Home, both, output},
+    hooks::Update,
+    outcome::Outcome,
     upstream::Access,
 };
-use bottle_spec::git::Upstream;
+use bottle_spec::git::{Kind, Upstream};
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -87,6 +89,39 @@ impl Mirror {
     pub(crate) fn outdate(&self) {
         // One that stays makes the mirror look current for a moment longer.
         let _ = fs::remove_file(self.mark());
+    }
+
+    /// Pushes objects that are in `repository`, each ref on condition that it is where `old` says.
+    pub(crate) async fn push(&self, home: &Home, repository: &Path, updates: &[Update], atomic: bool) -> Outcome {
+        let mut arguments: Vec<String> =
+            ["push", "--porcelain", "--no-verify", "--no-follow-tags", "--no-recurse-submodules", "--no-signed"]
+                .map(str::to_owned)
+                .into();
+        if atomic {
+            arguments.push("--atomic".to_owned());
+        }
+        if let Kind::Path(path) = self.access.upstream.kind() {
+            // The hooks of a repository with a work tree are its user's, for their own work.
+            let hooks = if path.join(".git").exists() { "-c core.hooksPath=/dev/null " } else { "" };
+            arguments.push(format!(
+                "--receive-pack=git {hooks}-c receive.autogc=false -c receive.denyCurrentBranch=refuse receive-pack"
+            ));
+        }
+        for Update { reference, old, .. } in updates {
+            arguments.push(format!("--force-with-lease={reference}:{}", old.as_deref().unwrap_or_default()));
+        }
+        arguments.extend(["--".to_owned(), self.access.upstream.as_str().to_owned()]);
+        for Update { reference, new, .. } in updates {
+            arguments.push(format!("{}:{reference}", new.as_deref().unwrap_or_default()));
+        }
+        let ran = match home.git_to(&self.access, Some(repository), &arguments) {
+            Ok(command) => both(command).await,
+            Err(error) => Err(error),
+        };
+        match ran {
+            Ok((stdout, stderr)) => Outcome::read(&stdout, &stderr, updates),
+            Err(error) => Outcome::of_none(updates, &format!("git could not be started: {error}")),
+        }
     }
 
     fn mark(&self) -> PathBuf {

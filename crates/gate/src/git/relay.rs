@@ -4,25 +4,23 @@
 
 use bottle_policy::git::pkt::{self, Length};
 use std::{io, process::Stdio};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 /// Runs git between the two ends of a connection.
 pub(crate) async fn with_warning(
     mut command: std::process::Command,
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Send + 'static,
     warning: &str,
 ) -> io::Result<()> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = tokio::process::Command::from(command).kill_on_drop(true).spawn()?;
     let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else { return Ok(()) };
-    let (mut from_client, mut to_client) = stream.into_split();
+    let (mut from_client, mut to_client) = tokio::io::split(stream);
     let asks = tokio::spawn(async move {
         let _ = tokio::io::copy(&mut from_client, &mut input).await;
     });
     let told = insert(output, &mut to_client, warning).await;
+    let _ = to_client.shutdown().await;
     asks.abort();
     child.wait().await?;
     told

@@ -5,6 +5,7 @@
 
 use super::{
     command::{GitFailure, Home, output, output_of},
+    hooks::Update,
     mirror::{Freshness, Mirror, MirrorError},
 };
 use bottle_spec::git::PushRules;
@@ -71,6 +72,24 @@ impl Repository {
         }
         *synchronised = Some(listed);
         Ok(freshness)
+    }
+
+    /// Takes over what upstream took. What cannot be is so at the next fetch.
+    pub(crate) async fn moved(&self, home: &Home, updates: &[Update]) {
+        self.mirror.outdate();
+        let mut synchronised = self.synchronised.lock().await;
+        *synchronised = None;
+        let mut commands = String::new();
+        for Update { reference, new, .. } in updates {
+            commands.push_str(&match new {
+                Some(new) => format!("update {reference} {new}\n"),
+                None => format!("delete {reference}\n"),
+            });
+        }
+        let command = home.git_in(&self.path, &["update-ref", "--no-deref", "--stdin"]);
+        if let Err(error) = output_of(command, commands.into_bytes()).await {
+            tracing::warn!(%error, "refs that upstream took are not moved here");
+        }
     }
 
     async fn make(&self, home: &Home, mirror: &Path) -> Result<(), RepositoryError> {

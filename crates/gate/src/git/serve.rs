@@ -5,15 +5,16 @@
 use super::{
     command::Home,
     confine::{GitConfineError, Reach, confine, git_directories, reach_of},
-    door::Door,
+    door::{Door, MAX_CONNECTIONS},
     mirror::Mirror,
     record::Recorder,
     repository::Repository,
     upstream::Access,
 };
 use crate::link::{self, Link, LinkError};
+use bottle_policy::scan::{Known, Scanner};
 use bottle_spec::{
-    gate_link::{GateToKeeper, GitStart, KeeperToGate},
+    gate_link::{GateToKeeper, GitStart, HeldCanary, HeldSecret, KeeperToGate},
     git::Kind,
 };
 use std::{
@@ -22,10 +23,13 @@ use std::{
     net::TcpListener,
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 #[derive(Debug, thiserror::Error)]
 pub enum GitGateError {
@@ -115,9 +119,31 @@ fn prepare(
         repositories.insert(listed.name.clone(), Arc::new(repository));
     }
     let (keeper, outgoing) = mpsc::unbounded_channel();
-    let recorder = Recorder::new(keeper);
-    let door = Arc::new(Door::new(home, repositories, recorder.clone(), start.frozen));
+    let recorder = Recorder::new(keeper.clone());
+    let door = Arc::new(Door {
+        home,
+        repositories,
+        recorder: recorder.clone(),
+        frozen: AtomicBool::new(start.frozen),
+        scanner: Arc::new(scanner(&start.secrets, &start.canaries)),
+        requests: start.requests,
+        bottle: start.bottle.to_string(),
+        keeper,
+        connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+    });
     Ok((Prepared { door, listener: TcpListener::from(listener), recorder, outgoing, decoder }, reach))
+}
+
+/// Of everything that must not leave, whether it is for git or not.
+fn scanner(secrets: &[HeldSecret], canaries: &[HeldCanary]) -> Scanner {
+    let mut known = Known::builder();
+    for held in secrets {
+        known = known.secret(held.source.to_string(), held.value.expose().as_bytes());
+    }
+    for canary in canaries {
+        known = known.canary(canary.name.as_str(), canary.value.expose().as_bytes());
+    }
+    Scanner::new(known.build())
 }
 
 /// One file of all that is trusted, where the plan adds to the system's.

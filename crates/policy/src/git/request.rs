@@ -21,7 +21,8 @@ impl Service {
         }
     }
 
-    fn parse(text: &str) -> Option<Service> {
+    /// As clients name it.
+    pub fn parse(text: &str) -> Option<Service> {
         [Service::UploadPack, Service::ReceivePack].into_iter().find(|service| service.as_str() == text)
     }
 }

@@ -6,8 +6,10 @@
 pub(super) mod base64;
 pub(super) mod bases;
 pub(super) mod class;
+pub(super) mod deflate;
 pub(super) mod delimited;
 pub(super) mod escapes;
 pub(super) mod inflate;
+pub(super) mod lanes;
 pub(super) mod quoted;
 pub(super) mod runs;

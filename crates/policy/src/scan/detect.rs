@@ -8,7 +8,7 @@
 use crate::scan::{
     checksum::{self, Check},
     entropy, filter,
-    rules::{self, Automaton, Ends, RULES, Rule, Shape},
+    rules::{self, Automaton, Ends, Entry, RULES, Rule, Shape},
     unnamed,
 };
 use std::ops::Range;
@@ -87,24 +87,11 @@ struct Search<'t> {
 }
 
 impl filter::Met for Search<'_> {
-    fn block(&mut self, at: usize, block: u32, bucket: u32) {
-        for entry in rules::entries(bucket).iter().filter(|it| it.block == block) {
-            let Some(keyword) = rules::keyword(entry.keyword) else { continue };
-            let Some(start) = at.checked_add_signed(-isize::from(entry.offset)) else { continue };
-            let end = start + keyword.text.len();
-            let Some(here) = self.text.get(start..end) else { continue };
-            let from = if entry.reversed { end - 1 } else { start };
-            let reading = Reading { text: self.text, from, back: entry.reversed };
-            let (same, exact) = if entry.reversed {
-                let pairs = || here.iter().rev().zip(keyword.text);
-                (pairs().all(|(a, b)| a.eq_ignore_ascii_case(b)), pairs().all(|(a, b)| a == b))
-            } else {
-                (here.eq_ignore_ascii_case(keyword.text), here == keyword.text)
-            };
-            if same {
-                for index in keyword.rules {
-                    self.rule(*index, reading, keyword.text.len(), exact);
-                }
+    #[inline]
+    fn block(&mut self, at: usize, block: u32, hash: u16) {
+        for entry in rules::entries(hash) {
+            if entry.block == block {
+                self.announced(at, entry);
             }
         }
     }
@@ -121,6 +108,27 @@ impl filter::Met for Search<'_> {
 }
 
 impl Search<'_> {
+    #[inline(never)]
+    fn announced(&mut self, at: usize, entry: &Entry) {
+        let Some(keyword) = rules::keyword(entry.keyword) else { return };
+        let Some(start) = at.checked_add_signed(-isize::from(entry.offset)) else { return };
+        let end = start + keyword.text.len();
+        let Some(here) = self.text.get(start..end) else { return };
+        let from = if entry.reversed { end - 1 } else { start };
+        let reading = Reading { text: self.text, from, back: entry.reversed };
+        let (same, exact) = if entry.reversed {
+            let pairs = || here.iter().rev().zip(keyword.text);
+            (pairs().all(|(a, b)| a.eq_ignore_ascii_case(b)), pairs().all(|(a, b)| a == b))
+        } else {
+            (here.eq_ignore_ascii_case(keyword.text), here == keyword.text)
+        };
+        if same {
+            for index in keyword.rules {
+                self.rule(*index, reading, keyword.text.len(), exact);
+            }
+        }
+    }
+
     fn unnamed(&mut self, check: Check, span: Range<usize>) {
         let rule = RULES.iter().position(|it| matches!(it.shape, Shape::Own) && it.check == check);
         self.found.extend(rule.and_then(|it| u16::try_from(it).ok()).map(|rule| (rule, span)));

@@ -6,6 +6,7 @@
 //!
 //! Invariant: values and spellings are wiped when this is dropped, and nothing prints them.
 
+mod loose;
 mod search;
 mod spell;
 
@@ -13,6 +14,7 @@ use crate::scan::{
     Severity,
     finding::{CANARY, Finding, KNOWN_SECRET, Place, Shown, Steps},
 };
+use loose::Loose;
 use search::Search;
 use std::{fmt, ops::Range, sync::Arc};
 use zeroize::Zeroizing;
@@ -28,7 +30,7 @@ pub struct Known {
     exact: Search,
     short: Search,
     /// Spellings in letters and digits alone, folded.
-    loose: Search,
+    loose: Loose,
 }
 
 impl Known {
@@ -54,9 +56,7 @@ impl Known {
         };
         self.exact.find(text, &mut tell);
         self.short.find(text, &mut tell);
-        if !self.loose.is_empty() {
-            search::loosely(&self.loose, text, &mut tell);
-        }
+        self.loose.find(text, &mut tell);
     }
 }
 
@@ -129,7 +129,7 @@ impl Builder {
         }
         known.exact = Search::new(exact);
         known.short = Search::new(short);
-        known.loose = Search::new(loose);
+        known.loose = Loose::new(loose);
         known
     }
 }

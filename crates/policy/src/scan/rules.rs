@@ -85,17 +85,14 @@ pub(super) struct Automaton {
     edges: usize,
 }
 
+/// As in `build/filter.rs`.
+const BUCKET_BITS: u32 = 12;
 const ACCEPT: u16 = 1 << 15;
 const START: u16 = 1;
 /// For each state of each automaton the number of its first edge.
 static STATES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/states.bin"));
 /// A set of bytes, and the state they lead to with the mark where the pattern may end there.
 static EDGES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/edges.bin"));
-
-#[inline]
-fn number(table: &[u8], at: usize) -> Option<u16> {
-    table.get(at * 2..at * 2 + 2).and_then(|it| it.try_into().ok()).map(u16::from_le_bytes)
-}
 
 impl Automaton {
     /// The length of the longest match at the beginning of `bytes`. Reads no further than the pattern can reach.
@@ -114,13 +111,15 @@ impl Automaton {
 
     #[inline]
     fn step(&self, state: u16, byte: u8) -> Option<u16> {
-        let at = self.states + usize::from(state);
-        let edges = usize::from(number(STATES, at)?)..usize::from(number(STATES, at + 1)?);
-        for edge in edges {
-            let at = (self.edges + edge) * 2;
-            let bytes = SETS.get(usize::from(number(EDGES, at)?))?;
-            if bytes.get(usize::from(byte >> 6))? >> (byte & 63) & 1 == 1 {
-                return number(EDGES, at + 1);
+        let (word, bit) = (usize::from(byte >> 6), 1u64 << (byte & 63));
+        let at = (self.states + usize::from(state)) * 2;
+        let [a, b, c, d] = *STATES.get(at..at + 4)?.first_chunk()?;
+        let (first, last) = (usize::from(u16::from_le_bytes([a, b])), usize::from(u16::from_le_bytes([c, d])));
+        let edges = EDGES.get((self.edges + first) * 4..(self.edges + last) * 4)?;
+        for [a, b, c, d] in edges.as_chunks::<4>().0 {
+            let set = SETS.get(usize::from(u16::from_le_bytes([*a, *b])))?;
+            if set.get(word)? & bit != 0 {
+                return Some(u16::from_le_bytes([*c, *d]));
             }
         }
         None
@@ -145,15 +144,16 @@ pub(super) fn keyword(index: u16) -> Option<&'static Keyword> {
 }
 
 /// Whether a hash of four bytes is among those that announce a keyword.
-#[inline]
-pub(super) fn announced(hash: u32) -> u64 {
-    let word = BITMAP.get((hash >> 6) as usize & (BITMAP.len() - 1)).copied().unwrap_or_default();
-    word >> (hash & 63) & 1
+#[inline(always)]
+pub(super) fn announced(hash: u16) -> bool {
+    let word = BITMAP.get(usize::from(hash >> 6) & (BITMAP.len() - 1)).copied().unwrap_or_default();
+    word & 1 << (hash & 63) != 0
 }
 
 /// What a hash may announce.
 #[inline]
-pub(super) fn entries(bucket: u32) -> &'static [Entry] {
-    let bounds = BUCKETS.get(bucket as usize).zip(BUCKETS.get(bucket as usize + 1));
+pub(super) fn entries(hash: u16) -> &'static [Entry] {
+    let bucket = usize::from(hash >> (16 - BUCKET_BITS));
+    let bounds = BUCKETS.get(bucket).zip(BUCKETS.get(bucket + 1));
     bounds.and_then(|(from, to)| ENTRIES.get(usize::from(*from)..usize::from(*to))).unwrap_or_default()
 }

@@ -7,15 +7,15 @@
 //! Invariant: nothing leaves before it is judged; a stream takes no more than 256 KiB, whatever comes.
 
 use crate::scan::{
-    Finding, MAX_MATCH, Place, Scanner, Shape, Steps,
+    CANARY, Finding, MAX_MATCH, Place, Scanner, Shape, Steps,
     look::{Look, Unfinished, View},
     parts::Parts,
 };
 use bytes::{Bytes, BytesMut};
-use std::{ops::Range, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 /// Bytes that are judged at a time.
-const BLOCK: usize = 24 * 1024;
+const BLOCK: usize = 40 * 1024;
 /// Bytes before a block that are looked at again with it: an encoded value that is not longer is seen as a whole.
 const CONTEXT: usize = 8 * 1024;
 /// A match that begins before these is complete when they are there.
@@ -29,6 +29,8 @@ pub struct Stream {
     scanner: Arc<Scanner>,
     place: Place,
     redact: bool,
+    /// Rules whose findings are not replaced.
+    spared: Vec<String>,
     /// Context, then what is not given back yet.
     held: Vec<u8>,
     /// Where `held` begins in the stream.
@@ -57,6 +59,7 @@ impl Stream {
             scanner,
             place,
             redact: false,
+            spared: Vec::new(),
             held: Vec::new(),
             base: 0,
             released: 0,
@@ -77,10 +80,12 @@ impl Stream {
         self
     }
 
-    /// Puts `[redacted:RULE]` in the place of every finding that has a span. A finding without one must still be blocked.
+    /// Puts `[redacted:RULE]` in the place of every finding that has a span, but for those of `exempt` rules; a canary is
+    /// replaced whatever they say. A finding without a span must still be blocked.
     #[must_use]
-    pub fn redacting(mut self) -> Stream {
+    pub fn redacting(mut self, exempt: &[String]) -> Stream {
         self.redact = true;
+        self.spared = exempt.to_vec();
         self
     }
 
@@ -129,18 +134,18 @@ impl Stream {
         self.judge_plain(last, found);
         self.judge_hidden(last, found);
         // What stands there loosely or in an encoding that is known beforehand is found by more than one way.
-        let mut kept = first;
-        for index in first..found.len() {
-            let (before, rest) = found.split_at(index);
-            let Some(finding) = rest.first() else { break };
-            if !before.get(first..kept).unwrap_or_default().iter().any(|it| covers(it, finding)) {
-                found.swap(kept, index);
-                kept += 1;
+        let fresh: Vec<Finding> = found.drain(first..).collect();
+        let mut told = Told::default();
+        for finding in &fresh {
+            let new = |span: &Range<u64>| told.is_new(finding.rule, finding.name.as_deref(), span.clone());
+            if finding.span.as_ref().is_none_or(new) {
+                found.push(finding.clone());
             }
         }
-        found.truncate(kept);
         for finding in found.get(first..).unwrap_or_default() {
+            let spared = finding.rule != CANARY && self.spared.iter().any(|it| it == finding.rule);
             if self.redact
+                && !spared
                 && let Some(span) = &finding.span
             {
                 let within = |at: u64| usize::try_from(at.saturating_sub(self.base)).unwrap_or(usize::MAX);
@@ -245,13 +250,20 @@ impl Stream {
     }
 }
 
-/// Whether the one already tells the other.
-fn covers(one: &Finding, other: &Finding) -> bool {
-    let overlap = match (&one.span, &other.span) {
-        (Some(one), Some(other)) => one.start < other.end && other.start < one.end,
-        _ => false,
-    };
-    one.rule == other.rule && one.name == other.name && overlap
+/// Places that were told, apart for each rule and name: where they begin and end.
+#[derive(Default)]
+struct Told<'f>(BTreeMap<(&'static str, Option<&'f str>, u64), u64>);
+
+impl<'f> Told<'f> {
+    /// Whether no finding of the same thing overlaps with this.
+    fn is_new(&mut self, rule: &'static str, name: Option<&'f str>, span: Range<u64>) -> bool {
+        let before = self.0.range((rule, name, 0)..(rule, name, span.end)).next_back();
+        let new = before.is_none_or(|(_, end)| *end <= span.start);
+        if new {
+            self.0.insert((rule, name, span.start), span.end);
+        }
+        new
+    }
 }
 
 #[cfg(test)]
@@ -292,10 +304,21 @@ mod tests {
             prop_assert_eq!(&expected, &found);
             prop_assert_eq!(&whole, &text);
             prop_assert_eq!(&cut, &text);
-            let (redacted, _) = through(&mut scanner().stream(Shape::Raw).redacting(), &text, &cuts);
+            let (redacted, _) = through(&mut scanner().stream(Shape::Raw).redacting(&[]), &text, &cuts);
             text.splice(at..at + SECRET.len(), b"[redacted:known-secret]".iter().copied());
             prop_assert_eq!(&redacted, &text);
         }
+    }
+
+    #[test]
+    fn what_is_exempt_is_not_replaced() {
+        let known = Known::builder().secret("horse", SECRET).canary("bird", b"tweet-tweet-9").build();
+        let scanner = Arc::new(Scanner::new(known));
+        let exempt = ["known-secret", "canary"].map(str::to_owned);
+        let text = b"a correct-horse-battery and a tweet-tweet-9 here";
+        let (out, found) = through(&mut scanner.stream(Shape::Raw).redacting(&exempt), text, &[]);
+        assert_eq!(String::from_utf8_lossy(&out), "a correct-horse-battery and a [redacted:canary] here");
+        assert_eq!(found.len(), 2, "who exempts decides what a finding does");
     }
 
     #[test]

@@ -3,7 +3,10 @@
 //! Invariant: whether one stands at a place is decided by the bytes around it alone, and asking costs little where
 //! there are no long numbers or words.
 
-use crate::scan::checksum::{Check, digits, luhn, mod97};
+use crate::scan::{
+    checksum::{Check, digits, luhn, mod97},
+    decode::class,
+};
 use std::ops::Range;
 
 /// How far before a place that is mostly digits a number may begin.
@@ -145,7 +148,7 @@ const STRIDE: usize = 40;
 pub(super) fn wallet_keys(text: &[u8], mut found: impl FnMut(Range<usize>)) {
     let mut at = 0;
     while let Some(word) = text.get(at..at + 8).and_then(|it| <[u8; 8]>::try_from(it).ok()) {
-        if word.iter().all(base58) {
+        if word.iter().rev().all(base58) {
             found_around(text, at, &mut found);
         }
         at += STRIDE;
@@ -167,5 +170,19 @@ fn found_around(text: &[u8], at: usize, found: &mut impl FnMut(Range<usize>)) {
 }
 
 fn base58(byte: &u8) -> bool {
-    matches!(byte, b'1'..=b'9' | b'A'..=b'H' | b'J'..=b'N' | b'P'..=b'Z' | b'a'..=b'k' | b'm'..=b'z')
+    class::of(&BASE58, *byte) != 0
+}
+
+static BASE58: [u8; 256] = base58_digits();
+
+#[expect(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "evaluated when this is compiled")]
+const fn base58_digits() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut index = 0;
+    while index < 256 {
+        let digit = (index as u8).is_ascii_alphanumeric() && !matches!(index as u8, b'0' | b'O' | b'I' | b'l');
+        table[index] = digit as u8;
+        index += 1;
+    }
+    table
 }

@@ -205,6 +205,7 @@ pub(crate) struct Seen {
 
 impl KeptGate {
     /// `started` hears of every gate started later on: it goes into the journal.
+    #[expect(clippy::too_many_arguments, reason = "whom a gate is kept for, each of them once")]
     pub(crate) fn keep(
         gate: Gate,
         brief: Brief,

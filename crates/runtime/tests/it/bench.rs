@@ -6,9 +6,8 @@
 use std::{
     fs,
     os::unix::{fs::PermissionsExt, process::CommandExt},
-    path::Path,
     process::{Command, Output, Stdio},
-    sync::OnceLock,
+    sync::{Arc, Mutex, Weak},
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -20,19 +19,22 @@ mod image;
 pub(crate) const GIVEN: u32 = 0x7000_0fff;
 pub(crate) const ORDINARY: u32 = 0x7000_0ffe;
 
-/// Programs where every uid can execute them; built once.
-pub(crate) fn programs() -> &'static Path {
-    static PROGRAMS: OnceLock<TempDir> = OnceLock::new();
-    let directory = PROGRAMS.get_or_init(|| {
-        let directory = open_directory();
-        // The test's executable is TARGET/PROFILE/deps/it-HASH.
-        let own = std::env::current_exe().unwrap();
-        let init = image::build(own.ancestors().nth(3).unwrap()).unwrap();
-        fs::copy(init, directory.path().join("init")).unwrap();
-        fs::copy(own.ancestors().nth(2).unwrap().join("examples/room"), directory.path().join("room")).unwrap();
-        directory
-    });
-    directory.path()
+/// Programs where every uid can execute them; there as long as some bench uses them.
+fn programs() -> Arc<TempDir> {
+    static PROGRAMS: Mutex<Weak<TempDir>> = Mutex::new(Weak::new());
+    let mut made = PROGRAMS.lock().unwrap();
+    if let Some(directory) = made.upgrade() {
+        return directory;
+    }
+    let directory = open_directory();
+    // The test's executable is TARGET/PROFILE/deps/it-HASH.
+    let own = std::env::current_exe().unwrap();
+    let init = image::build(own.ancestors().nth(3).unwrap()).unwrap();
+    fs::copy(init, directory.path().join("init")).unwrap();
+    fs::copy(own.ancestors().nth(2).unwrap().join("examples/room"), directory.path().join("room")).unwrap();
+    let directory = Arc::new(directory);
+    *made = Arc::downgrade(&directory);
+    directory
 }
 
 pub(crate) fn open_directory() -> TempDir {
@@ -58,6 +60,7 @@ pub(crate) fn makers() -> Vec<Maker> {
 /// A home to make rooms with, and the options for one.
 pub(crate) struct Bench {
     maker: Maker,
+    programs: Arc<TempDir>,
     pub(crate) home: TempDir,
     options: Vec<String>,
 }
@@ -71,7 +74,7 @@ impl Bench {
             Maker::Own => None,
         };
         std::os::unix::fs::chown(home.path(), owner, owner).unwrap();
-        Bench { maker, home, options: Vec::new() }
+        Bench { maker, programs: programs(), home, options: Vec::new() }
     }
 
     pub(crate) fn with(mut self, options: &[&str]) -> Bench {
@@ -80,8 +83,8 @@ impl Bench {
     }
 
     pub(crate) fn command(&self, script: &str) -> Command {
-        let mut command = Command::new(programs().join("room"));
-        command.arg("--init").arg(programs().join("init")).arg("--home").arg(self.home.path());
+        let mut command = Command::new(self.programs.path().join("room"));
+        command.arg("--init").arg(self.programs.path().join("init")).arg("--home").arg(self.home.path());
         match self.maker {
             Maker::Root => {
                 command.arg("--ids").arg(format!("{GIVEN}:{GIVEN}"));

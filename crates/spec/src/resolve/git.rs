@@ -75,10 +75,6 @@ impl Resolver<'_> {
             let message = format!("{upstream} is not reached by ssh, which keys are for");
             self.mistakes.push(Mistake::new(place, message).hint("remove `identity_file` and `known_hosts`"));
         }
-        if value.push.is_some() {
-            let message = "pushing through the git gate is not built yet; it comes with a later version";
-            self.mistakes.push(Mistake::new(place, message).hint("remove `push`"));
-        }
         let mut auth = value.auth.clone();
         if let Some(auth) = &mut auth {
             if !matches!(upstream.kind(), Kind::Https { .. }) {

@@ -101,7 +101,7 @@ fn git(event: &GitEvent) -> String {
         GitOperation::Fetch => "fetch of",
         GitOperation::Push => "push to",
     };
-    let at = |object: &Option<String>| object.as_deref().map_or_else(|| "nothing".to_owned(), |object| short(object));
+    let at = |object: &Option<String>| object.as_deref().map_or_else(|| "nothing".to_owned(), short);
     let mut line = format!("{verdict} git {operation} {}", escaped(&event.repository));
     if let Some(reference) = &event.reference {
         line.push_str(&format!(" {} from {} to {}", escaped(reference), at(&event.old), at(&event.new)));

@@ -92,7 +92,7 @@ fn what_upstream_has_since_is_fetched_and_an_upstream_that_is_gone_leaves_a_warn
 }
 
 /// As if the last refresh were long ago.
-fn outdate(stage: &GitStage) {
+pub(super) fn outdate(stage: &GitStage) {
     let mirrors = stage.env.root().join("cache/bot-bottle/mirrors");
     for mirror in std::fs::read_dir(mirrors).expect("there are mirrors").flatten() {
         // Fails where nothing was refreshed.
@@ -109,4 +109,27 @@ fn no_git_door_where_there_is_no_repository() {
     if !env::is_root() {
         println!("SKIPPED(not root): the same for a bottle that root starts");
     }
+}
+
+#[test]
+fn the_same_is_served_over_http() {
+    let stage = GitStage::new();
+    let allow = ["--push", "app=refs/heads/agent/*:allow"];
+    let script = "cd ..; git clone -q http://127.0.0.1:9418/app h; cd h
+        for n in $(seq 300); do git commit -q --allow-empty -m $n; done; head -c 3000000 /dev/urandom > big; git add big
+        git commit -qm big; git push -q origin HEAD:refs/heads/agent/h; git rev-parse HEAD
+        git clone -q -c protocol.version=0 -b agent/h http://127.0.0.1:9418/app.git old; git -C old rev-parse HEAD
+        git -C ../x fetch -q http://127.0.0.1:9418/app agent/h; git -C ../x rev-parse FETCH_HEAD
+        git push http://127.0.0.1:9418/app HEAD:main 2>&1 | grep rejected
+        git ls-remote http://127.0.0.1:9418/other 2>&1 | head -1
+        curl -s -o /dev/null -w '%{http_code}\\n' http://127.0.0.1:9418/app/HEAD
+        curl -s -o /dev/null -w '%{http_code}\\n' -d x http://127.0.0.1:9418/app/git-upload-archive";
+    let ran = stage.pushing(&allow, script);
+    let lines: Vec<&str> = ran.success().lines().collect();
+    let [pushed, old, fetched, rejected, unlisted, dumb, archive] = lines[..] else { panic!("{ran}") };
+    assert!(pushed == old && pushed == fetched, "{ran}");
+    assert!(rejected.contains("only refs/heads/agent/* may be pushed"), "{ran}");
+    assert!(unlisted.contains("remote: the git gate serves no repository `other` here"), "{ran}");
+    assert_eq!((dumb, archive), ("404", "404"));
+    assert_eq!(stage.upstream.upstream("refs/heads/agent/h").as_deref(), Some(pushed));
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 /// Shorter runs hold less than eighteen bytes, and no token is that short.
 pub(in crate::scan) const MIN_DIGITS: usize = 24;
 /// The first of several lines may be shorter than that.
-pub(in crate::scan) const MIN_RUN: usize = 20;
+pub(in crate::scan) const MIN_RUN: u32 = 20;
 /// A wrapped line is at least this long.
 const MIN_LINE: usize = 16;
 

@@ -1,14 +1,17 @@
 //! base32, base85 and hexadecimal without separators.
 
 use crate::scan::{
-    decode::class,
+    decode::{
+        class,
+        lanes::{self, Lane},
+    },
     known::{ASCII85, RFC1924, Z85},
 };
 
-pub(in crate::scan) const MIN_HEX: usize = 24;
-pub(in crate::scan) const MIN_BASE32: usize = 28;
+pub(in crate::scan) const MIN_HEX: u32 = 24;
+pub(in crate::scan) const MIN_BASE32: u32 = 28;
 /// The digits of four groups, three of which must be text.
-pub(in crate::scan) const MIN_BASE85: usize = 24;
+pub(in crate::scan) const MIN_BASE85: u32 = 24;
 
 /// Bytes of pairs of digits, from the first or the second digit on.
 pub(in crate::scan) fn hex(digits: &[u8], skip: usize) -> Vec<u8> {
@@ -28,28 +31,68 @@ pub(in crate::scan) fn nibble(digit: u8) -> u8 {
 /// Bytes of base32 (RFC 4648) in either case, from the digit `skip` on.
 pub(in crate::scan) fn base32(digits: &[u8], skip: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(digits.len() * 5 / 8);
-    let (mut bits, mut count) = (0u32, 0);
-    for digit in digits.iter().skip(skip) {
-        let value = match digit {
-            b'A'..=b'Z' => digit - b'A',
-            b'a'..=b'z' => digit - b'a',
-            b'2'..=b'7' => digit - b'2' + 26,
-            _ => continue,
-        };
-        bits = bits << 5 | u32::from(value);
-        count += 5;
-        if count >= 8 {
-            count -= 8;
-            out.push(u8::try_from(bits >> count & 0xff).unwrap_or_default());
-        }
-    }
+    out.extend(Base32::of(digits, skip));
     out
+}
+
+/// The same where it is text, which nearly all is not.
+pub(in crate::scan) fn base32_text(digits: &[u8], skip: usize) -> Option<Vec<u8>> {
+    let length = digits.len().saturating_sub(skip) * 5 / 8;
+    let (mut out, mut other) = (Vec::new(), 0);
+    for byte in Base32::of(digits, skip) {
+        other += usize::from(!is_printable(byte));
+        if other * 10 > length {
+            return None;
+        }
+        out.push(byte);
+    }
+    Some(out)
+}
+
+struct Base32<'d> {
+    digits: std::slice::Iter<'d, u8>,
+    bits: u32,
+    count: u32,
+}
+
+impl Base32<'_> {
+    fn of(digits: &[u8], skip: usize) -> Base32<'_> {
+        Base32 { digits: digits.get(skip..).unwrap_or_default().iter(), bits: 0, count: 0 }
+    }
+}
+
+impl Iterator for Base32<'_> {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        while self.count < 8 {
+            let value = match self.digits.next()? {
+                digit @ b'A'..=b'Z' => digit - b'A',
+                digit @ b'a'..=b'z' => digit - b'a',
+                digit @ b'2'..=b'7' => digit - b'2' + 26,
+                _ => continue,
+            };
+            self.bits = self.bits << 5 | u32::from(value);
+            self.count += 5;
+        }
+        self.count -= 8;
+        u8::try_from(self.bits >> self.count & 0xff).ok()
+    }
+}
+
+fn is_printable(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t')
 }
 
 /// Whether most of it is printable: what a wrong alignment does not give.
 pub(in crate::scan) fn is_text(bytes: &[u8]) -> bool {
-    let printable = bytes.iter().filter(|it| matches!(it, b' '..=b'~' | b'\n' | b'\r' | b'\t')).count();
-    printable * 10 >= bytes.len() * 9
+    let mut left = bytes.len() / 10;
+    bytes.iter().all(|it| {
+        let other = usize::from(!is_printable(*it));
+        let enough = left >= other;
+        left = left.saturating_sub(other);
+        enough
+    })
 }
 
 /// 255 for what is no digit.
@@ -69,36 +112,47 @@ const fn values(alphabet: &[u8]) -> [u8; 256] {
 /// Gives what a run of printable characters stands for in base85, where at some alignment it stands for text, and how
 /// many of them do.
 pub(in crate::scan) fn base85(run: &[u8], mut give: impl FnMut(Vec<u8>, usize)) {
-    for values in &VALUES {
-        for skip in 0..5 {
-            let groups = run.get(skip..).unwrap_or_default().as_chunks::<5>().0;
-            // Text is told by its first groups: a wrong alphabet or alignment gives ASCII for one group in sixteen.
-            let mut head = groups.iter().take(4).filter_map(|it| group(it, values));
-            let is_text = |number: u32| number & 0x8080_8080 == 0;
-            if !(head.next().is_some_and(is_text)
-                && head.next().is_some_and(is_text)
-                && head.next().is_some_and(is_text))
-            {
-                continue;
+    // A group that begins with a higher digit than 40 stands for a byte that is no ASCII.
+    let small = |lane: Lane| lane.within(b'0', b'9').or(lane.within(b'a', b'e'));
+    let low = [
+        lanes::mask(run, 0, |lane| lane.within(b'!', b'I')),
+        lanes::mask(run, 0, |lane| small(lane).or(lane.within(b'A', b'Z'))),
+        lanes::mask(run, 0, |lane| small(lane).or(lane.within(b'f', b'z')).or(lane.within(b'A', b'E'))),
+    ];
+    for (values, low) in VALUES.iter().zip(low) {
+        let mut skips = low & low >> 5 & low >> 10 & 0x1f;
+        while skips != 0 {
+            let skip = skips.trailing_zeros() as usize;
+            skips &= skips - 1;
+            if let Some((bytes, length)) = base85_at(run.get(skip..).unwrap_or_default(), values) {
+                give(bytes, skip + length);
             }
-            let mut out = Vec::with_capacity(groups.len() * 4 + 3);
-            let numbers = groups.iter().map_while(|it| group(it, values));
-            let count = numbers.map(|number| out.extend_from_slice(&number.to_be_bytes())).count();
-            let rest = run.get(skip + count * 5..).unwrap_or_default();
-            let rest = rest.get(..rest.len().min(4)).unwrap_or_default();
-            let digits = rest.iter().take_while(|it| class::of(values, **it) != 255).count();
-            if digits > 1 {
-                let mut padded = [0u8; 5];
-                let top =
-                    values.iter().position(|it| *it == 84).and_then(|it| u8::try_from(it).ok()).unwrap_or_default();
-                padded.fill(top);
-                padded.iter_mut().zip(rest.iter().take(digits)).for_each(|(slot, it)| *slot = *it);
-                let bytes = group(&padded, values).unwrap_or_default().to_be_bytes();
-                out.extend_from_slice(bytes.get(..digits - 1).unwrap_or_default());
-            }
-            give(out, skip + count * 5 + digits);
         }
     }
+}
+
+fn base85_at(run: &[u8], values: &[u8; 256]) -> Option<(Vec<u8>, usize)> {
+    let groups = run.as_chunks::<5>().0;
+    // Text is told by its first groups: a wrong alphabet or alignment gives ASCII for one group in sixteen.
+    let text = |it: &[u8; 5]| group(it, values).is_some_and(|number| number & 0x8080_8080 == 0);
+    if groups.len() < 3 || !groups.iter().take(3).all(text) {
+        return None;
+    }
+    let mut out = Vec::with_capacity(groups.len().min(64) * 4 + 3);
+    let numbers = groups.iter().map_while(|it| group(it, values));
+    let count = numbers.map(|number| out.extend_from_slice(&number.to_be_bytes())).count();
+    let rest = run.get(count * 5..).unwrap_or_default();
+    let rest = rest.get(..rest.len().min(4)).unwrap_or_default();
+    let digits = rest.iter().take_while(|it| class::of(values, **it) != 255).count();
+    if digits > 1 {
+        let mut padded = [0u8; 5];
+        let top = values.iter().position(|it| *it == 84).and_then(|it| u8::try_from(it).ok()).unwrap_or_default();
+        padded.fill(top);
+        padded.iter_mut().zip(rest.iter().take(digits)).for_each(|(slot, it)| *slot = *it);
+        let bytes = group(&padded, values).unwrap_or_default().to_be_bytes();
+        out.extend_from_slice(bytes.get(..digits - 1).unwrap_or_default());
+    }
+    Some((out, count * 5 + digits))
 }
 
 fn group(digits: &[u8; 5], values: &[u8; 256]) -> Option<u32> {

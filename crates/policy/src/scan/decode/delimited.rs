@@ -1,10 +1,12 @@
 //! Hexadecimal with separators, and single characters with separators between them.
 
-use crate::scan::decode::{bases::nibble, class};
+use crate::scan::decode::{
+    bases::nibble,
+    class,
+    lanes::{self, BLOCK},
+};
 use std::ops::Range;
 
-/// One place in so many is looked at.
-const STRIDE: usize = 16;
 /// Fewer bytes hide nothing.
 const MIN_BYTES: usize = 12;
 
@@ -17,43 +19,56 @@ pub(in crate::scan) enum Apart {
     Single(Vec<u8>),
 }
 
-/// Gives what stands apart in `text`, and where.
-pub(in crate::scan) fn apart(text: &[u8], mut give: impl FnMut(Range<usize>, Apart)) {
-    let (mut at, mut floor) = (0, 0);
-    while let Some(window) = text.get(at..at + STRIDE + 18) {
-        let period = period(window);
-        if let Some(period) = period {
-            let found = if period == 2 { single(text, at, floor) } else { None };
-            let (span, apart) = found.unwrap_or_else(|| hex(text, at, floor));
-            floor = span.end;
-            at = span.end.max(at + 1);
-            match apart {
-                Apart::Hex(bytes) if bytes.is_empty() => {}
-                apart => give(span, apart),
-            }
+/// Gives what stands apart in `text` and does not end before `fresh`, and where.
+pub(in crate::scan) fn apart(text: &[u8], fresh: usize, mut give: impl FnMut(Range<usize>, Apart)) {
+    let (mut at, mut floor) = (fresh.saturating_sub(BLOCK), 0);
+    while at < text.len() {
+        let Some((place, period)) = periodic(text, at) else {
+            at += BLOCK;
             continue;
+        };
+        let found = if period == 2 { single(text, place, floor) } else { None };
+        let (span, apart) = found.unwrap_or_else(|| hex(text, place, floor));
+        floor = span.end;
+        at = span.end.max(place + 1);
+        match apart {
+            Apart::Hex(bytes) if bytes.is_empty() => {}
+            apart => give(span, apart),
         }
-        at += STRIDE;
     }
 }
 
-/// A separator that comes again and again at the same distance, with something between.
-fn period(window: &[u8]) -> Option<usize> {
-    let head = window.get(..6)?;
-    let place = head.iter().position(|it| !class::is(*it, class::ALPHANUMERIC))?;
-    let separator = window.get(place)?;
-    let between = window.get(place + 1)?;
-    if between == separator {
-        return None;
+/// The first separator of the block at `at` that comes four times more at the same distance, with something between; and
+/// the distance. Of twelve bytes written so, five lie in one block wherever blocks begin.
+fn periodic(text: &[u8], at: usize) -> Option<(usize, usize)> {
+    let separators = !lanes::mask(text, at, lanes::alphanumeric);
+    let single = separators & !lanes::repeated(text, at, 1);
+    let row =
+        |distance: usize| (2..5).fold(single & separators >> distance, |row, it| row & separators >> (it * distance));
+    let mut places = row(2) | row(3) | row(4) | row(5) | row(6);
+    while places != 0 {
+        let place = at + places.trailing_zeros() as usize;
+        let separator = text.get(place)?;
+        let again = |distance: &usize| (1..5).all(|times| text.get(place + distance * times) == Some(separator));
+        let pairs = |distance: &usize| {
+            *distance == 2 || (0..4).all(|times| has_pair(text, place + times * distance, *distance))
+        };
+        if let Some(distance) = (2..=6).find(|it| again(it) && pairs(it)) {
+            return Some((place, distance));
+        }
+        places &= places - 1;
     }
-    let again = |distance: &usize| (1..4).all(|times| window.get(place + distance * times) == Some(separator));
-    (2..=6).find(again)
+    None
 }
 
-/// Single characters with the same separator after each, around `at`.
-fn single(text: &[u8], at: usize, floor: usize) -> Option<(Range<usize>, Apart)> {
-    let head = text.get(at..at + 6)?;
-    let place = at + head.iter().position(|it| !class::is(*it, class::ALPHANUMERIC))?;
+/// Two digits of hexadecimal side by side, between the separator at `place` and the next.
+fn has_pair(text: &[u8], place: usize, distance: usize) -> bool {
+    let between = text.get(place + 1..place + distance).unwrap_or_default();
+    between.windows(2).any(|pair| pair.iter().all(|it| class::is(*it, class::HEX)))
+}
+
+/// Single characters with the same separator after each, around the one at `place`.
+fn single(text: &[u8], place: usize, floor: usize) -> Option<(Range<usize>, Apart)> {
     let separator = *text.get(place)?;
     let is_pair = |at: usize| {
         text.get(at).is_some_and(|it| class::is(*it, class::GRAPHIC) && *it != separator)
@@ -78,7 +93,7 @@ fn single(text: &[u8], at: usize, floor: usize) -> Option<(Range<usize>, Apart)>
 
 /// Pairs of digits with anything of a few separators between, around `at`: where, and what they stand for.
 fn hex(text: &[u8], at: usize, floor: usize) -> (Range<usize>, Apart) {
-    let belongs = |it: &u8| class::is(*it, class::HEX) || b" \t\r\n,:;-._|/\\x\"'0#[]{}+".contains(it);
+    let belongs = |it: &u8| class::is(*it, class::HEX) || is_beside(*it);
     let head = text.get(floor..at).unwrap_or_default();
     let start = at - head.iter().rev().take_while(|it| belongs(it)).count();
     let tail = text.get(at..).unwrap_or_default();
@@ -110,6 +125,34 @@ fn hex(text: &[u8], at: usize, floor: usize) -> (Range<usize>, Apart) {
     (start..end.max(at + 1), Apart::Hex(all))
 }
 
+/// What may stand between pairs of digits.
+fn is_beside(byte: u8) -> bool {
+    matches!(
+        byte,
+        b' ' | b'\t'
+            | b'\r'
+            | b'\n'
+            | b','
+            | b':'
+            | b';'
+            | b'-'
+            | b'.'
+            | b'_'
+            | b'|'
+            | b'/'
+            | b'\\'
+            | b'x'
+            | b'"'
+            | b'\''
+            | b'#'
+            | b'['
+            | b']'
+            | b'{'
+            | b'}'
+            | b'+'
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,7 +164,7 @@ mod tests {
             let pairs: Vec<String> = value.iter().map(|it| format!("{before}{it:02x}")).collect();
             let text = format!("the value is {} and more of the text", pairs.join(between));
             let mut seen = Vec::new();
-            apart(text.as_bytes(), |_, it| seen.push(it));
+            apart(text.as_bytes(), 0, |_, it| seen.push(it));
             let Some(Apart::Hex(bytes)) = seen.first() else { panic!("{text}: {seen:?}") };
             assert!(bytes.starts_with(value), "{text}: {seen:?}");
         }
@@ -133,7 +176,7 @@ mod tests {
             let singles: Vec<String> = "ghp0123456789abcdef".chars().map(String::from).collect();
             let text = format!("look: {} that was it, thank you", singles.join(between));
             let mut seen = Vec::new();
-            apart(text.as_bytes(), |_, it| seen.push(it));
+            apart(text.as_bytes(), 0, |_, it| seen.push(it));
             let Some(Apart::Single(characters)) = seen.first() else { panic!("{text}: {seen:?}") };
             let within = String::from_utf8_lossy(characters);
             assert!(within.contains("ghp0123456789abcde"), "{text}: {within}");

@@ -4,7 +4,10 @@
 //! Invariant: what comes out of a layer of escapes is shorter than what went in, so layers end.
 
 use crate::scan::{
-    decode::class::{self, ESCAPE, GRAPHIC, ODD},
+    decode::{
+        class::{self, ESCAPE, GRAPHIC, ODD},
+        lanes,
+    },
     normalise,
 };
 use std::ops::{ControlFlow, Range};
@@ -307,32 +310,20 @@ fn after(text: &[u8], found: usize, reach: usize) -> usize {
 
 /// The next place from `at` on where something may be undone.
 fn next(text: &[u8], at: usize) -> Option<usize> {
-    let mut from = at;
-    while let Some(rest) = text.get(from..) {
-        let (chunks, _) = rest.as_chunks::<16>();
-        let quiet = chunks.iter().position(|chunk| !is_quiet(chunk)).unwrap_or(chunks.len());
-        from += quiet * 16;
-        let rest = text.get(from..).unwrap_or_default();
-        let step = rest.iter().position(|byte| class::is(*byte, ESCAPE | ODD))?;
-        from += step;
-        let rest = text.get(from..).unwrap_or_default();
-        if rest.first().is_some_and(|byte| class::is(*byte, ODD)) || begins(rest) {
-            return Some(from);
+    let mut block = at;
+    while block < text.len() {
+        let mut places = lanes::mask(text, block, |lane| lanes::odd(lane).or(lanes::escape(lane)));
+        while places != 0 {
+            let place = block + places.trailing_zeros() as usize;
+            let rest = text.get(place..).unwrap_or_default();
+            if rest.first().is_some_and(|byte| class::is(*byte, ODD)) || begins(rest) {
+                return Some(place);
+            }
+            places &= places - 1;
         }
-        from += 1;
+        block += lanes::BLOCK;
     }
     None
-}
-
-/// Whether nothing in `chunk` is of [`ESCAPE`] or [`ODD`], by comparisons that are made for all its bytes at once.
-fn is_quiet(chunk: &[u8; 16]) -> bool {
-    let mut loud = false;
-    for byte in chunk {
-        let plain = byte.wrapping_sub(b' ') <= b'~' - b' ';
-        let blank = (*byte == b'\n') | (*byte == b'\t') | (*byte == b'\r');
-        loud |= !(plain | blank) | (*byte == b'%') | (*byte == b'\\') | (*byte == b'&');
-    }
-    !loud
 }
 
 #[cfg(test)]

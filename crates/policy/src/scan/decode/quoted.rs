@@ -12,7 +12,10 @@ pub(in crate::scan) fn regions(text: &[u8], reach: usize, mut give: impl FnMut(R
     let mut region: Option<Range<usize>> = None;
     let mut recent = [usize::MAX; ESCAPES];
     for at in memchr::memchr_iter(b'=', text) {
-        if region.as_ref().is_some_and(|it| at + NEAR < it.end) {
+        let after = text.get(at + 1).copied().unwrap_or_default();
+        if !matches!(after, b'\n' | b'\r' | b'2'..=b'7' | b'C'..=b'F')
+            || region.as_ref().is_some_and(|it| at + NEAR < it.end)
+        {
             continue;
         }
         let counts = match text.get(at + 1..at + 3) {

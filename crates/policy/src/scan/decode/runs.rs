@@ -1,30 +1,52 @@
-//! Long runs of bytes of one class, found by looking at one byte in many.
+//! Long runs of bytes of one class, found by sixty-four bytes at a time.
 
-use crate::scan::decode::class;
+use crate::scan::decode::lanes::{self, BLOCK, Lane};
 use std::ops::Range;
 
-/// Gives every run of at least `least` bytes of `class` in `text`, in order.
-pub(in crate::scan) fn runs(text: &[u8], class: u8, least: usize, mut give: impl FnMut(Range<usize>)) {
-    let stride = least.max(2) - 1;
-    let (mut at, mut floor) = (stride - 1, 0);
-    while let Some(byte) = text.get(at) {
-        if !class::is(*byte, class) {
-            at += stride;
+/// Gives every run of at least `LEAST` bytes of `class` in `text`, in order.
+pub(in crate::scan) fn runs<const LEAST: u32>(
+    text: &[u8],
+    class: impl Fn(Lane) -> Lane + Copy,
+    mut give: impl FnMut(Range<usize>),
+) {
+    let mut at = 0;
+    let mut here = lanes::mask(text, at, class);
+    while at < text.len() {
+        let next = lanes::mask(text, at + BLOCK, class);
+        let begins = long::<LEAST>(u128::from(next) << 64 | u128::from(here));
+        if begins == 0 {
+            (at, here) = (at + BLOCK, next);
             continue;
         }
-        let head = text.get(floor..at).unwrap_or_default();
-        let start = at - head.iter().rev().take_while(|it| class::is(**it, class)).count();
-        // A run that began so late is not long enough before its next byte looked at.
-        let needed = text.get(at..start + least).unwrap_or_default();
-        if needed.is_empty() || !needed.iter().all(|it| class::is(*it, class)) {
-            at += stride;
-            continue;
-        }
-        let tail = text.get(at..).unwrap_or_default();
-        let end = at + tail.iter().take_while(|it| class::is(**it, class)).count();
+        let start = at + begins.trailing_zeros() as usize;
+        let end = end(text, start, class);
         give(start..end);
-        floor = end;
-        at = end + stride;
+        at = end;
+        here = lanes::mask(text, at, class);
+    }
+}
+
+/// Which of the first sixty-four bits are followed by so many.
+#[inline(always)]
+fn long<const LEAST: u32>(bits: u128) -> u64 {
+    let (mut all, mut have) = (bits, 1);
+    while have < LEAST {
+        let step = have.min(LEAST - have);
+        all &= all >> step;
+        have += step;
+    }
+    all.to_le_bytes().first_chunk().map_or(0, |it| u64::from_le_bytes(*it))
+}
+
+/// Where the run that `start` lies in ends.
+pub(in crate::scan) fn end(text: &[u8], start: usize, class: impl Fn(Lane) -> Lane) -> usize {
+    let mut at = start;
+    loop {
+        let count = lanes::mask(text, at, &class).trailing_ones();
+        at += count as usize;
+        if count < u64::BITS {
+            return at;
+        }
     }
 }
 
@@ -35,7 +57,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_long_run_is_found(text in "([a ]|a{20,30}){0,40}") {
+        fn every_long_run_is_found(text in "([a ]|a{20,30}|a{60,70}){0,40}") {
             let mut expected = Vec::new();
             let mut at = 0;
             for run in text.split(' ') {
@@ -45,7 +67,7 @@ mod tests {
                 at += run.len() + 1;
             }
             let mut found = Vec::new();
-            runs(text.as_bytes(), class::BASE64, 24, |it| found.push(it));
+            runs::<24>(text.as_bytes(), lanes::base64, |it| found.push(it));
             prop_assert_eq!(found, expected);
         }
     }

@@ -4,7 +4,7 @@
 //! multiple of `stride` lies within it. Those groups are looked up in a bit map, and what passes is compared in full.
 //! This costs a quarter of a nanosecond per byte where an automaton over some hundreds of patterns costs several.
 
-use crate::scan::{Steps, decode::class};
+use crate::scan::Steps;
 use std::{fmt, ops::Range};
 use zeroize::Zeroizing;
 
@@ -25,7 +25,6 @@ pub(super) struct Search {
     shift: u32,
     /// Group, pattern, the group's offset in it; in order of groups.
     grams: Vec<(u32, u32, u32)>,
-    longest: usize,
 }
 
 impl Search {
@@ -50,12 +49,7 @@ impl Search {
                 *word |= bit;
             }
         }
-        let longest = patterns.iter().map(|(bytes, ..)| bytes.len()).max().unwrap_or_default();
-        Search { patterns, stride, bits, shift, grams, longest }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.patterns.is_empty()
+        Search { patterns, stride, bits, shift, grams }
     }
 
     /// Gives entry, place and way of every pattern in `text`.
@@ -103,84 +97,6 @@ fn place(group: u32, shift: u32) -> (usize, u64) {
     ((hash / 64) as usize, 1 << (hash % 64))
 }
 
-/// Folded bytes that are searched at a time.
-const PIECE: usize = 8 * 1024;
-
-/// Searches folded patterns in the letters and digits of `text`.
-pub(super) fn loosely(search: &Search, text: &[u8], hit: &mut dyn FnMut(usize, Range<usize>, Steps)) {
-    // Signs that stand for letters, only where there are any beside letters.
-    pass(search, text, &class::FOLD, hit);
-    if has_signs(text) {
-        pass(search, text, &class::FOLD_SIGNS, hit);
-    }
-}
-
-fn has_signs(text: &[u8]) -> bool {
-    memchr::memchr3_iter(b'@', b'$', b'!', text).chain(memchr::memchr2_iter(b'|', b'+', text)).any(|at| {
-        let beside = |it: Option<usize>| it.and_then(|it| text.get(it)).is_some_and(u8::is_ascii_alphanumeric);
-        beside(at.checked_sub(1)) || beside(at.checked_add(1))
-    })
-}
-
-fn pass(search: &Search, text: &[u8], fold: &'static [u8; 256], hit: &mut dyn FnMut(usize, Range<usize>, Steps)) {
-    let mut folded: Zeroizing<Vec<u8>> = Zeroizing::new(Vec::with_capacity(PIECE.min(text.len()) + search.longest));
-    // How many folded bytes were dropped from the front of `folded`.
-    let mut dropped = 0;
-    let mut cursor = Cursor { text, fold, at: 0, folded: 0 };
-    for piece in text.chunks(PIECE) {
-        let before = folded.len();
-        // One store per byte and no branch: what is no letter is overwritten by the next.
-        folded.resize(before + piece.len(), 0);
-        let mut length = before;
-        for byte in piece {
-            let letter = class::of(fold, *byte);
-            if let Some(slot) = folded.get_mut(length) {
-                *slot = letter;
-            }
-            length += usize::from(letter != 0);
-        }
-        folded.truncate(length);
-        search.find(&folded, &mut |entry, span, steps| {
-            // What ends in the part that was there before was told before.
-            if span.end > before {
-                let start = cursor.seek(dropped + span.start);
-                let end = cursor.seek(dropped + span.end - 1) + 1;
-                hit(entry, start..end, steps);
-            }
-        });
-        let surplus = folded.len().saturating_sub(search.longest);
-        folded.drain(..surplus);
-        dropped += surplus;
-    }
-}
-
-/// Where a folded byte came from.
-struct Cursor<'a> {
-    text: &'a [u8],
-    fold: &'static [u8; 256],
-    /// `folded` folded bytes come from before `at`.
-    at: usize,
-    folded: usize,
-}
-
-impl Cursor<'_> {
-    fn counts(&self, at: usize) -> bool {
-        self.text.get(at).is_some_and(|byte| class::of(self.fold, *byte) != 0)
-    }
-
-    fn seek(&mut self, folded: usize) -> usize {
-        while self.folded > folded && self.at > 0 {
-            self.at -= 1;
-            self.folded -= usize::from(self.counts(self.at));
-        }
-        while self.at < self.text.len() && (self.folded < folded || !self.counts(self.at)) {
-            self.folded += usize::from(self.counts(self.at));
-            self.at += 1;
-        }
-        self.at
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,23 +125,6 @@ mod tests {
             let mut found = std::collections::BTreeSet::new();
             search(&patterns).find(&text, &mut |_, span, _| { found.insert((span.start, span.end)); });
             prop_assert_eq!(found, expected);
-        }
-
-        #[test]
-        fn a_loose_match_is_placed_where_it_stands(
-            before in "[ -~]{0,80}", gap in "[-._ /]{0,3}", long in 0usize..20_000,
-        ) {
-            let mut text = vec![b'.'; long];
-            text.extend_from_slice(before.as_bytes());
-            let start = text.len();
-            for letter in b"Zq7Wk4Jx9Rv2" {
-                text.push(*letter);
-                text.extend_from_slice(gap.as_bytes());
-            }
-            let folded: Vec<u8> = b"Zq7Wk4Jx9Rv2".iter().map(|it| class::FOLD[usize::from(*it)]).collect();
-            let mut found = Vec::new();
-            loosely(&search(&[&folded]), &text, &mut |_, span, _| found.push(span));
-            prop_assert!(found.contains(&(start..text.len() - gap.len())), "{:?}", found);
         }
     }
 }

@@ -21,6 +21,8 @@ pub(in crate::scan) struct Fields {
     /// By the name's hash; the one used last at the end.
     apart: Vec<(u64, Joined)>,
     name: u64,
+    /// The name of all values so far: while there is but one, its values are all values.
+    only: Option<u64>,
     odd_names: bool,
 }
 
@@ -38,9 +40,16 @@ impl Fields {
     }
 
     pub(in crate::scan) fn value(&mut self, value: &[u8], judge: Judge<'_>) {
+        let only = *self.only.get_or_insert(self.name);
+        if self.apart.is_empty() && only != self.name {
+            self.apart.push((only, self.values.clone()));
+        }
         self.values.push(value, judge);
         if self.odd_names {
             self.all.push(value, judge);
+        }
+        if self.apart.is_empty() {
+            return;
         }
         let place = self.apart.iter().position(|(name, _)| *name == self.name);
         let mut own = match place {

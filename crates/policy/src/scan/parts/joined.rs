@@ -5,11 +5,11 @@ use crate::scan::{MAX_MATCH, parts::Judge};
 /// A longer piece is joined with its neighbours by its first and its last word only.
 const WHOLE: usize = 128;
 /// Bytes that are kept before they are looked at.
-const FULL: usize = MAX_MATCH;
+const FULL: usize = 4 * MAX_MATCH;
 /// Pieces that are told apart at a time.
 const PIECES: usize = 1024;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(in crate::scan) struct Joined {
     text: Vec<u8>,
     /// Where pieces begin, in order.
@@ -108,7 +108,7 @@ mod tests {
         let (mut joined, mut seen) = (Joined::default(), 0);
         for _ in 0..10_000 {
             joined.push(&[b'x'; 100], &mut |it| seen += it.text().len() - it.judged());
-            assert!(joined.text().len() <= 3 * MAX_MATCH);
+            assert!(joined.text().len() <= 2 * MAX_MATCH + FULL);
         }
         joined.judge(&mut |it| seen += it.text().len() - it.judged());
         assert_eq!(seen, 1_000_000);

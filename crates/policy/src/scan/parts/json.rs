@@ -65,7 +65,15 @@ impl Reader {
     }
 
     fn inside(&mut self, rest: &[u8], judge: Judge<'_>) -> usize {
-        let at = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+        let mut at = 0;
+        loop {
+            let tail = rest.get(at..).unwrap_or_default();
+            at += memchr::memchr2(b'"', b'\\', tail).unwrap_or(tail.len());
+            if rest.get(at) != Some(&b'\\') || at + 1 >= rest.len() {
+                break;
+            }
+            at += 2;
+        }
         self.take(rest.get(..at).unwrap_or_default(), judge);
         match rest.get(at) {
             Some(b'"') if self.is_between() => self.open(),
@@ -87,25 +95,33 @@ impl Reader {
     }
 
     fn take(&mut self, bytes: &[u8], judge: Judge<'_>) {
-        let bytes = if self.long { bytes.get(bytes.len().saturating_sub(LONG)..).unwrap_or_default() } else { bytes };
-        self.string.extend_from_slice(bytes);
-        if self.long {
-            let surplus = self.string.len().saturating_sub(LONG);
-            self.string.drain(..surplus);
-        } else if self.string.len() > LONG {
+        let mut bytes = bytes;
+        if !self.long {
+            let (head, rest) = bytes.split_at(bytes.len().min(LONG.saturating_sub(self.string.len())));
+            self.string.extend_from_slice(head);
+            if rest.is_empty() {
+                return;
+            }
             self.long = true;
-            let middle = self.string.len() - LONG;
-            self.fields.value(self.string.get(..LONG).unwrap_or_default(), judge);
-            // What follows may be as long again, or much longer: then the two are no neighbours.
-            self.string.drain(..if middle > LONG { middle } else { LONG });
+            self.fields.value(&self.string, judge);
+            self.string.clear();
+            bytes = rest;
         }
+        let tail = bytes.get(bytes.len().saturating_sub(LONG)..).unwrap_or_default();
+        if self.string.len() + tail.len() > 4 * LONG {
+            let surplus = self.string.len().saturating_sub(LONG - tail.len());
+            self.string.drain(..surplus);
+        }
+        self.string.extend_from_slice(tail);
     }
 
     fn close(&mut self, key: bool, judge: Judge<'_>) {
+        // Of a long one the end, which may be as long as the beginning that was given on.
+        let string = self.string.get(self.string.len().saturating_sub(LONG)..).unwrap_or_default();
         if key && !self.long {
-            self.fields.name(&self.string, judge);
+            self.fields.name(string, judge);
         } else {
-            self.fields.value(&self.string, judge);
+            self.fields.value(string, judge);
         }
         self.string.clear();
     }

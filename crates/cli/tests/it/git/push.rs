@@ -1,0 +1,141 @@
+//! Push: refs, what is searched, and what upstream says.
+
+use super::GitStage;
+use bottle_testkit::{Ran, TestEnv};
+
+const ALLOW: [&str; 2] = ["--push", "app=refs/heads/agent/*:allow"];
+/// A token of a kind that the scanner knows, put together so that this file holds none.
+fn token() -> String {
+    ["gh", "p_", "q7Lm2XvTz9RkB4nYcW8sHdJ3fGpA6u", "1Gj56z"].concat()
+}
+
+impl GitStage {
+    /// A clone at `x` with a commit, then `script`.
+    #[track_caller]
+    pub(super) fn pushing(&self, flags: &[&str], script: &str) -> Ran {
+        self.shell(flags, &GitStage::with_commit(script))
+    }
+
+    pub(super) fn with_commit(script: &str) -> String {
+        format!(
+            "git config --global user.name Agent; git config --global user.email agent@example.test
+             git config --global init.defaultBranch main; git config --global advice.detachedHead false
+             git clone -q $GIT_GATE_URL/app x; cd x; echo new > new; git add new; git commit -qm 'a new file'
+             {script}"
+        )
+    }
+}
+
+#[test]
+fn a_branch_that_is_listed_is_pushed_upstream_and_fetched_again() {
+    for stage in [GitStage::new(), GitStage::on(TestEnv::ordinary(crate::stage::program()))] {
+        let script = "git push origin HEAD:refs/heads/agent/x; git rev-parse HEAD
+                      echo more > more; git add more; git commit -qm more; git push -q origin HEAD:refs/heads/agent/x
+                      git ls-remote origin refs/heads/agent/x | cut -f1; git rev-parse HEAD; git fetch -q
+                      git rev-parse origin/agent/x; git push origin HEAD:refs/heads/agent/x";
+        let ran = stage.pushing(&ALLOW, script);
+        let lines: Vec<&str> = ran.success().lines().collect();
+        let [first, listed, second, fetched] = lines[..] else { panic!("{ran}") };
+        assert!(listed == second && fetched == second && first != second, "{ran}");
+        assert_eq!(stage.upstream.upstream("refs/heads/agent/x").as_deref(), Some(second));
+        assert!(ran.stderr.contains("remote: refs/heads/agent/x: 3 new objects were searched"), "{ran}");
+        assert!(ran.stderr.contains("Everything up-to-date"), "{ran}");
+        let audited = stage.audited();
+        let pushes = audited.iter().filter(|line| line.starts_with("allow git push to app refs/heads/agent/x from "));
+        assert_eq!(pushes.count(), 2, "{audited:?}");
+        assert_eq!(audited.iter().filter(|line| line.ends_with("the upstream took it")).count(), 2, "{audited:?}");
+    }
+}
+
+#[test]
+fn everything_else_is_refused_each_ref_with_its_reason() {
+    let stage = GitStage::new();
+    let head = stage.upstream.upstream("main");
+    stage.upstream.git(&["push", "-q", &stage.upstream.path().display().to_string(), "HEAD:refs/heads/agent/old"]);
+    stage.upstream.own();
+    let only = "only refs/heads/agent/* may be pushed";
+    for (refs, reference, reason) in [
+        ("HEAD:main", "main", only),
+        ("HEAD:refs/tags/v1", "v1", only),
+        ("HEAD:refs/notes/x", "refs/notes/x", only),
+        ("HEAD:refs/replace/x", "refs/replace/x", ""),
+        (":refs/heads/agent/old", "agent/old", "refs may not be deleted"),
+        ("+HEAD~1^{tree}:refs/heads/agent/t", "agent/t", ""),
+    ] {
+        let ran = stage.pushing(&ALLOW, &format!("git push origin '{refs}'"));
+        let error = ran.failure(1);
+        let line = error.lines().find(|line| line.contains("rejected")).unwrap_or_else(|| panic!("{ran}"));
+        assert!(line.contains(reference) && line.contains(reason), "{ran}");
+    }
+    let force = "git checkout -q --orphan other; git commit -qm other; git push -f origin HEAD:refs/heads/agent/old";
+    let ran = stage.pushing(&ALLOW, force);
+    assert!(ran.failure(1).contains("this would lose commits; force is not allowed"), "{ran}");
+    assert_eq!(stage.upstream.upstream("main"), head);
+    assert_eq!(stage.upstream.upstream("refs/heads/agent/old"), head);
+    assert_eq!(stage.upstream.upstream("refs/tags/v1"), None);
+    let ran = stage.pushing(&[], "git push origin HEAD:refs/heads/agent/x");
+    assert!(ran.failure(128).contains("nothing may be pushed to app"), "{ran}");
+}
+
+#[test]
+fn one_ref_that_is_refused_stops_an_atomic_push_and_no_other() {
+    let stage = GitStage::new();
+    let refs = "HEAD:refs/heads/agent/a HEAD:main";
+    let ran = stage.pushing(&ALLOW, &format!("git push --atomic origin {refs}"));
+    assert!(ran.failure(1).contains("atomic"), "{ran}");
+    assert_eq!(stage.upstream.upstream("refs/heads/agent/a"), None);
+    let ran = stage.pushing(&ALLOW, &format!("git push -o ci.skip origin {refs} || git push origin {refs}"));
+    assert!(ran.failure(1).contains("main -> main (only") || ran.stderr.contains("HEAD -> main (only"), "{ran}");
+    assert!(ran.stderr.contains("does not support push options"), "{ran}");
+    assert!(stage.upstream.upstream("refs/heads/agent/a").is_some());
+}
+
+#[test]
+fn a_secret_is_found_wherever_it_is() {
+    let stage = GitStage::new();
+    let token = token();
+    let push = "git push origin HEAD:refs/heads/agent/x";
+    let script = [
+        // In a commit in the middle, and gone at the tip.
+        format!("echo {token} > s; git add s; git commit -qm one; git rm -q s; git commit -qm two; {push}"),
+        format!("git commit -q --allow-empty -m 'use {token}'; {push}"),
+        format!("git -c user.name={token} commit -q --allow-empty -m x; {push}"),
+        format!("touch {token}; git add .; git commit -qm x; {push}"),
+        format!("git push origin HEAD:refs/heads/agent/{token}"),
+        format!(
+            "git checkout -qb side HEAD~1; echo {token} > s; git add s; git commit -qm side; git checkout -q main; git merge -q -s ours side; {push}"
+        ),
+        format!("echo {token} | gzip | base64 > s; git add s; git commit -qm x; {push}"),
+    ];
+    for script in script {
+        let ran = stage.pushing(&ALLOW, &script);
+        let error = ran.failure(1);
+        assert!(error.contains("this would leave: github"), "{script}: {ran}");
+        assert!(
+            !error.replace(&script, "").contains(token.get(8..).unwrap_or_default()) || script.contains("agent/gh")
+        );
+        assert!(stage.audited().iter().any(|line| line.ends_with("[secret]")), "{script}");
+    }
+    assert_eq!(stage.upstream.git(&["ls-remote", &stage.upstream.path().display().to_string()]).lines().count(), 2);
+    let mut env = TestEnv::new(crate::stage::program());
+    env.set("OWN", "correct horse battery staple");
+    let stage = GitStage::on(env);
+    // Its parts alone: the command line of a bottle may not hold it.
+    let script = format!("printf '%s %s' 'correct horse' 'battery staple' > s; git add s; git commit -qm x; {push}");
+    let ran = stage.pushing(&[&ALLOW[..], &["--protect", "env:OWN"]].concat(), &script);
+    assert!(ran.failure(1).contains("known-secret"), "{ran}");
+}
+
+#[test]
+fn what_upstream_refuses_reaches_the_agent_in_its_own_words() {
+    let stage = GitStage::new();
+    stage.upstream.hook("pre-receive", "#!/bin/sh\necho 'not on a Friday' >&2\nexit 1\n");
+    let ran = stage.pushing(&ALLOW, "git push origin HEAD:refs/heads/agent/x");
+    let error = ran.failure(1);
+    assert!(
+        error.contains("remote: not on a Friday") && error.contains("upstream: pre-receive hook declined"),
+        "{ran}"
+    );
+    assert_eq!(stage.upstream.upstream("refs/heads/agent/x"), None);
+    assert!(stage.audited().iter().any(|line| line.ends_with("did not take it")));
+}

@@ -1,0 +1,113 @@
+//! Upstreams by ssh and https, with credentials that stay outside.
+
+use super::GitStage;
+use bottle_testkit::{GitWeb, Ran, Sshd, TestEnv};
+use std::{fmt::Write as _, process::Command};
+
+const REFERENCE: &str = "refs/heads/agent/x";
+const TOKEN: &str = "token-of-the-forge-51d7c2";
+
+impl GitStage {
+    /// `start`s an agent whose bottle has one repository, called `app`, and runs a script.
+    fn start(&self, upstream: &str, rest: &str, script: &str) -> Ran {
+        let push = format!("push: {{ refs: [\"{REFERENCE}\"], approval: allow }}");
+        let mut yaml = format!("git:\n  - name: app\n    upstream: {upstream}\n    {push}\n");
+        for line in rest.lines() {
+            let _ = writeln!(yaml, "{line}");
+        }
+        self.env.bottle("dev", &yaml);
+        let command = serde_json::json!(["sh", "-euc", GitStage::with_commit(script)]);
+        self.env.agent("a", &format!("bottle: dev\nprovider: command\ncommand: {command}"));
+        self.env.run(&["start", "a", "--yes"])
+    }
+
+    fn pushed(&self) -> bool {
+        self.upstream.upstream(REFERENCE).is_some()
+    }
+}
+
+const SCRIPT: &str = "git push -q origin HEAD:refs/heads/agent/x; git fetch -q; git rev-parse origin/agent/x HEAD; env";
+
+#[test]
+fn an_upstream_by_ssh_takes_a_key_that_the_bottle_never_has() {
+    let stage = GitStage::new();
+    let Some(sshd) = Sshd::start(stage.env.root(), stage.env.user()) else {
+        println!("SKIPPED(no sshd): an upstream by ssh");
+        return;
+    };
+    let url = sshd.url(stage.upstream.path());
+    let known = format!("    known_hosts: {}", sshd.known_hosts.display());
+    let keys = format!("    identity_file: {}\n{known}", sshd.identity.display());
+    let ran = stage.start(&url, &keys, &format!("{SCRIPT}; git clone -q {url} again; ls again"));
+    assert!(ran.success().ends_with("README\n"), "the upstream's own name leads to the door: {ran}");
+    assert!(stage.pushed(), "{ran}");
+    let text = std::fs::read_to_string(&sshd.identity).expect("a key");
+    assert!(!ran.stdout.contains(&text) && !ran.stdout.contains("SSH_AUTH_SOCK"), "{ran}");
+    // A host that has another key is not spoken to.
+    std::fs::write(
+        &sshd.known_hosts,
+        std::fs::read_to_string(&sshd.known_hosts).expect("hosts").replace("AAAA", "AAAB"),
+    )
+    .expect("a file of ours");
+    super::fetch::outdate(&stage);
+    let ran = stage.start(&url, &keys, SCRIPT);
+    assert!(ran.stderr.contains("the upstream cannot be reached"), "{ran}");
+}
+
+#[test]
+fn an_upstream_by_ssh_takes_the_keys_of_an_agent() {
+    let mut env = TestEnv::new(crate::stage::program());
+    let socket = env.root().join("agent.sock");
+    env.set("SSH_AUTH_SOCK", &socket.display().to_string());
+    let stage = GitStage::on(env);
+    let Some(sshd) = Sshd::start(stage.env.root(), stage.env.user()) else {
+        println!("SKIPPED(no sshd): keys of an ssh agent");
+        return;
+    };
+    let mut agent = Command::new("ssh-agent").args(["-D", "-a"]).arg(&socket).spawn().expect("ssh-agent starts");
+    bottle_testkit::wait_until("the agent's socket", std::time::Duration::from_secs(10), || socket.exists());
+    let added = Command::new("ssh-add").arg("-q").arg(&sshd.identity).env("SSH_AUTH_SOCK", &socket).status();
+    assert!(added.expect("ssh-add runs").success());
+    let known = format!("    known_hosts: {}", sshd.known_hosts.display());
+    let ran = stage.start(&sshd.url(stage.upstream.path()), &known, SCRIPT);
+    let _ = (agent.kill(), agent.wait());
+    ran.success();
+    assert!(stage.pushed(), "{ran}");
+}
+
+#[test]
+fn an_upstream_by_https_takes_a_token_that_the_bottle_never_has() {
+    for (scheme, sent) in [
+        // x-access-token and the token, in base64.
+        ("basic", "Basic eC1hY2Nlc3MtdG9rZW46dG9rZW4tb2YtdGhlLWZvcmdlLTUxZDdjMg==".to_owned()),
+        ("bearer", format!("Bearer {TOKEN}")),
+    ] {
+        let mut env = TestEnv::new(crate::stage::program());
+        env.set("FORGE_TOKEN", TOKEN);
+        let stage = GitStage::on(env);
+        let Some(web) = GitWeb::start(stage.env.root(), &stage.env.work(), &sent) else {
+            println!("SKIPPED(no nginx or fcgiwrap): an upstream by https");
+            return;
+        };
+        let receive = stage.upstream.path().join("config");
+        let config = std::fs::read_to_string(&receive).expect("a configuration");
+        std::fs::write(&receive, format!("{config}[http]\n\treceivepack = true\n")).expect("a file of ours");
+        let ca = stage.env.write("config/git-ca.pem", web.authority().pem());
+        let auth = format!("    auth: {{ scheme: {scheme}, secret: env:FORGE_TOKEN }}");
+        let trust = format!("egress: {{ upstream_ca: {} }}", ca.display());
+        let url = web.url("app.git");
+        let ran = stage.start(&url, &format!("{auth}\n{trust}"), &format!("{SCRIPT}; git clone -q {url} again"));
+        ran.success();
+        assert!(stage.pushed(), "{ran}");
+        assert!(!ran.stdout.contains(TOKEN) && !ran.stderr.contains(TOKEN), "{ran}");
+        // Without it, and with one that the server does not know, git says why and no more.
+        super::fetch::outdate(&stage);
+        let mirrors = stage.env.root().join("cache/bot-bottle/mirrors");
+        std::fs::remove_dir_all(mirrors).expect("there are mirrors");
+        let ran = stage.start(&url, &trust, SCRIPT);
+        assert!(ran.failure(128).contains("the upstream cannot be reached"), "{ran}");
+        let found = Command::new("grep").args(["-rlF", "--", TOKEN]).arg(stage.env.root()).output().expect("grep runs");
+        let found = String::from_utf8_lossy(&found.stdout).into_owned();
+        assert!(found.lines().all(|line| line.contains("/nginx/")), "the token is on the disk: {found}");
+    }
+}

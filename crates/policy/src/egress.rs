@@ -216,6 +216,10 @@ fn miss(route: &Route, paths: Option<&[Pattern]>, question: &Question<'_>) -> Op
             return Some((3, Reason::MethodOverride));
         }
     }
+    // They make a server say back what it was sent, credentials and all; nobody means them by "every method".
+    if route.methods.is_none() && ["TRACE", "TRACK"].iter().any(|echo| echo.eq_ignore_ascii_case(question.method)) {
+        return Some((2, Reason::MethodNotAllowed));
+    }
     let patterns = paths?;
     match Readings::of(question.path) {
         Err(_) => Some((5, Reason::PathAmbiguous)),

@@ -224,6 +224,8 @@ fn check_head(head: &[u8]) -> Result<Body, Violation> {
                 return Err(Violation::Malformed);
             }
             chunked = true;
+        } else if name.eq_ignore_ascii_case(b"connection") && takes_off(value) {
+            return Err(Violation::Malformed);
         }
     }
     match (length, chunked) {
@@ -234,6 +236,24 @@ fn check_head(head: &[u8]) -> Result<Body, Violation> {
         (None, true) => Ok(Body::Chunked),
         (None, false) => Ok(Body::None),
     }
+}
+
+/// Whether a `Connection` names what is meant for the server (RFC 9110, section 7.6.1): a proxy on the way would take it
+/// off, and with it what the message is.
+fn takes_off(options: &[u8]) -> bool {
+    const FOR_ALL: [&str; 9] = [
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "content-encoding",
+        "content-type",
+        "authorization",
+        "cookie",
+        "expect",
+        "connection",
+    ];
+    let named = |option: &[u8]| FOR_ALL.iter().any(|name| option.trim_ascii().eq_ignore_ascii_case(name.as_bytes()));
+    options.split(|byte| *byte == b',').any(named)
 }
 
 /// `method SP target SP HTTP/1.x`; gives x.

@@ -10,7 +10,7 @@ use super::{
 };
 use bottle_policy::{Question, Subject, egress::is_method_override};
 use bottle_spec::verdict::Reason;
-use http::{Method, Request, header, uri::Scheme};
+use http::{HeaderMap, HeaderName, Method, Request, header, uri::Scheme};
 use hyper::body::Incoming;
 use std::sync::Arc;
 
@@ -30,6 +30,9 @@ impl Received {
             return Err(Reason::ConnectNested);
         }
         agree(&request, &origin)?;
+        if request.headers().keys().any(is_misspelled) || !expects_nothing_odd(request.headers()) {
+            return Err(Reason::RequestMalformed);
+        }
         let websocket = websocket::is_websocket(&request);
         if websocket::is_upgrade(&request) && !websocket {
             return Err(Reason::UpgradeNotAllowed);
@@ -42,6 +45,20 @@ impl Received {
     pub(crate) fn into_parts(self) -> (Arc<Origin>, Request<Incoming>, bool) {
         (self.origin, self.request, self.websocket)
     }
+}
+
+/// Servers that hand headers on as variables take `_` for `-`; what frames a message must not come by that way.
+fn is_misspelled(name: &HeaderName) -> bool {
+    const FRAMING: [&str; 3] = ["content-length", "transfer-encoding", "content-encoding"];
+    let name = name.as_str();
+    name.contains('_') && FRAMING.contains(&name.replace('_', "-").as_str())
+}
+
+/// `100-continue` is the one expectation there is (RFC 9110, section 10.1.1).
+fn expects_nothing_odd(headers: &HeaderMap) -> bool {
+    let mut expected = headers.get_all(header::EXPECT).iter();
+    let plain = expected.next().is_none_or(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    plain && expected.next().is_none()
 }
 
 /// The origin of a request: the tunnel's, or by the absolute form where there is no tunnel.

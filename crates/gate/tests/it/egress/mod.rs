@@ -5,6 +5,7 @@
 mod budgets;
 mod cost;
 mod floods;
+mod hardening;
 mod harness;
 mod http;
 mod inbound;

@@ -122,6 +122,34 @@ fn the_users_repository_is_the_clones_origin() {
     });
 }
 
+/// What the agent pushes comes to the user's repository as branches under the bottle's name, and nowhere else.
+#[test]
+fn pushes_come_to_the_users_repository_under_the_bottles_name() {
+    Stage::for_each_user(|stage| {
+        let env = &stage.env;
+        let pwned = env.root().join("home/pwned");
+        sh(env, &env.work(), &format!("export FORMAT=; {GIVEN}"));
+        let _ = std::fs::remove_file(&pwned);
+        let state = format!("{STATE} | grep -v -e bottle/push-kqzmb -e './.git/.*refs/heads/bottle$'");
+        let before = sh(env, &env.work(), &state);
+        let script = "git config user.name a && git config user.email a@b && echo mine >> text && git commit -qam mine && \
+                      git push -q && git checkout -q -b topic && echo more >> text && git commit -qam more && \
+                      git push -q origin topic && git commit -q --amend -m amended && git push -q --force origin topic && \
+                      { git push origin HEAD:refs/heads/main 2>&1 | grep -c rejected; \
+                        git push origin HEAD:refs/heads/bottle/other-kqzmb/x 2>&1 | grep -c rejected; \
+                        git push origin --delete refs/heads/other 2>&1 | grep -c rejected; \
+                        git push origin HEAD:refs/tags/v2 2>&1 | grep -c rejected; }";
+        let seen = sees(stage, &["--name", "push-kqzmb"], script);
+        assert_eq!(seen, "1\n1\n1\n1\n");
+        let script =
+            "git -c core.fsmonitor=false for-each-ref --format='%(refname) %(contents:subject)' refs/heads/bottle";
+        let expected = "refs/heads/bottle/push-kqzmb/main mine\nrefs/heads/bottle/push-kqzmb/topic amended\n";
+        assert_eq!(sh(env, &env.work(), script), expected);
+        assert_eq!(changed(&before, &sh(env, &env.work(), &state)), [""; 0]);
+        assert!(!pwned.exists(), "{}", std::fs::read_to_string(&pwned).unwrap_or_default());
+    });
+}
+
 #[test]
 fn a_repository_is_cloned_unasked_and_so_is_no_other_directory() {
     let stage = Stage::ordinary();

@@ -1,6 +1,7 @@
 //! The stock git client in a bottle, through the git door.
 
 mod ask;
+mod attack;
 mod fetch;
 mod push;
 mod race;

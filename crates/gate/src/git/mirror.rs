@@ -7,6 +7,7 @@ use super::{
     command::{GitFailure, Home, both, output},
     hooks::Update,
     outcome::Outcome,
+    repository::tidy,
     upstream::Access,
 };
 use bottle_spec::git::{Kind, Upstream};
@@ -183,6 +184,8 @@ impl Mirror {
             "+refs/tags/*:refs/tags/*",
         ];
         let path = self.path();
+        // The lock is ours, so no other git writes here.
+        tidy(&path);
         let command = home.git_to(&self.access, Some(&path), &arguments).map_err(MirrorError::Directory)?;
         output(command).await.map(drop).map_err(MirrorError::Upstream)
     }

@@ -40,6 +40,7 @@ const LIST: [&str; 3] = ["for-each-ref", "--format=%(objectname) %(refname)", "r
 impl Repository {
     pub(crate) fn new(name: &str, mirror: Mirror, rules: Option<PushRules>, home: &Home) -> Repository {
         let path = home.repositories().join(format!("{name}.git"));
+        tidy(&path);
         Repository { rules, mirror, path, synchronised: Mutex::default() }
     }
 
@@ -112,6 +113,37 @@ impl Repository {
     }
 }
 
+/// Takes away what a git that was killed leaves in the way of the next: locks, objects in quarantine, and marks of packs
+/// that were being received. To be called while no git is at work there.
+pub(super) fn tidy(repository: &Path) {
+    let is_lock = |name: &str| name.ends_with(".lock");
+    let is_left = |name: &str| name.starts_with("tmp_objdir-") || is_lock(name);
+    let is_mark = |name: &str| name.ends_with(".keep") || name.starts_with("tmp_") || is_lock(name);
+    remove(repository, is_lock);
+    remove(&repository.join("objects"), is_left);
+    remove(&repository.join("objects/pack"), is_mark);
+    below(&repository.join("refs"), &is_lock);
+}
+
+fn below(directory: &Path, wanted: &impl Fn(&str) -> bool) {
+    remove(directory, wanted);
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            below(&entry.path(), wanted);
+        }
+    }
+}
+
+/// What cannot be removed is in the way, and git says so.
+fn remove(directory: &Path, wanted: impl Fn(&str) -> bool) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(&wanted) {
+            let path = entry.path();
+            let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        }
+    }
+}
+
 async fn list(home: &Home, repository: &Path) -> Result<Vec<u8>, RepositoryError> {
     let arguments = [&LIST[..], &["refs/tags"]].concat();
     output(home.git_in(repository, &arguments)).await.map_err(RepositoryError::Git)
@@ -143,6 +175,21 @@ fn refs(listed: &[u8]) -> BTreeMap<&[u8], &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_killed_git_left_goes_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let gone = ["HEAD.lock", "refs/heads/a/b.lock", "objects/tmp_objdir-incoming-x/1", "objects/pack/pack-1.keep"];
+        let kept = ["HEAD", "refs/heads/a/b", "objects/ab/cd", "objects/pack/pack-1.pack"];
+        for path in gone.iter().chain(&kept) {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        tidy(dir.path());
+        assert!(gone.iter().all(|path| !dir.path().join(path).exists()));
+        assert!(kept.iter().all(|path| dir.path().join(path).exists()));
+    }
 
     #[test]
     fn only_what_differs_is_changed() {

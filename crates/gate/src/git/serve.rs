@@ -1,6 +1,7 @@
 //! The git gate's life: start, make, confine, serve, obey the keeper, end.
 //!
-//! Invariant: everything that needs more than [`confine`] leaves is done before it, and nothing is served before it.
+//! Invariants: everything that needs more than [`confine`] leaves is done before it, and nothing is served before it;
+//! what was started here ends with it.
 
 use super::{
     command::Home,
@@ -71,12 +72,22 @@ pub fn serve(link: UnixStream) -> Result<(), GitGateError> {
         Ok((prepared, runtime)) => {
             let ended = runtime.block_on(prepared.run(link));
             runtime.shutdown_timeout(Duration::from_millis(200));
+            end_children();
             ended
         }
         Err(err) => {
             link::send_failed(&link, crate::serve::chain(&err));
             Err(err)
         }
+    }
+}
+
+/// The keeper does it too, where there is one left.
+fn end_children() {
+    let own = rustix::process::getpid();
+    if rustix::process::getpgrp() == own {
+        // This process is of the group as well; it has nothing left to do.
+        let _ = rustix::process::kill_current_process_group(rustix::process::Signal::KILL);
     }
 }
 

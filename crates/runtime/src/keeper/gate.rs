@@ -16,7 +16,7 @@ use bottle_spec::{
     gate_link::{GateStart, GateToKeeper, KeeperToGate},
     secret::{Secret, SecretRef},
 };
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use std::{
     cell::Cell,
     collections::BTreeMap,
@@ -148,13 +148,15 @@ impl Gate {
         if !ended(self.pidfd.get_ref(), Duration::ZERO).map_err(GateChildError::End)? {
             kill_and_wait(self.pidfd.get_ref(), END_PATIENCE).map_err(GateChildError::End)?;
         }
+        // What it started is of its group, whose number is its own until it is reaped.
+        let _ = rustix::process::kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         self.child.wait().map(drop).map_err(GateChildError::End)
     }
 }
 
 fn command(recipe: &Recipe, link: UnixStream, log: File) -> Command {
     let mut command = Command::new(&recipe.program);
-    command.arg0("bot-bottle").arg(recipe.role).env_clear().current_dir("/");
+    command.arg0("bot-bottle").arg(recipe.role).env_clear().current_dir("/").process_group(0);
     command.stdin(Stdio::from(OwnedFd::from(link))).stdout(Stdio::null()).stderr(Stdio::from(log));
     command
 }

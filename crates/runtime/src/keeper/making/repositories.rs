@@ -1,6 +1,9 @@
 //! What the git gate is given.
 
-use super::{super::gate::Brief, Making, StepError, copies, freeze};
+use super::{
+    super::{decoys, gate::Brief},
+    Making, StepError, copies, freeze,
+};
 use crate::store::private_directory;
 use bottle_spec::gate_link::{GitStart, KeeperToGate};
 use std::{os::fd::OwnedFd, path::PathBuf};
@@ -17,7 +20,7 @@ impl Making<'_> {
             bottle: self.bottle.slug.clone(),
             repositories: plan.git.clone(),
             secrets: copies(self.request),
-            canaries: Vec::new(),
+            canaries: decoys::planted(self.bottle).map_err(StepError::Store)?,
             frozen: freeze::has_sentinel(self.bottle),
             mirrors,
             state,

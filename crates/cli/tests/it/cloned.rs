@@ -1,7 +1,7 @@
 //! A workspace that is a clone: what the agent gets of the user's repository, and that nothing of it is touched.
 
-use crate::stage::Stage;
-use bottle_testkit::TestEnv;
+use crate::{screen::SOON, stage::Stage};
+use bottle_testkit::{TestEnv, wait_until};
 use std::{path::Path, process::Stdio};
 
 #[track_caller]
@@ -245,4 +245,31 @@ fn what_is_no_repository_is_not_cloned_and_nothing_stays_of_the_attempt() {
     let ran = stage.run(&["--workspace", "clone"], &["true"]);
     assert!(ran.failure(4).contains("bottle"), "a branch of that name is in the way: {ran}");
     assert_eq!(sh(env, &env.work(), "git for-each-ref --format='%(refname)'"), "refs/heads/bottle\n");
+}
+
+#[test]
+fn a_crash_in_the_middle_leaves_nothing_in_the_repository_that_cleanup_does_not_find() {
+    let stage = Stage::ordinary();
+    let env = &stage.env;
+    sh(
+        env,
+        &env.work(),
+        "git init -q . && git -c user.name=u -c user.email=u@h commit -q --allow-empty -m one && echo x > f",
+    );
+    let before = sh(env, &env.work(), STATE);
+    let mut running = stage.spawn(&["--name", "dead-kqzmb", "--hold-at", "workspace.done"], &["true"]);
+    let refs = "git for-each-ref --format='%(refname)' refs/heads/bottle";
+    wait_until("the clone", SOON, || sh(env, &env.work(), refs) == "refs/heads/bottle/dead-kqzmb/given\n");
+    let journal = env.state().join("bottles/dead-kqzmb/journal");
+    let held =
+        || std::fs::read_to_string(&journal).is_ok_and(|text| text.contains("workspace") && text.contains("done"));
+    wait_until("the step to be done", SOON, held);
+    let metadata = std::fs::read_to_string(env.state().join("bottles/dead-kqzmb/metadata.json")).expect("its metadata");
+    let keeper =
+        metadata.split("\"pid\":").nth(1).and_then(|text| text.split([',', '}']).next()).expect("a pid").trim();
+    std::process::Command::new("kill").args(["-9", keeper]).status().expect("kill");
+    running.kill();
+    wait_until("it to be dead", SOON, || env.run(&["list"]).stdout.contains("failed"));
+    env.run(&["cleanup", "--yes"]).success();
+    assert_eq!(changed(&before, &sh(env, &env.work(), STATE)), [""; 0]);
 }

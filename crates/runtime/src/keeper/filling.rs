@@ -1,9 +1,20 @@
-//! The process that fills a workspace, as the keeper sees it: started, listened to, ended with the launch.
+//! Home and workspace in the making: what is mounted is guarded, what is copied or cloned is filled by a process of its
+//! own, which is listened to and ends with the launch.
 
-use crate::{
-    protocol::LaunchEvent,
-    workspace::fill::{FillEvent, FillOrder},
+use super::{
+    decoys,
+    making::{Making, StepError},
 };
+use crate::{
+    changes, guard,
+    protocol::{LaunchEvent, Origin},
+    store::private_directory,
+    workspace::{
+        self,
+        fill::{FillEvent, FillOrder},
+    },
+};
+use bottle_spec::{git::DOOR_URL, plan::Workspace};
 use std::{io, path::Path, process::Stdio};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
@@ -18,6 +29,69 @@ pub enum FillingError {
     Said(Vec<String>),
     #[error("the process that copies went away")]
     Gone,
+}
+
+impl Making<'_> {
+    pub(super) async fn workspace(&mut self) -> Result<(), StepError> {
+        for path in [self.bottle.agent(), self.bottle.state.join("egress"), self.bottle.audit()] {
+            private_directory(&path).map_err(StepError::Store)?;
+        }
+        let owner = self.metadata.host_id;
+        let home = self.bottle.home();
+        if !home.exists() {
+            private_directory(&home).map_err(StepError::Store)?;
+            if let Some(owner) = owner {
+                workspace::give(&home, owner).map_err(|source| StepError::Make { path: home.clone(), source })?;
+            }
+            if self.request.plan.canaries {
+                let decoys = (self.parts.decoys)().map_err(StepError::Decoys)?;
+                decoys::plant(self.bottle, &decoys, owner).map_err(StepError::Store)?;
+            }
+        }
+        match &self.request.plan.workspace {
+            Workspace::None => Ok(()),
+            Workspace::Mount { source } => self.guard(source).await,
+            // Resumed: it is the agent's by now.
+            Workspace::Copy { .. } | Workspace::Clone { .. } if self.bottle.workspace().exists() => Ok(()),
+            Workspace::Copy { .. } | Workspace::Clone { .. } => self.fill().await,
+        }
+    }
+
+    async fn fill(&self) -> Result<(), StepError> {
+        let order = FillOrder {
+            slug: self.bottle.slug.clone(),
+            state: self.bottle.state.clone(),
+            workspace: self.request.plan.workspace.clone(),
+            owner: self.metadata.host_id,
+            environment: self.request.refresh_env.clone(),
+            url: format!("{DOOR_URL}/{}", Workspace::REPOSITORY),
+        };
+        let mut filling = Filling::start(&self.parts.program, &order).await.map_err(StepError::Workspace)?;
+        loop {
+            let next = tokio::select! {
+                next = filling.next() => next.map_err(StepError::Workspace)?,
+                () = self.broken_off() => return Err(StepError::BrokenOff),
+            };
+            match next {
+                Some(event) => self.report(event).await,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn guard(&mut self, source: &Path) -> Result<(), StepError> {
+        let guards = guard::prepare(self.bottle, source).map_err(StepError::Guard)?;
+        self.guards = guards.mounts;
+        if matches!(self.request.origin, Origin::New { .. }) {
+            changes::record_unguarded(self.bottle, source).map_err(StepError::Store)?;
+        }
+        if guards.cut_short {
+            let text = "the working directory has more directories than are looked through: repositories far down in \
+                        it are not guarded";
+            self.report(LaunchEvent::Notice { text: text.to_owned() }).await;
+        }
+        Ok(())
+    }
 }
 
 /// Under way. Dropping it ends it.

@@ -4,7 +4,7 @@ mod repositories;
 
 use super::{
     KeeperParts, decoys,
-    filling::{Filling, FillingError},
+    filling::FillingError,
     freeze,
     gate::{Brief, Gate, GateChildError, Recipe},
     init::{Init, InitError, Order, Program},
@@ -15,7 +15,7 @@ use crate::{
     backend::namespace::{self, RoomError, RoomSpec},
     beneath,
     cgroup::{self, CgroupError, Delegation},
-    changes, control_socket,
+    control_socket,
     guard::{self, Guard, GuardError},
     host_ids::{self, HostIdError},
     journal::{Step, Thing},
@@ -24,16 +24,11 @@ use crate::{
     protocol::{Console, FailureKind, LaunchEvent, LaunchRequest, Lifetime, Origin},
     socket::AsyncLink,
     store::{BottleDir, Metadata, StoreError, private_directory},
-    workspace::{
-        self,
-        clone::{self, CloneError},
-        fill::FillOrder,
-    },
+    workspace::clone::{self, CloneError},
 };
 use bottle_spec::{
     door::Door,
     gate_link::{Authority, GateStart, KeeperToGate},
-    git::DOOR_URL,
     init_link::{InitStart, Probe},
     plan::{Plan, Workspace},
 };
@@ -44,7 +39,7 @@ use std::{
         fd::{AsFd as _, OwnedFd},
         unix::net::UnixListener,
     },
-    path::{Path, PathBuf},
+    path::PathBuf,
     rc::Rc,
     time::Duration,
 };
@@ -196,13 +191,13 @@ impl<'a> Making<'a> {
         if self.request.plan.workspace == Workspace::None { HOME.to_owned() } else { Workspace::TARGET.to_owned() }
     }
 
-    async fn report(&self, event: LaunchEvent) {
+    pub(super) async fn report(&self, event: LaunchEvent) {
         // Whether anyone listens shows when the launch is asked whether it is broken off.
         let _ = self.link.sender().send(&event, &[]).await;
     }
 
     /// Whether nobody wants this launch any more.
-    async fn broken_off(&self) {
+    pub(super) async fn broken_off(&self) {
         match self.request.lifetime {
             Lifetime::Foreground => self.link.closed().await,
             Lifetime::Detached => std::future::pending().await,
@@ -232,67 +227,6 @@ impl<'a> Making<'a> {
         }
         // Written before anything belongs to the uid.
         self.bottle.write_metadata(self.metadata).map_err(StepError::Store)
-    }
-
-    async fn workspace(&mut self) -> Result<(), StepError> {
-        for path in [self.bottle.agent(), self.bottle.state.join("egress"), self.bottle.audit()] {
-            private_directory(&path).map_err(StepError::Store)?;
-        }
-        let owner = self.metadata.host_id;
-        let home = self.bottle.home();
-        if !home.exists() {
-            private_directory(&home).map_err(StepError::Store)?;
-            if let Some(owner) = owner {
-                workspace::give(&home, owner).map_err(|source| StepError::Make { path: home.clone(), source })?;
-            }
-            if self.request.plan.canaries {
-                let decoys = (self.parts.decoys)().map_err(StepError::Decoys)?;
-                decoys::plant(self.bottle, &decoys, owner).map_err(StepError::Store)?;
-            }
-        }
-        match &self.request.plan.workspace {
-            Workspace::None => Ok(()),
-            Workspace::Mount { source } => self.guard(source).await,
-            // Resumed: it is the agent's by now.
-            Workspace::Copy { .. } | Workspace::Clone { .. } if self.bottle.workspace().exists() => Ok(()),
-            Workspace::Copy { .. } | Workspace::Clone { .. } => self.fill().await,
-        }
-    }
-
-    async fn fill(&self) -> Result<(), StepError> {
-        let order = FillOrder {
-            slug: self.bottle.slug.clone(),
-            state: self.bottle.state.clone(),
-            workspace: self.request.plan.workspace.clone(),
-            owner: self.metadata.host_id,
-            environment: self.request.refresh_env.clone(),
-            url: format!("{DOOR_URL}/{}", Workspace::REPOSITORY),
-        };
-        let mut filling = Filling::start(&self.parts.program, &order).await.map_err(StepError::Workspace)?;
-        loop {
-            let next = tokio::select! {
-                next = filling.next() => next.map_err(StepError::Workspace)?,
-                () = self.broken_off() => return Err(StepError::BrokenOff),
-            };
-            match next {
-                Some(event) => self.report(event).await,
-                None => return Ok(()),
-            }
-        }
-    }
-
-    async fn guard(&mut self, source: &Path) -> Result<(), StepError> {
-        let guards = guard::prepare(self.bottle, source).map_err(StepError::Guard)?;
-        self.guards = guards.mounts;
-        if matches!(self.request.origin, Origin::New { .. }) {
-            changes::record_unguarded(self.bottle, source).map_err(StepError::Store)?;
-        }
-        if guards.cut_short {
-            let text = "the working directory has more directories than are looked through: repositories far down in \
-                        it are not guarded";
-            self.report(LaunchEvent::Notice { text: text.to_owned() }).await;
-        }
-        Ok(())
     }
 
     fn limit(&mut self) -> Result<(), StepError> {

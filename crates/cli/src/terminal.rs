@@ -119,6 +119,7 @@ fn progress(ui: &Ui) -> impl FnMut(&LaunchEvent) + use<> {
         LaunchEvent::Copied { files, bytes } if ui.stderr_is_terminal => {
             ui.say(&format!("copying the workspace: {files} files, {} MiB", bytes >> 20));
         }
+        LaunchEvent::Fetching if ui.stderr_is_terminal => ui.say("cloning the repository"),
         LaunchEvent::Notice { text } => ui.say(&format!("note: {}", Escaped(text))),
         _ => {}
     }

@@ -73,7 +73,10 @@ pub fn launch(
         match event {
             LaunchEvent::Named { slug: name } => slug = Some(name),
             LaunchEvent::Failed(failure) => return Err(ClientError::Launch(failure)),
-            LaunchEvent::Step { .. } | LaunchEvent::Copied { .. } | LaunchEvent::Notice { .. } => {}
+            LaunchEvent::Step { .. }
+            | LaunchEvent::Copied { .. }
+            | LaunchEvent::Fetching
+            | LaunchEvent::Notice { .. } => {}
             LaunchEvent::Ready => {
                 let slug = slug.ok_or(ClientError::Confused)?;
                 return Ok(Launched { slug, session: Session::open(link)?, keeper });

@@ -75,6 +75,8 @@ pub enum LaunchEvent {
         files: u64,
         bytes: u64,
     },
+    /// A long step goes on: objects of a repository are fetched.
+    Fetching,
     /// Something that the person should know.
     Notice {
         text: String,

@@ -158,6 +158,9 @@ fn a_repository_is_cloned_unasked_and_so_is_no_other_directory() {
     sh(env, &env.work(), "git init -q . && echo x > f");
     assert_eq!(stage.run(&[], &["sh", "-c", "pwd; ls"]).success(), "/workspace\nf\n");
     assert_eq!(stage.run(&["--workspace", "none"], &["pwd"]).success(), "/home/agent\n");
+    // Nobody has said who the user is, and the agent commits all the same.
+    let ran = stage.run(&[], &["git", "commit", "-q", "--allow-empty", "-m", "x"]);
+    assert_eq!(ran.success(), "", "{ran}");
 }
 
 /// How repositories can be, what makes one so, and what `git log` and `git status` say of it inside.

@@ -118,6 +118,7 @@ impl Filling {
         let line = self.told.next_line().await.ok().flatten().ok_or(FillingError::Gone)?;
         match serde_json::from_str(&line) {
             Ok(FillEvent::Copied { files, bytes }) => Ok(Some(LaunchEvent::Copied { files, bytes })),
+            Ok(FillEvent::Fetching) => Ok(Some(LaunchEvent::Fetching)),
             Ok(FillEvent::Notice { text }) => Ok(Some(LaunchEvent::Notice { text })),
             Ok(FillEvent::Failed { causes }) => Err(FillingError::Said(causes)),
             Ok(FillEvent::Done) => Ok(None),

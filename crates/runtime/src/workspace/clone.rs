@@ -71,8 +71,12 @@ pub(crate) fn namespace(slug: &Slug) -> String {
 }
 
 impl Cloning<'_> {
-    /// Makes it; gives what was left out.
-    pub(crate) fn make(&self, progress: &mut dyn FnMut(Copied)) -> Result<Vec<String>, WorkspaceError> {
+    /// Makes it; gives what was left out. `fetching` is told when what takes long in a large repository begins.
+    pub(crate) fn make(
+        &self,
+        progress: &mut dyn FnMut(Copied),
+        fetching: &mut dyn FnMut(),
+    ) -> Result<Vec<String>, WorkspaceError> {
         let user = Git::of_user(self.source, self.environment).map_err(CloneError::Git)?;
         self.check(&user)?;
         let mut left_out = Vec::new();
@@ -81,6 +85,7 @@ impl Cloning<'_> {
         let with_index = user.with_index(&index);
         let files = files(&with_index)?;
         listed(self.source, self.target, &files, progress)?;
+        fetching();
         self.repository(&user, &given, &files)?;
         fs::remove_file(&index).map_err(|source| CloneError::Read { path: index, source })?;
         if let Some(owner) = self.owner {
@@ -194,10 +199,10 @@ impl Cloning<'_> {
         ] {
             ours.says(&["config", name, value])?;
         }
-        for name in ["user.name", "user.email"] {
-            if let Some(value) = user.asks(&["config", name])? {
-                ours.says(&["config", name, &value])?;
-            }
+        // Where the user has none, the agent is to be able to commit all the same.
+        for (name, otherwise) in [("user.name", "agent"), ("user.email", "agent@localhost")] {
+            let value = user.asks(&["config", name])?;
+            ours.says(&["config", name, value.as_deref().unwrap_or(otherwise)])?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use crate::{changes, store::BottleDir};
 use bottle_spec::{plan::Workspace, slug::Slug};
 use serde::{Deserialize, Serialize};
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     error::Error,
     io,
@@ -36,6 +37,8 @@ pub(crate) enum FillEvent {
         files: u64,
         bytes: u64,
     },
+    /// Git is at work, which says nothing.
+    Fetching,
     Notice {
         text: String,
     },
@@ -79,12 +82,13 @@ pub fn run(mut orders: impl io::Read, mut told: impl io::Write) -> Result<(), Fi
 fn fill(order: &FillOrder, tell: &mut dyn FnMut(&FillEvent)) -> Result<(), Box<dyn Error>> {
     let bottle = BottleDir { slug: order.slug.clone(), state: order.state.clone(), runtime: PathBuf::new() };
     let target = bottle.workspace();
+    let tell = RefCell::new(tell);
     let mut last = Instant::now();
     let mut left_out = Vec::new();
     let mut progress = |Copied { files, bytes }| {
         if last.elapsed() > EVERY {
             last = Instant::now();
-            tell(&FillEvent::Copied { files, bytes });
+            tell.borrow_mut()(&FillEvent::Copied { files, bytes });
         }
     };
     match &order.workspace {
@@ -92,12 +96,12 @@ fn fill(order: &FillOrder, tell: &mut dyn FnMut(&FillEvent)) -> Result<(), Box<d
         Workspace::Clone { source } => {
             let (owner, environment, url) = (order.owner, &order.environment, order.url.as_str());
             let cloning = Cloning { bottle: &bottle, source, target: &target, owner, environment, url };
-            left_out = cloning.make(&mut progress)?;
+            left_out = cloning.make(&mut progress, &mut || tell.borrow_mut()(&FillEvent::Fetching))?;
         }
         Workspace::None | Workspace::Mount { .. } => return Ok(()),
     }
     for what in left_out {
-        tell(&FillEvent::Notice { text: format!("left out of the workspace: {what}") });
+        tell.borrow_mut()(&FillEvent::Notice { text: format!("left out of the workspace: {what}") });
     }
     changes::record(&bottle, &target)?;
     Ok(())

@@ -1,5 +1,8 @@
 //! The upstreams, asked by a client that shares no code with them.
 
+#[path = "it/attacks.rs"]
+mod attacks;
+
 use bottle_testkit::{ScriptedUpstream, TlsUpstream, authority::Shown};
 use std::process::{Command, Output};
 

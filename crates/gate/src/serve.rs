@@ -35,7 +35,10 @@ use std::{
     fs::File,
     io,
     net::{TcpListener, UdpSocket},
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    os::{
+        fd::OwnedFd,
+        unix::net::{UnixListener, UnixStream},
+    },
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
@@ -70,6 +73,8 @@ pub enum GateError {
         #[source]
         source: io::Error,
     },
+    #[error("could not take over the listener for metrics")]
+    Metrics(#[source] io::Error),
     #[error("could not start the event loop")]
     EventLoop(#[source] io::Error),
     #[error("the gate could not confine itself")]
@@ -121,6 +126,7 @@ impl HostFiles {
 struct Prepared {
     gate: Gate,
     doors: Vec<(Door, OwnedFd)>,
+    metrics: Option<OwnedFd>,
     questions: mpsc::UnboundedReceiver<GateToKeeper>,
     decoder: bottle_spec::wire::Decoder,
 }
@@ -144,9 +150,11 @@ struct Gate {
 fn prepare(received: Received, host: HostFiles) -> Result<Prepared, GateError> {
     let Received { start, descriptors, decoder } = received;
     let counts = GateError::Descriptors { doors: start.doors.len(), descriptors: descriptors.len() };
-    if descriptors.len() != start.doors.len().saturating_add(1) {
+    if descriptors.len() != start.doors.len().saturating_add(1 + usize::from(start.metrics)) {
         return Err(counts);
     }
+    let mut descriptors = descriptors;
+    let metrics = if start.metrics { descriptors.pop() } else { None };
     let mut descriptors = descriptors.into_iter();
     let log = File::from(descriptors.next().ok_or(counts)?);
     let doors = start.doors.iter().copied().zip(descriptors).collect();
@@ -180,7 +188,7 @@ fn prepare(received: Received, host: HostFiles) -> Result<Prepared, GateError> {
     });
     let egress = egress.map_err(GateError::Egress)?;
     let gate = Gate { vault, audit, names, egress, policy_digest, secrets, transparent, upstream_ca, upstream_roots };
-    Ok(Prepared { gate, doors, questions, decoder })
+    Ok(Prepared { gate, doors, metrics, questions, decoder })
 }
 
 /// A route whose secret is not at hand would only fail later, at the agent.
@@ -193,9 +201,9 @@ fn require_secrets(policy: &EgressPolicy, secrets: &BTreeSet<SecretRef>) -> Resu
 
 impl Prepared {
     async fn run(self, link: UnixStream) -> Result<(), GateError> {
-        let Prepared { gate, doors, mut questions, decoder } = self;
+        let Prepared { gate, doors, metrics, mut questions, decoder } = self;
         let mut link = Link::new(link, decoder).map_err(GateError::Link)?;
-        let started = gate.begin(doors);
+        let started = gate.begin(doors, metrics);
         let mut tasks = match started {
             Ok(tasks) => tasks,
             Err(err) => {
@@ -233,8 +241,8 @@ enum End {
 }
 
 impl Gate {
-    /// Starts a task for each door.
-    fn begin(&self, doors: Vec<(Door, OwnedFd)>) -> Result<JoinSet<()>, GateError> {
+    /// Starts a task for each door, and one for the scrapers.
+    fn begin(&self, doors: Vec<(Door, OwnedFd)>, metrics: Option<OwnedFd>) -> Result<JoinSet<()>, GateError> {
         let policy = self.policy_digest.clone();
         self.audit.record_signed(AuditEvent::GateStarted { policy }).map_err(GateError::Audit)?;
         let resolver = Resolver::new(self.names.clone());
@@ -242,6 +250,13 @@ impl Gate {
         tasks.spawn(Arc::clone(&self.egress).pulse());
         for (door, descriptor) in doors {
             self.open(door, descriptor, &resolver, &mut tasks)?;
+        }
+        if let Some(descriptor) = metrics {
+            let listener = UnixListener::from(descriptor);
+            listener.set_nonblocking(true).map_err(GateError::Metrics)?;
+            let listener = tokio::net::UnixListener::from_std(listener).map_err(GateError::Metrics)?;
+            let egress = Arc::clone(&self.egress);
+            tasks.spawn(async move { report(egress.serve_metrics(listener).await) });
         }
         Ok(tasks)
     }

@@ -89,6 +89,13 @@ impl Ledger {
         Ok(())
     }
 
+    /// What was spent in the last period, of what has a budget for the bottle as a whole.
+    pub fn spent(&mut self, budgets: &Budgets, now: Duration) -> Amount {
+        let part = self.part(budgets, now);
+        self.bottle.add(part, Amount::default());
+        Amount { bytes: self.bottle.bytes.sum, requests: self.bottle.requests.sum }
+    }
+
     /// Notes what the name of a host below a wildcard, and the target asked of it, may tell whoever reads them there.
     pub fn tell(
         &mut self,

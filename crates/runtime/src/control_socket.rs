@@ -1,4 +1,4 @@
-//! `control.sock`, reached through a descriptor of its directory: a path of any length fits in `sun_path`'s 108 bytes.
+//! `control.sock` and `metrics.sock`, reached through a descriptor of its directory: a path of any length fits in `sun_path`'s 108 bytes.
 
 use rustix::fs::{Mode, OFlags, open};
 use std::{
@@ -11,18 +11,28 @@ use std::{
 };
 
 const NAME: &str = "control.sock";
+const METRICS: &str = "metrics.sock";
 
 /// Listens in `directory`, which is 0700 and the user's own; the socket itself is 0600.
 pub(crate) fn bind(directory: &Path) -> io::Result<UnixListener> {
+    listen(directory, NAME)
+}
+
+/// The same, for scrapers of the gate's metrics.
+pub(crate) fn bind_metrics(directory: &Path) -> io::Result<UnixListener> {
+    listen(directory, METRICS)
+}
+
+fn listen(directory: &Path, name: &str) -> io::Result<UnixListener> {
     let held = hold(directory)?;
-    let listener = UnixListener::bind(short(&held))?;
-    rustix::fs::chmodat(&held, NAME, Mode::RUSR | Mode::WUSR, rustix::fs::AtFlags::empty())?;
+    let listener = UnixListener::bind(short(&held, name))?;
+    rustix::fs::chmodat(&held, name, Mode::RUSR | Mode::WUSR, rustix::fs::AtFlags::empty())?;
     Ok(listener)
 }
 
 pub(crate) fn connect(directory: &Path) -> io::Result<UnixStream> {
     let held = hold(directory)?;
-    UnixStream::connect(short(&held))
+    UnixStream::connect(short(&held, NAME))
 }
 
 fn hold(directory: &Path) -> io::Result<OwnedFd> {
@@ -30,6 +40,6 @@ fn hold(directory: &Path) -> io::Result<OwnedFd> {
     Ok(open(directory, flags, Mode::empty())?)
 }
 
-fn short(directory: &OwnedFd) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}/{NAME}", directory.as_raw_fd()))
+fn short(directory: &OwnedFd, name: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()))
 }

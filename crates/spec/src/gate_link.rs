@@ -2,7 +2,8 @@
 //! A bottle with repositories has a second gate, the git gate, which speaks the same language.
 //!
 //! The first message is [`KeeperToGate::Start`]; with it ride the descriptors: the audit log first, then one listener
-//! per door, in the order of `doors`. When the socket closes, the other side is gone: the gate exits at once.
+//! per door, in the order of `doors`, and last the scrapers' listener where `metrics` is set. When the socket closes,
+//! the other side is gone: the gate exits at once.
 
 use crate::{
     door::Door,
@@ -56,6 +57,9 @@ pub struct GateStart {
     /// Whether the bottle is frozen from the start: a gate that died does not thaw it.
     #[serde(default)]
     pub frozen: bool,
+    /// Whether the last descriptor is a Unix listener for scrapers of the metrics.
+    #[serde(default)]
+    pub metrics: bool,
     pub authority: Authority,
     pub audit_key: AuditKey,
     /// What the log must hold already.

@@ -50,6 +50,7 @@ pub(crate) struct Flow {
 
 impl Flow {
     pub(crate) fn new(egress: &Arc<Egress>, rules: &Arc<Rules>, facts: &Facts, of: u64) -> Arc<Flow> {
+        egress.metrics.began();
         Arc::new(Flow {
             egress: Arc::clone(egress),
             rules: Arc::clone(rules),
@@ -98,12 +99,13 @@ impl Drop for Flow {
     fn drop(&mut self) {
         // The answer had begun when the budget was spent: the log alone hears of it.
         if let Some(over) = self.over.get().filter(|_| !self.told.load(Ordering::Relaxed)) {
-            let facts = Facts { over: Some(*over), ..std::mem::take(&mut self.facts) };
+            let facts = Facts { over: Some(*over), ..self.facts.clone() };
             self.egress.deny(&facts, Reason::BudgetExceeded);
         }
         let took = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let status = Some(*self.status.get_mut()).filter(|status| *status > 0);
         let (sent, received) = (*self.sent.get_mut(), *self.received.get_mut());
+        self.egress.metrics.ended(&self.facts, sent, received);
         self.egress.audit.later(AuditEvent::EgressEnded(EgressEnded { of: self.of, status, sent, received, took }));
     }
 }

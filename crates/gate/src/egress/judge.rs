@@ -115,6 +115,7 @@ impl Judge {
         let mut verdict = Ok(());
         for finding in found.iter().take(MAX_TOLD) {
             let action = self.action(finding, replaceable);
+            self.egress.metrics.found(action);
             let recorded = self.egress.audit.record(self.event(finding, action));
             if action == FindingAction::Block {
                 verdict = Err(Reason::Finding);

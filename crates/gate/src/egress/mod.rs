@@ -29,6 +29,7 @@ mod inject;
 mod judge;
 mod knowledge;
 mod lasting;
+mod metrics;
 mod pieces;
 mod pulse;
 mod request;
@@ -53,6 +54,7 @@ use denial::Facts;
 use hickory_resolver::TokioResolver;
 use inject::Credentials;
 use knowledge::Knowledge;
+use metrics::Metrics;
 use rustls::RootCertStore;
 use std::{
     sync::{
@@ -109,6 +111,7 @@ pub struct Egress {
     tools: Mutex<Tools>,
     /// What was sent; under every policy the same account.
     ledger: Mutex<Ledger>,
+    metrics: Metrics,
     /// The ledger's time begins here.
     opened: Instant,
     frozen: Arc<AtomicBool>,
@@ -143,6 +146,7 @@ impl Egress {
             knowledge: Knowledge::new(parts.canaries),
             tools: Mutex::default(),
             ledger: Mutex::default(),
+            metrics: Metrics::default(),
             opened: Instant::now(),
             frozen: parts.frozen,
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
@@ -199,14 +203,17 @@ impl Egress {
 
     /// Writes a permission down, and tells its number; it holds only if that worked.
     fn allow(&self, facts: &Facts, injected: bool) -> Result<u64, Reason> {
-        self.audit.record(facts.event(None, injected)).map_err(|error| {
+        let written = self.audit.record(facts.event(None, injected)).map_err(|error| {
             tracing::error!(%error, "the audit log could not be written: denied");
             Reason::PolicyError
-        })
+        })?;
+        self.metrics.allowed(facts);
+        Ok(written)
     }
 
     /// Writes a denial down. It holds in any case.
     fn deny(&self, facts: &Facts, reason: Reason) {
+        self.metrics.denied(facts, reason);
         if let Err(error) = self.audit.record(facts.event(Some(reason), false)) {
             tracing::error!(%error, "the audit log could not be written");
         }

@@ -125,6 +125,7 @@ impl Bottle {
             secrets: self.secrets.iter().map(copy).collect(),
             canaries: Vec::new(),
             frozen: false,
+            metrics: false,
             authority: self.authority.clone(),
             audit_key: sign::certify(&user_key(), &"tester-abcde".parse().unwrap()).unwrap(),
             audit_head: self.head.clone(),

@@ -119,6 +119,7 @@ pub(crate) struct Making<'a> {
     pub(crate) link: &'a AsyncLink,
     pub(crate) pipes: Vec<OwnedFd>,
     pub(crate) control: Option<UnixListener>,
+    metrics: Option<UnixListener>,
     pub(crate) ports: Vec<(u16, TcpListener)>,
     pub(crate) guards: Vec<Guard>,
     pub(crate) cgroup: Option<PathBuf>,
@@ -163,6 +164,7 @@ impl<'a> Making<'a> {
             link,
             pipes,
             control: None,
+            metrics: None,
             ports: Vec::new(),
             guards: Vec::new(),
             cgroup: None,
@@ -209,6 +211,8 @@ impl<'a> Making<'a> {
         let control = control_socket::bind(&self.bottle.runtime);
         let control = control.map_err(|source| StepError::Make { path: self.bottle.runtime.clone(), source })?;
         self.control = Some(control);
+        let metrics = control_socket::bind_metrics(&self.bottle.runtime);
+        self.metrics = Some(metrics.map_err(|source| StepError::Make { path: self.bottle.runtime.clone(), source })?);
         Ok(())
     }
 
@@ -304,7 +308,8 @@ impl<'a> Making<'a> {
         let audit_key = (self.parts.certify)(&seed, &self.bottle.slug).map_err(StepError::AuditKey)?;
         let (git, others): (Vec<_>, Vec<_>) =
             std::mem::take(&mut room.listeners).into_iter().partition(|(door, _)| *door == Door::Git);
-        let (doors, listeners) = others.into_iter().unzip();
+        let (doors, mut listeners): (Vec<Door>, Vec<OwnedFd>) = others.into_iter().unzip();
+        let metrics = self.metrics.take();
         let start = GateStart {
             bottle: self.bottle.slug.clone(),
             policy: self.request.plan.egress.clone(),
@@ -312,11 +317,13 @@ impl<'a> Making<'a> {
             secrets: copies(self.request),
             canaries: decoys::planted(self.bottle).map_err(StepError::Store)?,
             frozen: freeze::has_sentinel(self.bottle),
+            metrics: metrics.is_some(),
             authority,
             audit_key,
             audit_head,
             run_as: self.metadata.host_id.map(|id| (id + 1, id + 1)),
         };
+        listeners.extend(metrics.map(OwnedFd::from));
         let brief = Brief { start: KeeperToGate::Start(Box::new(start)), audit: Some(audit), listeners };
         gate.brief(&brief).await.map_err(StepError::Gate)?;
         self.brief = Some(brief);

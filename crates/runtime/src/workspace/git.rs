@@ -52,7 +52,11 @@ impl Git {
     pub(crate) fn of_user(at: &Path, environment: &BTreeMap<String, String>) -> Result<Git, GitError> {
         let names = ["PATH", "HOME", "XDG_CONFIG_HOME", "SUDO_UID"];
         let kept = environment.iter().filter(|(name, _)| names.contains(&name.as_str()));
-        let variables = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let mut variables: BTreeMap<_, _> = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+        if let Some(path) = variables.get_mut("PATH") {
+            // A relative one would begin in the repository, where an agent may have left a program called git.
+            *path = path.split(':').filter(|part| part.starts_with('/')).collect::<Vec<_>>().join(":");
+        }
         let settings = OFF.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let mut git = Git { at: at.to_owned(), variables, settings };
         let names = git.run(&["config", "--null", "--name-only", "--get-regexp", r"^filter\."], None)?;
@@ -143,4 +147,21 @@ pub(crate) fn zeros<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Vec<u8> {
         bytes.push(0);
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    #[test]
+    fn a_program_in_the_repository_is_not_taken_for_git() {
+        let root = tempfile::tempdir().unwrap();
+        let own = root.path().join("git");
+        fs::write(&own, "#!/bin/sh\necho evil\n").unwrap();
+        fs::set_permissions(&own, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = format!(".:bin::{}", std::env::var("PATH").unwrap());
+        let git = Git::of_user(root.path(), &BTreeMap::from([("PATH".to_owned(), path)])).unwrap();
+        assert!(git.says(&["version"]).unwrap().starts_with("git version"));
+    }
 }

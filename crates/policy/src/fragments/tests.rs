@@ -1,3 +1,5 @@
+//! Values in pieces, and requests that only look like it.
+
 use super::*;
 use base64::{Engine, engine::general_purpose::URL_SAFE};
 use proptest::prelude::*;

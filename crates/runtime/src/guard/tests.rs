@@ -1,3 +1,5 @@
+//! Trees as users have them, and what the guard makes of them.
+
 use super::{survey::survey, *};
 use crate::{dirs::Dirs, store::Store};
 use std::os::unix::fs::symlink;

@@ -1,3 +1,5 @@
+//! Directories on this machine, changed as a bottle and its user would.
+
 use super::*;
 use crate::changes::{Change, compare, given::Given};
 use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt as _};

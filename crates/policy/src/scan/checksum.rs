@@ -131,12 +131,21 @@ fn generated(body: &[u8]) -> bool {
         body.windows(2).filter(|two| matches!(two, [a, b] if kind(a) != kind(b) && kind(a) < 3 && kind(b) < 3)).count();
     let digits = body.iter().filter(|it| it.is_ascii_digit()).count();
     let plenty = changes * 5 >= body.len() && digits * 14 >= body.len();
-    plenty && !uuid(body) && numbers(body) >= 3 && entropy::hundredths(body) >= 330
+    plenty && !uuid(body) && !worded(body) && numbers(body) >= 3 && entropy::hundredths(body) >= 330
 }
 
-/// An identifier of RFC 9562, which requests and responses are full of.
+/// Words in one piece, as names of programs are: of what is generated with capitals, one byte in six stands among three or
+/// more small letters.
+fn worded(body: &[u8]) -> bool {
+    let words = body.split(|it| !it.is_ascii_lowercase()).map(<[u8]>::len).filter(|it| *it >= 3).sum::<usize>();
+    body.iter().any(u8::is_ascii_uppercase) && words * 100 >= body.len() * 45
+}
+
+/// An identifier of RFC 9562 at its end, which requests and responses are full of.
 fn uuid(body: &[u8]) -> bool {
-    body.split(|it| *it == b'-').map(<[u8]>::len).eq([8, 4, 4, 4, 12])
+    let hexadecimal = |it: &&[u8]| it.iter().all(u8::is_ascii_hexdigit);
+    let parts = body.rsplit(|it| *it == b'-').take(5).take_while(hexadecimal);
+    parts.map(<[u8]>::len).eq([12, 4, 4, 4, 8])
 }
 
 /// In how many places there are digits: names in programs have them in one or two.

@@ -28,6 +28,25 @@ const VALUES_MAX: usize = 4;
 const BEHIND_MAX: usize = 96;
 /// Keywords of a rule that stand nearer to each other are a crowd: only the first, and those that begin a word, count.
 const CROWD: usize = 128;
+/// Words before a separator that a name still is.
+const SPACES_MAX: usize = 3;
+/// So much of a name before the keyword is read.
+const NAME_MAX: usize = 24;
+/// What comes before `token` where it is none to keep.
+const PASSING: &[&[u8]] = &[
+    b"next",
+    b"page",
+    b"paging",
+    b"pagination",
+    b"continuation",
+    b"cursor",
+    b"sync",
+    b"csrf",
+    b"xsrf",
+    b"clientrequest",
+    b"idempotency",
+    b"cancellation",
+];
 /// What a token in another case must have, whatever its rule asks: fewer words are written so.
 const FOLDED_ENTROPY: u16 = 300;
 
@@ -273,10 +292,16 @@ impl<'t> Reading<'t> {
         if keyword < 5 && self.in_word() {
             return None;
         }
-        let (mut separated, mut tried) = (false, 0);
+        if rule.check.strict() && self.is_passing() {
+            return None;
+        }
+        let (mut separated, mut tried, mut spaces) = (false, 0, 0);
         for offset in keyword..keyword + GAP_MAX {
             let byte = self.at(offset)?;
+            spaces += usize::from(byte == b' ' && !separated);
             match Gap::of(byte) {
+                // A sentence in which the word stands.
+                Gap::Space if rule.check.strict() && spaces > SPACES_MAX => return None,
                 Gap::Separates if rule.check.strict() && !matches!(byte, b'=' | b':' | b'>') => return None,
                 Gap::Separates => separated = true,
                 Gap::Space if spaced => separated = true,
@@ -298,6 +323,17 @@ impl<'t> Reading<'t> {
         None
     }
 
+    /// Whether the name up to here says that the value is for a moment, or where something is: the token of the next page,
+    /// of a form, of a request; a part of a resource's name.
+    fn is_passing(self) -> bool {
+        if self.before(0) == Some(b':') && self.before(1).is_some_and(|it| it.is_ascii_digit()) {
+            return true;
+        }
+        let letters = (0..NAME_MAX).map_while(|it| self.before(it)).take_while(|it| is_of_name(*it));
+        let before: Vec<u8> = letters.filter(u8::is_ascii_alphabetic).map(|it| it.to_ascii_lowercase()).collect();
+        PASSING.iter().any(|name| before.iter().take(name.len()).eq(name.iter().rev()))
+    }
+
     /// The length of the value at `offset`, where there is one and it may be real.
     fn value(self, rule: &Rule, pattern: &Automaton, offset: usize) -> Option<usize> {
         let length = self.longest(pattern, offset)?;
@@ -308,6 +344,10 @@ impl<'t> Reading<'t> {
         let shown = || !rule.check.proves() && checksum::placeholder(&value);
         (random && rule.check.holds(&value, &value) && !shown()).then_some(length)
     }
+}
+
+fn is_of_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
 }
 
 /// What a byte between a keyword and a value is.

@@ -12,6 +12,7 @@ use crate::scan::{
     },
     normalise,
     parts::Joined,
+    rules,
 };
 use std::ops::Range;
 
@@ -23,10 +24,10 @@ pub(super) use deep::Unfinished;
 /// Encodings within each other that are followed.
 pub(super) const MAX_DEPTH: u8 = 14;
 /// Bytes of decoded text that are looked at per byte given, and besides.
-const WORK: usize = 24;
-const WORK_BESIDES: usize = 64 * 1024;
+const WORK: usize = 48;
+const WORK_BESIDES: usize = 1024 * 1024;
 /// Bytes of decoded texts that are there at a time.
-const MEMORY: usize = 112 * 1024;
+const MEMORY: usize = 132 * 1024;
 /// Text on either side of an escape that belongs to it.
 const REACH: usize = MAX_MATCH;
 /// Texts with escapes are looked at in pieces of so many bytes, which overlap by [`OVERLAP`].
@@ -179,7 +180,7 @@ impl<'a> Look<'a> {
         inner.hidden(view);
         (self.work, self.too_deep) = (inner.work, inner.too_deep);
         for finding in hits {
-            if !self.alone(joined, &finding) {
+            if !rules::guesses(finding.rule) && !self.alone(joined, &finding) {
                 (self.found)(Finding { span: None, ..finding });
             }
         }

@@ -139,6 +139,11 @@ pub fn all() -> &'static [Rule] {
     &RULES
 }
 
+/// Whether the rule goes by a name and the look of a value: of pieces put together that says nothing.
+pub(super) fn guesses(id: &str) -> bool {
+    RULES.iter().any(|rule| rule.id == id && rule.check.strict())
+}
+
 pub(super) fn keyword(index: u16) -> Option<&'static Keyword> {
     KEYWORDS.get(usize::from(index))
 }

@@ -16,6 +16,8 @@ use crate::scan::{
 };
 use std::ops::Range;
 
+#[cfg(test)]
+mod control;
 mod deep;
 mod encoded;
 
@@ -25,7 +27,9 @@ pub(super) use deep::Unfinished;
 pub(super) const MAX_DEPTH: u8 = 14;
 /// Bytes of decoded text that are looked at per byte given, and besides.
 const WORK: usize = 48;
-const WORK_BESIDES: usize = 1024 * 1024;
+const WORK_BESIDES: usize = 256 * 1024;
+/// Bytes of inflated text besides: a picture of a few KiB is some millions of bytes of one colour.
+const INFLATED: usize = 4 * 1024 * 1024;
 /// Bytes of decoded texts that are there at a time.
 const MEMORY: usize = 132 * 1024;
 /// Text on either side of an escape that belongs to it.
@@ -55,6 +59,7 @@ pub(super) struct Look<'a> {
     place: &'a Place,
     found: &'a mut dyn FnMut(Finding),
     work: usize,
+    inflated: usize,
     memory: usize,
     too_deep: bool,
     /// A compressed text that goes on beyond the text given.
@@ -65,7 +70,7 @@ impl<'a> Look<'a> {
     /// For a text of which `fresh` bytes are new.
     pub(super) fn new(scanner: &'a Scanner, place: &'a Place, fresh: usize, found: &'a mut dyn FnMut(Finding)) -> Self {
         let work = fresh.saturating_mul(WORK).saturating_add(WORK_BESIDES);
-        Look { scanner, place, found, work, memory: MEMORY, too_deep: false, unfinished: None }
+        Look { scanner, place, found, work, inflated: INFLATED, memory: MEMORY, too_deep: false, unfinished: None }
     }
 
     /// Says so if something was left undone.
@@ -161,6 +166,9 @@ impl<'a> Look<'a> {
 
     /// What was put together from pieces: what none of them shows by itself.
     pub(super) fn joined(&mut self, joined: &Joined) {
+        if self.scanner.is_blind(Step::Joined) {
+            return;
+        }
         let Some(work) = self.work.checked_sub(joined.text().len() - joined.judged()) else {
             self.too_deep = true;
             return;
@@ -178,7 +186,7 @@ impl<'a> Look<'a> {
         let mut inner = Look { found: &mut hit, place: self.place, unfinished: None, work, ..*self };
         inner.plain(view);
         inner.hidden(view);
-        (self.work, self.too_deep) = (inner.work, inner.too_deep);
+        (self.work, self.inflated, self.too_deep) = (inner.work, inner.inflated, inner.too_deep);
         for finding in hits {
             if !rules::guesses(finding.rule) && !self.alone(joined, &finding) {
                 (self.found)(Finding { span: None, ..finding });
@@ -202,7 +210,7 @@ impl<'a> Look<'a> {
             let view = View { text: piece, map: &|_| None, steps: Steps::default(), depth: 1, fresh: 0, open: false };
             inner.plain(view);
             inner.hidden(view);
-            self.work = inner.work;
+            (self.work, self.inflated) = (inner.work, inner.inflated);
         }
         same
     }
@@ -220,11 +228,16 @@ impl<'a> Look<'a> {
 
     /// False where this is more than may be looked at.
     fn see(&mut self, view: View<'_>, text: &[u8], step: Step, map: Map<'_>) -> bool {
-        let (Some(work), true) = (self.work.checked_sub(text.len()), view.depth < MAX_DEPTH) else {
+        if self.scanner.is_blind(step) {
+            return true;
+        }
+        let inflated = if step == Step::Inflate { self.inflated.checked_sub(text.len()) } else { None };
+        let left = inflated.map(|_| self.work).or_else(|| self.work.checked_sub(text.len()));
+        let (Some(work), true) = (left, view.depth < MAX_DEPTH) else {
             self.too_deep = true;
             return false;
         };
-        self.work = work;
+        (self.work, self.inflated) = (work, inflated.unwrap_or(self.inflated));
         let steps = view.steps.then(step);
         let inner = View { text, map, steps, depth: view.depth + 1, fresh: 0, open: false };
         self.plain(inner);

@@ -57,6 +57,10 @@ static EXACT: &[Way] = &[
     ("gzip", |it| hide::gzip(it.as_bytes())),
     ("zlib", |it| hide::zlib(it.as_bytes())),
     ("zip", |it| hide::zip(it.as_bytes())),
+    ("gzip of a longer text", |it| hide::gzip(format!("{} {it} {0}", "words and words ".repeat(20)).as_bytes())),
+    ("base64 of deflate of a longer text", |it| {
+        hide::base64(&hide::deflate(format!("{} {it} {0}", "words and words ".repeat(20)).as_bytes())).into()
+    }),
     ("base64 of gzip", |it| hide::base64(&hide::gzip(it.as_bytes())).into()),
     ("base64 of deflate", |it| hide::base64(&hide::deflate(it.as_bytes())).into()),
     ("hexadecimal of zlib", |it| hide::hex(&hide::zlib(it.as_bytes()), "", "").into()),

@@ -22,6 +22,9 @@ const MIN_TEXT: usize = 12;
 impl Look<'_> {
     /// Decoded bytes, which are text, or compressed, or what text there is among them.
     pub(super) fn blob(&mut self, view: View<'_>, bytes: &[u8], step: Step, map: Map<'_>) {
+        if self.scanner.is_blind(step) {
+            return;
+        }
         if bases::is_text(bytes) {
             self.child(view, bytes, step, map);
             return;

@@ -76,7 +76,7 @@ fn speed(file: &str) {
         black_box(through(&scanner, shape.clone(), piece));
     });
     // A RegexSet is so slow on hostile text that a part must do.
-    let part = text.get(..text.len().min(1 << 20)).unwrap_or_default();
+    let part = text.get(..text.len().min(1 << 18)).unwrap_or_default();
     let set = regex::bytes::RegexSetBuilder::new(patterns()).unicode(false).size_limit(1 << 30).build().unwrap();
     let regex_set = best(1, || {
         black_box(set.matches(part).iter().count());
@@ -169,7 +169,8 @@ fn find(file: &str, scanner: &Arc<Scanner>) {
     }
     stream.finish(&mut found);
     for finding in found.iter().take(20) {
-        let span = finding.span.as_ref().map(|it| it.start as usize..it.end as usize);
+        let place = |at: u64| usize::try_from(at).unwrap();
+        let span = finding.span.as_ref().map(|it| place(it.start)..place(it.end));
         let shown = match span.filter(|_| std::env::var_os("SHOW").is_some()) {
             Some(span) => around(&text, span),
             None => finding.shown.to_string(),

@@ -14,7 +14,7 @@ use std::{
     time::Instant,
 };
 
-const SIZE: usize = 8 << 20;
+const SIZE: usize = 2 << 20;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 /// Beginnings of tokens and of names, to be followed by noise.
 const LURES: &[&str] = &[
@@ -38,6 +38,9 @@ const LURES: &[&str] = &[
     "PRIVATE KEY",
 ];
 
+/// Its command is not on PyPI; its library, which is the same program, is.
+const BETTERLEAKS: &str = "import sys, pybetterleaks; pybetterleaks.scan_dir(sys.argv[1])";
+
 /// What the example `scan` says of a text.
 #[derive(Deserialize)]
 struct Speed {
@@ -56,7 +59,9 @@ pub(super) fn measure() -> Result<Table> {
         &["text", "detectors", "whole scanner", "10 KB through it", "RegexSet", "betterleaks", "detect-secrets"],
     );
     for (name, text) in texts()? {
-        let file = field.path().join(name.replace(' ', "-"));
+        let directory = field.path().join(name.replace(' ', "-"));
+        let file = directory.join("text.txt");
+        fs::create_dir(&directory)?;
         fs::write(&file, &text)?;
         let output =
             Command::new(&program).arg("speed").arg(&file).output().context("the example cannot be started")?;
@@ -67,8 +72,8 @@ pub(super) fn measure() -> Result<Table> {
             format!("{:.0}", said.stream),
             format!("{:.0} µs", said.ten_kilobytes_us),
             format!("{:.2}", said.regex_set),
-            rivals.rate("betterleaks", &["dir", "--no-banner", "--exit-code", "0"], &file, text.len()),
-            rivals.rate("detect-secrets", &["scan"], &file, text.len()),
+            rivals.rate("python", &["-c", BETTERLEAKS], &directory, text.len()),
+            rivals.rate("detect-secrets", &["scan", "--all-files"], &file, text.len()),
         ]);
     }
     Ok(table)
@@ -163,7 +168,7 @@ impl Rivals {
             command.args(["install", "--quiet", "--disable-pip-version-check", name]);
             command.status().is_ok_and(|it| it.success())
         };
-        let any = made && ["betterleaks", "detect-secrets"].into_iter().filter(|name| install(name)).count() > 0;
+        let any = made && ["pybetterleaks", "detect-secrets"].into_iter().filter(|name| install(name)).count() > 0;
         Rivals { programs: any.then(|| place.join("bin")) }
     }
 

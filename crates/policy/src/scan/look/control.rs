@@ -2,7 +2,6 @@
 //! finds a value whatever is switched off would prove nothing of that step.
 
 #[path = "../../../tests/scan/hide.rs"]
-#[expect(dead_code, reason = "the tests from outside use the rest")]
 mod hide;
 
 use crate::scan::{Known, Place, Scanner, Shape, Step};

@@ -169,6 +169,9 @@ fn h2(fields: &[(&str, &str)], body: &str) -> Vec<u8> {
     [preface, frame(1, 4 | end, &block), data].concat()
 }
 
+/// A name, the fields of a request, and its body.
+type Fields = (&'static str, Vec<(&'static str, &'static str)>, &'static str);
+
 const METHOD: (&str, &str) = (":method", "GET");
 const SCHEME: (&str, &str) = (":scheme", "https");
 const HOST: (&str, &str) = (":authority", "api.test");
@@ -185,7 +188,7 @@ fn no_http2_request_with_two_readings_arrives_and_its_neighbour_does() {
         fields[index] = field;
         fields
     };
-    let cases: Vec<(&str, Vec<(&str, &str)>, &str)> = vec![
+    let cases: Vec<Fields> = vec![
         ("two authorities", [&[HOST], &good[..]].concat(), ""),
         ("another authority", instead(2, (":authority", "other.test")), ""),
         ("an authority with a user", instead(2, (":authority", "a@api.test")), ""),

@@ -105,6 +105,9 @@ pub(crate) fn plan(request: &Request, asked_by: Kind, context: &Context) -> Resu
     let mut plan = resolve(request, &facts).map_err(|mistakes| CliError::mistakes(&mistakes, asked_by))?;
     let rules =
         Rules::new(plan.egress.clone()).map_err(|faults| CliError::mistakes(&misplaced(&faults, request), asked_by))?;
+    let unknown = bottle_policy::git::unknown_rules(&plan.git);
+    let mistakes = unknown.iter().map(|fault| Mistake::new(&request.place, fault.to_string())).collect();
+    Mistakes::check((), mistakes).map_err(|mistakes| CliError::mistakes(&mistakes, asked_by))?;
     plan.notices.extend(bottle_policy::notices(rules.policy()));
     Ok(plan)
 }

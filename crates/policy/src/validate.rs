@@ -102,16 +102,16 @@ fn of_route(route: usize, given: &Route) -> Vec<Fault> {
 }
 
 /// What `exempt` can name.
-fn rule_ids() -> impl Iterator<Item = &'static str> {
+pub(crate) fn rule_ids() -> impl Iterator<Item = &'static str> {
     scan::rules::all().iter().map(|rule| rule.id).chain([scan::KNOWN_SECRET, scan::CANARY, scan::TOO_DEEP])
 }
 
-fn near(nearest: &Option<&str>) -> String {
+pub(crate) fn near(nearest: &Option<&str>) -> String {
     nearest.map_or_else(String::new, |id| format!("; did you mean `{id}`?"))
 }
 
 /// The id that has most pairs of letters in common with `wrong`, if half of them.
-fn nearest(wrong: &str) -> Option<&'static str> {
+pub(crate) fn nearest(wrong: &str) -> Option<&'static str> {
     let common =
         |id: &str| wrong.as_bytes().windows(2).filter(|pair| id.as_bytes().windows(2).any(|it| it == *pair)).count();
     let best = rule_ids().max_by_key(|id| (2 * common(id)).saturating_sub(id.len()));

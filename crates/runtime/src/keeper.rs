@@ -204,7 +204,7 @@ fn grant(plan: &mut Plan, slug: &Slug) {
     }
     // Its own alone, so rewriting them harms nobody.
     let refs = format!("{}*", clone::namespace(slug)).parse().into_iter().collect();
-    let rules = PushRules { refs, approval: Approval::Allow, delete: false, force: true };
+    let rules = PushRules { refs, approval: Approval::Allow, delete: false, force: true, exempt: Vec::new() };
     for repository in plan.git.iter_mut().filter(|repository| repository.name == Workspace::REPOSITORY) {
         repository.push = Some(rules.clone());
     }

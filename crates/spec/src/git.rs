@@ -47,6 +47,9 @@ pub struct PushRules {
     /// Whether a branch may lose commits, and a tag be moved.
     #[serde(default)]
     pub force: bool,
+    /// Ids of the scan's rules that find nothing in what is pushed here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exempt: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,6 +5,7 @@
 
 mod engine;
 mod first;
+mod git;
 mod launch;
 pub(crate) mod load;
 mod memory;
@@ -20,6 +21,8 @@ use table::Table;
 
 const START: &str = "<!-- xtask bench: from here -->";
 const END: &str = "<!-- xtask bench: to here -->";
+const GIT_START: &str = "<!-- xtask bench git: from here -->";
+const GIT_END: &str = "<!-- xtask bench git: to here -->";
 const SCAN_START: &str = "<!-- xtask bench scan: from here -->";
 const SCAN_END: &str = "<!-- xtask bench scan: to here -->";
 
@@ -35,7 +38,7 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
             "--only" => only = words.next().copied(),
             other => {
                 bail!(
-                    "no option `{other}`: --write, --built (what lies beside, for a try), --only launch|proxy|memory|scan"
+                    "no option `{other}`: --write, --built (what lies beside, for a try), --only launch|proxy|memory|scan|git"
                 )
             }
         }
@@ -47,6 +50,12 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
         return if write { record(&text, SCAN_START, SCAN_END) } else { Ok(()) };
     }
     let program = if built { build::beside("bot-bottle")? } else { build::binary("bot-bottle", Profile::Release)? };
+    // Takes minutes and gigabytes: only where it is asked for.
+    if only == Some("git") {
+        let text = format!("{}\n", git::measure(&program)?);
+        println!("{text}");
+        return if write { record(&text, GIT_START, GIT_END) } else { Ok(()) };
+    }
     let mut tables: Vec<Table> = Vec::new();
     if wanted("launch") {
         tables.push(first::measure(&program)?);

@@ -46,6 +46,9 @@ use tokio::{
 pub(super) const MAX_CONNECTIONS: usize = 32;
 /// From the connection to the end of its first line.
 pub(super) const REQUEST_TIME: Duration = Duration::from_secs(15);
+/// For a client that was refused to read why; and what it may say meanwhile.
+const FAREWELL: Duration = Duration::from_secs(2);
+const MAX_UNREAD: u64 = 1 << 20;
 /// Seconds that a client may be silent for.
 pub(super) const SILENCE: &str = "--timeout=600";
 
@@ -134,7 +137,11 @@ impl Door {
         };
         let Err((mut stream, denied)) = served else { return Ok(()) };
         stream.write_all(&pkt::line(format!("ERR {denied}\n").as_bytes())).await?;
-        stream.shutdown().await
+        stream.shutdown().await?;
+        // Who goes on writing to a connection that is closed does not get to read why.
+        let mut rest = stream.take(MAX_UNREAD);
+        let _ = timeout(FAREWELL, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+        Ok(())
     }
 
     async fn serve_git(&self, stream: TcpStream, request: Request) -> Result<(), (TcpStream, Denied)> {

@@ -145,6 +145,7 @@ impl Door {
             };
             (reason, refusal.to_string())
         })?;
+        let exempt = repository.rules.as_ref().map_or_else(Vec::new, |rules| rules.exempt.clone());
         let named = self.scanner.piece(Place::Name, update.reference.as_bytes());
         let mut screened = Screened::default();
         if let Some(tip) = &update.new {
@@ -156,6 +157,7 @@ impl Door {
                 scanner: Arc::clone(&self.scanner),
                 tip: tip.clone(),
                 seen: seen.clone(),
+                exempt: exempt.clone(),
             };
             let ran = tokio::task::spawn_blocking(move || screening.run()).await;
             screened = ran.unwrap_or(Err(ScreenError::Malformed)).map_err(|error| {
@@ -167,7 +169,7 @@ impl Door {
             })?;
             let _ = hooks.say(&format!("{}: {} new objects were searched", update.reference, screened.objects)).await;
         }
-        screened.found.extend(named.into_iter().map(|finding| super::screen::Found { finding, at: "ref".to_owned() }));
+        screened.found(named, "ref", "", &exempt);
         if let Some(first) = screened.found.first() {
             let why = format!("{} at {}", first.finding, Escaped(&first.at));
             for found in &screened.found {

@@ -44,6 +44,8 @@ pub(super) struct Screening {
     /// The object pushed, and those that were looked at for other refs.
     pub(super) tip: String,
     pub(super) seen: Vec<String>,
+    /// Rules that find nothing here.
+    pub(super) exempt: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -167,7 +169,7 @@ impl Screening {
             let _ = stream.push(Bytes::from(chunk), &mut findings);
         }
         let _ = stream.finish(&mut findings);
-        screened.found(findings, &header.path, &header.name);
+        screened.found(findings, &header.path, &header.name, &self.exempt);
         if let Some(address) = flagged::submodule(&first) {
             return Err(ScreenError::Submodule(address));
         }
@@ -189,14 +191,14 @@ impl Screening {
             names.push(b'\n');
             rest = after.get(1 + object..).ok_or(ScreenError::Malformed)?;
         }
-        screened.found(self.scanner.piece(Place::Name, &names), &header.path, &header.name);
+        screened.found(self.scanner.piece(Place::Name, &names), &header.path, &header.name, &self.exempt);
         Ok(())
     }
 
     /// Author, committer and message; not the objects' names, which look like secrets and are none.
     fn message(&self, content: &[u8], what: &'static str, header: &Header, screened: &mut Screened) {
         let text = without_objects(content);
-        screened.found(self.scanner.piece(Place::Other(what), &text), what, &header.name);
+        screened.found(self.scanner.piece(Place::Other(what), &text), what, &header.name, &self.exempt);
     }
 
     /// Every path that some commit changes against one of its parents.
@@ -227,11 +229,17 @@ impl Screening {
 }
 
 impl Screened {
-    fn found(&mut self, findings: Vec<Finding>, path: &str, object: &str) {
+    pub(super) fn found(&mut self, findings: Vec<Finding>, path: &str, object: &str, exempt: &[String]) {
         for finding in findings {
-            if self.found.len() < MAX_FOUND {
+            // What is known beforehand has a name and is never exempt.
+            let passes = finding.name.is_none() && exempt.iter().any(|id| id == finding.rule);
+            if !passes && self.found.len() < MAX_FOUND {
                 let short = object.get(..12).unwrap_or(object);
-                let at = if path.is_empty() { short.to_owned() } else { format!("{path} ({short})") };
+                let at = match (path, short) {
+                    ("", short) => short.to_owned(),
+                    (path, "") => path.to_owned(),
+                    (path, short) => format!("{path} ({short})"),
+                };
                 self.found.push(Found { finding, at });
             }
         }

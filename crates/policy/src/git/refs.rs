@@ -90,7 +90,7 @@ mod tests {
 
     fn rules(patterns: &[&str]) -> PushRules {
         let refs = patterns.iter().map(|pattern| pattern.parse().unwrap()).collect();
-        PushRules { refs, approval: Approval::Allow, delete: false, force: false }
+        PushRules { refs, approval: Approval::Allow, delete: false, force: false, exempt: Vec::new() }
     }
 
     #[test]

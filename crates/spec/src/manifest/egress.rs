@@ -137,7 +137,7 @@ fn paths(walk: &mut Walk<'_>, node: &Node) -> Vec<PathPattern> {
 }
 
 /// Whether there are such rules is known where the rules are.
-fn exempt(walk: &mut Walk<'_>, node: &Node) -> Vec<String> {
+pub(super) fn exempt(walk: &mut Walk<'_>, node: &Node) -> Vec<String> {
     let items = walk.list(node, "`exempt`");
     items.iter().filter_map(|item| walk.text(item, "a rule in `exempt`").map(str::to_owned)).collect()
 }

@@ -17,7 +17,8 @@ pub(super) const UPSTREAM: Keys = Keys {
     names: &["name", "upstream", "identity_file", "known_hosts", "auth", "push"],
     strict: true,
 };
-pub(super) const PUSH: Keys = Keys { of: "`push`", names: &["refs", "approval", "delete", "force"], strict: true };
+pub(super) const PUSH: Keys =
+    Keys { of: "`push`", names: &["refs", "approval", "delete", "force", "exempt"], strict: true };
 
 /// Paths in it are as written: `~` and relative ones are not resolved yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,5 +132,6 @@ fn push(walk: &mut Walk<'_>, node: &Node) -> Option<PushRules> {
     };
     let delete = table.take("delete").map_or(Some(false), |node| walk.truth(node, "`delete`"))?;
     let force = table.take("force").map_or(Some(false), |node| walk.truth(node, "`force`"))?;
-    Some(PushRules { refs, approval, delete, force })
+    let exempt = table.take("exempt").map(|node| egress::exempt(walk, node)).unwrap_or_default();
+    Some(PushRules { refs, approval, delete, force, exempt })
 }

@@ -61,7 +61,7 @@ pub(super) fn read(flags: &Flags, mistakes: &mut Vec<Mistake>) -> Vec<Placed<Git
             mistakes.push(Mistake::new(&place, message).hint(format!("add --git {name}=UPSTREAM")));
             continue;
         };
-        let none = || PushRules { refs: Vec::new(), approval, delete: false, force: false };
+        let none = || PushRules { refs: Vec::new(), approval, delete: false, force: false, exempt: Vec::new() };
         let push = repository.value.push.get_or_insert_with(none);
         push.refs.push(pattern);
         if approval == Approval::Ask {

@@ -72,7 +72,7 @@ fn repository(path: &Path) -> Result<()> {
             state ^= state >> 7;
             state ^= state << 17;
             write!(body, "{state:016x}")?;
-            if body.len() % 5 == 0 {
+            if body.len().is_multiple_of(5) {
                 body.push('\n');
             }
         }

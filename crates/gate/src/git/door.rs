@@ -45,7 +45,7 @@ use tokio::{
 /// Connections served at once; each may hold a git or two.
 pub(super) const MAX_CONNECTIONS: usize = 32;
 /// From the connection to the end of its first line.
-pub(super) const REQUEST_TIME: Duration = Duration::from_secs(15);
+const REQUEST_TIME: Duration = Duration::from_secs(15);
 /// For a client that was refused to read why; and what it may say meanwhile.
 const FAREWELL: Duration = Duration::from_secs(2);
 const MAX_UNREAD: u64 = 1 << 20;

@@ -4,7 +4,7 @@
 //! reads it; what is refused is one line of text.
 
 use super::{
-    door::{Denied, Door, REQUEST_TIME, SILENCE, stale},
+    door::{Denied, Door, SILENCE, stale},
     mirror::Freshness,
     relay,
     repository::Repository,
@@ -29,6 +29,7 @@ use std::{
     process::{Command, Stdio},
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
@@ -43,6 +44,8 @@ const MAX_HEAD: usize = 16 << 10;
 const MAX_NEGOTIATION: u64 = 64 << 20;
 /// The same of a push, whose pack git bounds itself.
 const MAX_PUSH: u64 = 4 << 30;
+/// A client that packs what it pushes is silent meanwhile, between two requests; closed on it, its upload is lost.
+const IDLE: Duration = Duration::from_secs(600);
 const CHUNK: usize = 64 << 10;
 
 type Body = Either<Full<Bytes>, FromGit>;
@@ -53,7 +56,7 @@ pub(super) async fn serve(door: Arc<Door>, stream: TcpStream) -> io::Result<()> 
         async move { Ok::<_, Infallible>(answer(&door, request).await) }
     });
     let mut server = http1::Builder::new();
-    server.max_buf_size(MAX_HEAD).timer(TokioTimer::new()).header_read_timeout(REQUEST_TIME).half_close(true);
+    server.max_buf_size(MAX_HEAD).timer(TokioTimer::new()).header_read_timeout(IDLE).half_close(true);
     server.serve_connection(TokioIo::new(stream), service).await.map_err(io::Error::other)
 }
 

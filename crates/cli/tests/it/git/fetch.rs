@@ -116,7 +116,7 @@ fn the_same_is_served_over_http() {
     let stage = GitStage::new();
     let allow = ["--push", "app=refs/heads/agent/*:allow"];
     let script = "cd ..; git clone -q http://127.0.0.1:9418/app h; cd h
-        for n in $(seq 300); do git commit -q --allow-empty -m $n; done; head -c 3000000 /dev/urandom > big; git add big
+        for n in $(seq 100); do git commit -q --allow-empty -m $n; done; head -c 1200000 /dev/urandom > big; git add big
         git commit -qm big; git push -q origin HEAD:refs/heads/agent/h; git rev-parse HEAD
         git clone -q -c protocol.version=0 -b agent/h http://127.0.0.1:9418/app.git old; git -C old rev-parse HEAD
         git -C ../x fetch -q http://127.0.0.1:9418/app agent/h; git -C ../x rev-parse FETCH_HEAD

@@ -151,15 +151,48 @@ impl Reaped {
 
 /// Processes that see a directory of this bottle mounted. For a room whose init was made and not yet written down.
 fn inhabitants(state: &Path) -> Vec<ProcessId> {
-    let Some(name) = state.file_name().and_then(|name| name.to_str()) else { return Vec::new() };
-    let mark = format!("/bottles/{name}/");
+    let Some(mark) = Mark::of(state) else { return Vec::new() };
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries
         .filter_map(Result::ok)
         .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-        .filter(|pid| fs::read_to_string(format!("/proc/{pid}/mountinfo")).is_ok_and(|mounts| mounts.contains(&mark)))
+        .filter(|pid| fs::read_to_string(format!("/proc/{pid}/mountinfo")).is_ok_and(|mounts| mark.is_in(&mounts)))
         .filter_map(|pid| ProcessId::of(pid).ok())
         .collect()
+}
+
+/// A bottle's directory as mountinfo (proc_pid_mountinfo(5)) shows it: by device, and by its path within that. Another
+/// user's bottle may have the same name.
+struct Mark {
+    /// `major:minor`.
+    device: String,
+    state: String,
+    /// `/bottles/NAME`.
+    end: String,
+}
+
+impl Mark {
+    fn of(state: &Path) -> Option<Mark> {
+        let state = fs::canonicalize(state).ok()?;
+        let device = rustix::fs::stat(&state).ok()?.st_dev;
+        let end = format!("/bottles/{}", state.file_name()?.to_str()?);
+        let device = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+        // As the kernel writes what would end a field.
+        let escapes = [('\\', "\\134"), (' ', "\\040"), ('\t', "\\011"), ('\n', "\\012")];
+        let state = escapes.iter().fold(state.to_str()?.to_owned(), |text, (c, code)| text.replace(*c, code));
+        Some(Mark { device, state, end })
+    }
+
+    fn is_in(&self, mounts: &str) -> bool {
+        mounts.lines().any(|line| {
+            let mut fields = line.split(' ').skip(2);
+            let (Some(device), Some(root)) = (fields.next(), fields.next()) else { return false };
+            // Of a subvolume, stat(2) gives another device than the mount has.
+            let same = device == self.device || line.contains(" - btrfs ");
+            let within = root.split_once(&format!("{}/", self.end)).map(|(above, _)| format!("{above}{}", self.end));
+            same && within.is_some_and(|within| self.state.ends_with(&within))
+        })
+    }
 }
 
 #[cfg(test)]
@@ -170,6 +203,28 @@ mod tests {
         journal::{Journal, Step},
     };
     use std::process::Command;
+
+    #[test]
+    fn a_mark_is_of_one_bottle_and_not_of_all_of_its_name() {
+        let state = "/home/a/.local/state/bot-bottle/bottles/x-abcde".to_owned();
+        let mark = Mark { device: "254:0".to_owned(), state, end: "/bottles/x-abcde".to_owned() };
+        let line = |device: &str, root: &str, kind: &str| {
+            format!("36 35 {device} {root} /home/agent rw,nosuid shared:1 - {kind} /dev/vda rw\n")
+        };
+        let own = "/home/a/.local/state/bot-bottle/bottles/x-abcde/agent/home";
+        // Where /home is a file system of its own, paths in it begin there.
+        let relative = "/a/.local/state/bot-bottle/bottles/x-abcde/agent/home";
+        assert!(mark.is_in(&line("254:0", own, "ext4")) && mark.is_in(&line("254:0", relative, "ext4")));
+        assert!(mark.is_in(&line("0:45", relative, "btrfs")));
+        for root in [
+            "/home/b/.local/state/bot-bottle/bottles/x-abcde/agent/home",
+            "/home/a/.local/state/bot-bottle/bottles/x-abcdef/agent/home",
+            "/home/a/.local/state/bot-bottle/bottles/y-abcde/agent/home",
+        ] {
+            assert!(!mark.is_in(&line("254:0", root, "ext4")), "{root}");
+        }
+        assert!(!mark.is_in(&line("8:1", relative, "ext4")) && !mark.is_in("36 35\n\n"));
+    }
 
     #[test]
     fn what_a_dead_keeper_left_goes_and_a_running_bottle_stays() {

@@ -152,6 +152,10 @@ impl Fragments {
                 };
                 let back = (1..).take_while(|back| before(*back) == Some(true)).count();
                 let ahead = (0..).take_while(|offset| behind(*offset) == Some(true)).count();
+                if back + ahead >= spelling.text.len() {
+                    // All of it in one text is the scan's to tell, and nothing is left to come.
+                    continue;
+                }
                 for left in spelling.left.get_mut(start - back..start + ahead).unwrap_or_default() {
                     *left = now;
                 }

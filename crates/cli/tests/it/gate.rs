@@ -4,7 +4,7 @@ use crate::stage::{HOST, Stage};
 use bottle_testkit::{env::leftovers, wait_for, wait_until};
 use rustix::{
     fs::SealFlags,
-    process::{Pid, Signal, kill_process},
+    process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit},
 };
 use std::{fs, os::unix::fs::MetadataExt as _, process::Stdio, time::Duration};
 
@@ -55,6 +55,9 @@ fn without_its_gate_nothing_leaves_and_a_new_one_has_the_old_policy() {
 #[test]
 fn nothing_of_a_bottle_can_be_looked_into() {
     let stage = Stage::ordinary();
+    // As those have it who want cores of their own programs.
+    let core = getrlimit(Resource::Core);
+    setrlimit(Resource::Core, Rlimit { current: core.maximum, ..core }).expect("our own limit");
     let marker = stage.env.root().join("started");
     let log = fs::File::create(&marker).expect("a file of ours");
     let mut command = stage.env.command(&stage.arguments(&["--allow", HOST], &["sh", "-c", "echo up; exec sleep 600"]));

@@ -7,7 +7,10 @@ use super::{
     Section::GoingAround,
 };
 use crate::Field;
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 const fn case(name: &'static str, control: Control, attempt: fn(&Field) -> Outcome) -> Case {
     Case { name, section: GoingAround, control, attempt }
@@ -79,14 +82,17 @@ fn password_hashes(_: &Field) -> Outcome {
     }
 }
 
-fn ssh_keys(_: &Field) -> Outcome {
+fn ssh_keys(field: &Field) -> Outcome {
     let homes = fs::read_dir("/home").into_iter().flatten().flatten().map(|entry| entry.path());
     let mut found = Vec::new();
     for home in homes.chain([Path::new("/root").to_owned()]) {
         let entries = fs::read_dir(home.join(".ssh")).into_iter().flatten().flatten();
-        found.extend(entries.map(|entry| entry.path().display().to_string()));
+        let paths = entries.map(|entry| entry.path());
+        // A bottle's own canary is meant to be found. What is another's shows by the planted files' words.
+        let canary = |path: &PathBuf| !field.bare && path.starts_with("/home/agent/.ssh");
+        found.extend(paths.filter(|path| !canary(path)).map(|path| path.display().to_string()));
     }
-    Outcome::none_of(found, "none")
+    Outcome::none_of(found, "none but a canary")
 }
 
 fn host_directories(field: &Field) -> Outcome {

@@ -10,7 +10,7 @@ use crate::{
 };
 use bottle_spec::{
     host::{HostName, HostPattern},
-    policy::{DEFAULT_PORTS, EgressPolicy, Inbound, OnFinding, Route, Tls},
+    policy::{EgressPolicy, Route, Tls},
     secret::SecretRef,
     verdict::Reason,
 };
@@ -90,7 +90,8 @@ impl Rules {
             route.paths.as_ref().map(|paths| paths.iter().filter_map(|p| Pattern::parse(&p.0)).collect())
         };
         let paths = policy.routes.iter().map(compile).collect();
-        let observed = policy.observe.then(observed).flatten();
+        // Its host is never asked about.
+        let observed = policy.observe.then(|| HostPattern::parse("*.invalid").ok().map(Route::to)).flatten();
         Ok(Rules { policy, paths, observed })
     }
 
@@ -182,22 +183,6 @@ impl Rules {
 /// Whether nobody can own this name in the DNS (RFC 6761, RFC 7686).
 pub(crate) fn is_nobodys(host: &HostName) -> bool {
     matches!(host.as_str().rsplit('.').next(), Some("invalid" | "localhost" | "onion"))
-}
-
-/// What stands for a route where none allowed it. Its host is never asked about.
-fn observed() -> Option<Route> {
-    Some(Route {
-        host: HostPattern::parse("*.invalid").ok()?,
-        ports: DEFAULT_PORTS.to_vec(),
-        methods: None,
-        paths: None,
-        tls: Tls::Intercept,
-        auth: None,
-        private: false,
-        on_finding: OnFinding::default(),
-        exempt: Vec::new(),
-        inbound: Inbound::default(),
-    })
 }
 
 /// How near a route came, and why it does not match; `None` where it does.

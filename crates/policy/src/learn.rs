@@ -13,7 +13,7 @@ use crate::{Question, Rules, egress::is_nobodys};
 use bottle_spec::{
     event::{AuditEvent, Decision, EgressEvent},
     host::{HostName, HostPattern},
-    policy::{EgressPolicy, Inbound, OnFinding, Route, Tls},
+    policy::{EgressPolicy, PathPattern, Route},
     verdict::Reason,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -166,17 +166,11 @@ fn routes(host: &HostName, seen: &Seen) -> Vec<Route> {
         let patterns = patterns.filter(|patterns| allows(host, seen, method, patterns, paths));
         by_paths.entry(patterns).or_default().push(method.clone());
     }
-    let route = |paths: Option<Vec<String>>, methods: Option<Vec<String>>| Route {
-        host: HostPattern::Exact(host.clone()),
+    let route = |paths: Option<Vec<String>>, methods| Route {
         ports: seen.ports.iter().copied().collect(),
         methods,
-        paths: paths.map(|paths| paths.into_iter().map(bottle_spec::policy::PathPattern).collect()),
-        tls: Tls::Intercept,
-        auth: None,
-        private: false,
-        on_finding: OnFinding::default(),
-        exempt: Vec::new(),
-        inbound: Inbound::default(),
+        paths: paths.map(patterned),
+        ..Route::to(HostPattern::Exact(host.clone()))
     };
     if by_paths.is_empty() {
         return vec![route(None, None)];
@@ -184,22 +178,16 @@ fn routes(host: &HostName, seen: &Seen) -> Vec<Route> {
     by_paths.into_iter().map(|(paths, methods)| route(paths, Some(methods))).collect()
 }
 
+fn patterned(paths: Vec<String>) -> Vec<PathPattern> {
+    paths.into_iter().map(PathPattern).collect()
+}
+
 /// Whether a route of these patterns allows each of the paths. One that a route with paths cannot tell apart from
 /// another is allowed by no pattern.
 fn allows(host: &HostName, seen: &Seen, method: &str, patterns: &[String], paths: &BTreeSet<String>) -> bool {
     let Some(port) = seen.ports.first() else { return false };
-    let route = Route {
-        host: HostPattern::Exact(host.clone()),
-        ports: vec![*port],
-        methods: None,
-        paths: Some(patterns.iter().cloned().map(bottle_spec::policy::PathPattern).collect()),
-        tls: Tls::Intercept,
-        auth: None,
-        private: false,
-        on_finding: OnFinding::default(),
-        exempt: Vec::new(),
-        inbound: Inbound::default(),
-    };
+    let paths_only = Some(patterned(patterns.to_vec()));
+    let route = Route { ports: vec![*port], paths: paths_only, ..Route::to(HostPattern::Exact(host.clone())) };
     let Ok(rules) = Rules::new(EgressPolicy { routes: vec![route], ..EgressPolicy::default() }) else { return false };
     paths.iter().all(|path| {
         let question = Question { host, port: *port, method, path, query: None, method_override: false };

@@ -160,24 +160,10 @@ pub fn notices(policy: &EgressPolicy) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bottle_spec::{
-        policy::{Inbound, OnFinding, PathPattern},
-        secret::SecretRef,
-    };
+    use bottle_spec::{policy::PathPattern, secret::SecretRef};
 
     fn route(host: &str) -> Route {
-        Route {
-            host: HostPattern::parse(host).unwrap(),
-            ports: vec![443],
-            methods: None,
-            paths: None,
-            tls: Tls::Intercept,
-            auth: None,
-            private: false,
-            inbound: Inbound::default(),
-            on_finding: OnFinding::default(),
-            exempt: Vec::new(),
-        }
+        Route::to(HostPattern::parse(host).unwrap())
     }
 
     fn auth(carrier: Carrier) -> Option<Auth> {

@@ -88,6 +88,24 @@ pub struct Route {
     pub inbound: Inbound,
 }
 
+impl Route {
+    /// Everything to this host, with nothing said besides.
+    pub fn to(host: HostPattern) -> Route {
+        Route {
+            host,
+            ports: DEFAULT_PORTS.to_vec(),
+            methods: None,
+            paths: None,
+            tls: Tls::default(),
+            auth: None,
+            private: false,
+            on_finding: OnFinding::default(),
+            exempt: Vec::new(),
+            inbound: Inbound::default(),
+        }
+    }
+}
+
 /// What becomes of a request in which the scan finds something.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     host::HostPattern,
-    policy::{DEFAULT_PORTS, Inbound, OnFinding, Route, Tls},
+    policy::{Inbound, OnFinding, Route, Tls},
 };
 use std::path::Path;
 
@@ -135,23 +135,12 @@ fn read(walk: &mut Walk<'_>, root: &Node, without: &[String]) -> Option<Imported
     }
     let routes = hosts.iter().map(|host| {
         let covered = |patterns: &[HostPattern]| patterns.iter().any(|pattern| covers(pattern, host));
-        let passed = covered(&passed);
-        Route {
-            host: host.clone(),
-            ports: if passed { vec![443] } else { DEFAULT_PORTS.to_vec() },
-            methods: None,
-            paths: None,
-            tls: if passed { Tls::Passthrough } else { Tls::Intercept },
-            auth: None,
-            private: covered(&trusted),
-            on_finding: if passed { OnFinding::default() } else { on_finding },
-            exempt: Vec::new(),
-            inbound: match () {
-                () if passed => Inbound::default(),
-                () if covered(&exempt) => Inbound::Off,
-                () => inbound,
-            },
+        let usual = Route { private: covered(&trusted), ..Route::to(host.clone()) };
+        if covered(&passed) {
+            return Route { ports: vec![443], tls: Tls::Passthrough, ..usual };
         }
+        let inbound = if covered(&exempt) { Inbound::Off } else { inbound };
+        Route { on_finding, inbound, ..usual }
     });
     let mut routes: Vec<Route> = routes.collect();
     // The first that matches decides: names go before what lies below them, long ones before short.

@@ -136,18 +136,7 @@ mod tests {
     use std::path::Path;
 
     fn route(host: &str) -> Route {
-        Route {
-            host: HostPattern::parse(host).unwrap(),
-            ports: DEFAULT_PORTS.to_vec(),
-            methods: None,
-            paths: None,
-            tls: Tls::Intercept,
-            auth: None,
-            private: false,
-            on_finding: OnFinding::default(),
-            exempt: Vec::new(),
-            inbound: Inbound::default(),
-        }
+        Route::to(HostPattern::parse(host).unwrap())
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::{
     manifest::{Egress, Mistake, Mistakes, Place, Placed},
     notation::{Address, CpuMillis, Method, MountText, NotationError, Pids, Port, Size, Variable},
     plan::{Limits, Provider},
-    policy::{Auth, Carrier, DEFAULT_PORTS, Inbound, OnFinding, PathPattern, Route, Tls},
+    policy::{Auth, Carrier, PathPattern, Route},
     secret::{SecretRef, SecretRefError},
 };
 use std::{
@@ -130,17 +130,12 @@ fn methods_of(text: &str) -> Result<Vec<String>, FlagError> {
 
 impl Allow {
     fn route(self) -> Route {
+        let usual = Route::to(self.host);
         Route {
-            host: self.host,
-            ports: self.port.map_or_else(|| DEFAULT_PORTS.to_vec(), |port| vec![port]),
+            ports: self.port.map_or(usual.ports, |port| vec![port]),
             methods: self.methods,
             paths: self.path.map(|path| vec![path]),
-            tls: Tls::Intercept,
-            auth: None,
-            private: false,
-            inbound: Inbound::default(),
-            on_finding: OnFinding::default(),
-            exempt: Vec::new(),
+            ..usual
         }
     }
 }

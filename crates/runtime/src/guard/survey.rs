@@ -5,18 +5,12 @@
 //! that is said.
 
 use super::table::{Absent, GIT_DIRECTORY, Guarded, LINKED_WORK_TREE, REPOSITORY, WORK_TREE};
-use rustix::{
-    fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat2, statat},
-    io::Errno,
-};
+use crate::tree::{Named, Tree};
+use rustix::fs::FileType;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    ffi::{OsStr, OsString},
     io::{self, Read as _},
-    os::{
-        fd::{AsFd as _, OwnedFd},
-        unix::ffi::{OsStrExt as _, OsStringExt as _},
-    },
+    os::fd::OwnedFd,
     path::{Component, Path, PathBuf},
 };
 
@@ -43,14 +37,15 @@ pub(super) struct Survey {
 
 #[derive(Debug)]
 struct Looking<'a> {
-    root: &'a OwnedFd,
+    tree: &'a Tree,
     survey: Survey,
     made: BTreeSet<PathBuf>,
 }
 
 /// Looks through `root`.
 pub(super) fn survey(root: &OwnedFd) -> io::Result<Survey> {
-    let mut looking = Looking { root, survey: Survey::default(), made: BTreeSet::new() };
+    let tree = Tree::of(root)?;
+    let mut looking = Looking { tree: &tree, survey: Survey::default(), made: BTreeSet::new() };
     for one in WORK_TREE {
         looking.guard(Path::new(""), one, one.absent)?;
     }
@@ -81,12 +76,12 @@ impl Looking<'_> {
     /// Guards what is there of repositories; gives the directories beneath.
     fn directory(&mut self, directory: &Path) -> io::Result<Vec<PathBuf>> {
         let Some(entries) = self.entries(directory)? else { return Ok(Vec::new()) };
-        let has = |name: &str| entries.iter().any(|(entry, _)| entry == name);
+        let has = |name: &str| entries.iter().any(|entry| entry.name == name);
         if has("HEAD") && has("objects") && has("refs") {
             self.git_directory(directory)?;
             return Ok(Vec::new());
         }
-        match entries.iter().find(|(name, _)| name == REPOSITORY.name).map(|(_, kind)| *kind) {
+        match entries.iter().find(|entry| entry.name == REPOSITORY.name).map(|entry| entry.kind) {
             None => {}
             Some(FileType::Directory) if self.made.contains(&directory.join(REPOSITORY.name)) => {}
             Some(FileType::Directory) => {
@@ -100,8 +95,8 @@ impl Looking<'_> {
                 self.work_tree(directory)?;
             }
         }
-        let beneath = entries.into_iter().filter(|(name, kind)| *kind == FileType::Directory && name != ".git");
-        Ok(beneath.map(|(name, _)| directory.join(name)).collect())
+        let beneath = entries.into_iter().filter(|entry| entry.kind == FileType::Directory && entry.name != ".git");
+        Ok(beneath.map(|entry| directory.join(entry.name)).collect())
     }
 
     fn work_tree(&mut self, directory: &Path) -> io::Result<()> {
@@ -116,7 +111,7 @@ impl Looking<'_> {
             self.guard(directory, one, one.absent)?;
         }
         let worktrees = directory.join("worktrees");
-        for (name, kind) in self.entries(&worktrees)?.unwrap_or_default() {
+        for Named { name, kind } in self.entries(&worktrees)?.unwrap_or_default() {
             if kind == FileType::Directory {
                 for one in LINKED_WORK_TREE {
                     self.guard(&worktrees.join(&name), one, one.absent)?;
@@ -129,11 +124,11 @@ impl Looking<'_> {
             let entries = self.entries(&below)?.unwrap_or_default();
             if below.components().count() > DEPTH + directory.components().count() {
                 self.survey.cut_short = true;
-            } else if entries.iter().any(|(name, _)| name == "HEAD") {
+            } else if entries.iter().any(|entry| entry.name == "HEAD") {
                 self.git_directory(&below)?;
             } else {
-                let directories = entries.into_iter().filter(|(_, kind)| *kind == FileType::Directory);
-                waiting.extend(directories.map(|(name, _)| below.join(name)));
+                let directories = entries.into_iter().filter(|entry| entry.kind == FileType::Directory);
+                waiting.extend(directories.map(|entry| below.join(entry.name)));
             }
         }
         Ok(())
@@ -141,11 +136,10 @@ impl Looking<'_> {
 
     /// Where the repository's own configuration says that its hooks are, if that is in the workspace.
     fn hooks_path(&mut self, work_tree: &Path) -> io::Result<()> {
-        let Some(config) = self.open(&work_tree.join(".git/config"), OFlags::RDONLY | OFlags::NONBLOCK)? else {
-            return Ok(());
-        };
+        let looked = self.tree.file(&work_tree.join(".git/config"));
+        let Some((config, _)) = self.readable(looked)? else { return Ok(()) };
         let mut text = Vec::new();
-        std::fs::File::from(config).take(CONFIG).read_to_end(&mut text)?;
+        config.take(CONFIG).read_to_end(&mut text)?;
         for path in hooks_paths(&text) {
             let path = work_tree.join(path);
             let plain = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
@@ -208,44 +202,25 @@ impl Looking<'_> {
         Ok(())
     }
 
-    /// Of the entry itself; `None` where there is none.
-    fn kind(&self, path: &Path) -> io::Result<Option<FileType>> {
-        let (parent, name) = (path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or_default());
-        let Some(parent) = self.open(parent, OFlags::PATH | OFlags::DIRECTORY)? else { return Ok(None) };
-        match statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
-            Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+    /// Of the entry itself; `None` where there is none, or none that may be looked at.
+    fn kind(&mut self, path: &Path) -> io::Result<Option<FileType>> {
+        let looked = self.tree.stat(path);
+        Ok(self.readable(looked)?.map(|stat| FileType::from_raw_mode(stat.st_mode)))
     }
 
-    fn entries(&self, directory: &Path) -> io::Result<Option<Vec<(OsString, FileType)>>> {
-        let Some(held) = self.open(directory, OFlags::RDONLY | OFlags::DIRECTORY)? else { return Ok(None) };
-        let mut entries = Vec::new();
-        for entry in Dir::read_from(held.as_fd())?.take(ENTRIES) {
-            let entry = entry?;
-            let name = entry.file_name().to_bytes();
-            if matches!(name, b"." | b"..") {
-                continue;
+    fn entries(&mut self, directory: &Path) -> io::Result<Option<Vec<Named>>> {
+        let looked = self.tree.entries(directory, ENTRIES);
+        self.readable(looked)
+    }
+
+    /// What may not be read is not guarded, and that is said: its owner can open it later.
+    fn readable<T>(&mut self, looked: io::Result<Option<T>>) -> io::Result<Option<T>> {
+        match looked {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                self.survey.cut_short = true;
+                Ok(None)
             }
-            let kind = match entry.file_type() {
-                FileType::Unknown => statat(&held, OsStr::from_bytes(name), AtFlags::SYMLINK_NOFOLLOW)
-                    .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode)),
-                known => known,
-            };
-            entries.push((OsString::from_vec(name.to_vec()), kind));
-        }
-        Ok(Some(entries))
-    }
-
-    /// `None` where it is not there, is no directory, may not be read, or lies behind a link.
-    fn open(&self, path: &Path, flags: OFlags) -> io::Result<Option<OwnedFd>> {
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        match openat2(self.root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
-            Ok(opened) => Ok(Some(opened)),
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => Ok(None),
-            Err(error) => Err(error.into()),
+            other => other,
         }
     }
 }

@@ -1,21 +1,11 @@
 //! False credentials in the home: who sends one is stopped, and who does not never notices.
 
-use crate::stage::Stage;
+use crate::{freeze::is_stopped, stage::Stage};
 use bottle_testkit::wait_until;
 use std::{fs, time::Duration};
 
 const SOON: Duration = Duration::from_secs(30);
 const NAME: &str = "thief-kqzmb";
-
-/// The states (`R`, `S`, `T`, …) of the bottle's shell, which `mark` is found by.
-fn states(mark: &str) -> Vec<char> {
-    let processes = fs::read_dir("/proc").expect("there is a /proc").flatten().map(|entry| entry.path());
-    let ours = processes.filter(|path| {
-        fs::read_to_string(path.join("cmdline")).is_ok_and(|line| line.starts_with("sh\0-c\0") && line.contains(mark))
-    });
-    let state = |stat: String| stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
-    ours.filter_map(|path| state(fs::read_to_string(path.join("stat")).ok()?)).collect()
-}
 
 /// What a thief sends, and how.
 const THEFTS: [(&str, &str); 4] = [
@@ -36,11 +26,7 @@ fn a_canary_that_leaves_freezes_the_bottle_until_it_is_thawed() {
         let mark = format!("thief-by-{how}");
         let script = format!("{theft}; while :; do curl -s -o /dev/null https://up.test/echo/after; sleep 0.05; done");
         let running = stage.spawn(&["--allow", "up.test", "--name", NAME], &["sh", "-c", &script, &mark]);
-        let stopped = || {
-            let states = states(&mark);
-            !states.is_empty() && states.iter().all(|state| *state == 'T')
-        };
-        wait_until(&format!("the thief to stop ({how})"), SOON, stopped);
+        wait_until(&format!("the thief to stop ({how})"), SOON, || is_stopped(&mark));
         let listed = stage.env.run(&["list"]).stdout;
         assert!(listed.contains(&format!("{NAME:<24} frozen")), "{how}: {listed}");
         let log = stage.env.run(&["audit", "show", NAME]).stdout;

@@ -16,7 +16,7 @@ fn started(stage: &Stage, mark: &str) -> Running {
     running
 }
 
-/// The states (`R`, `S`, `T`, …) of the bottle's shell.
+/// The states (`R`, `S`, `T`, …) of the bottle's shells, which `mark` is found by.
 fn states(mark: &str) -> Vec<char> {
     let processes = fs::read_dir("/proc").expect("there is a /proc").flatten().map(|entry| entry.path());
     let ours = processes.filter(|path| {
@@ -26,9 +26,11 @@ fn states(mark: &str) -> Vec<char> {
     ours.filter_map(|path| state(fs::read_to_string(path.join("stat")).ok()?)).collect()
 }
 
-fn is_stopped(mark: &str) -> bool {
+/// Whether none of them can go on. One that was stopped between `vfork` and `execve` is a shell, too, and its parent
+/// sleeps uninterruptibly (`D`) until it goes on (vfork(2)).
+pub(crate) fn is_stopped(mark: &str) -> bool {
     let states = states(mark);
-    !states.is_empty() && states.iter().all(|state| *state == 'T')
+    states.contains(&'T') && states.iter().all(|state| matches!(state, 'T' | 'D'))
 }
 
 fn shown(stage: &Stage) -> String {

@@ -37,6 +37,11 @@ pub const MAX_HELD: u64 = 256 << 10;
 pub const GATHER_PAUSE: Duration = Duration::from_millis(10);
 /// What the screen holds back of a body goes on when its sender has paused for so long.
 pub const FLUSH_PAUSE: Duration = Duration::from_millis(20);
+/// What is still read of a request that was answered before its end, so that its sender hears the answer: bytes, how long
+/// in all, and how long without any.
+pub const LINGER_BYTES: usize = 64 << 20;
+pub const LINGER_TIME: Duration = Duration::from_secs(10);
+pub const LINGER_PAUSE: Duration = Duration::from_secs(2);
 
 /// Leaf certificates kept; a further host costs a new key and signature (some 0.1 ms).
 pub const MAX_LEAVES: usize = 256;

@@ -15,6 +15,7 @@ use super::{
     inject::Credentialed,
     judge::Judge,
     lasting::Lasting,
+    lingering::Lingering,
     request::{self, Received},
     respond::{respond, strip_connection},
     screen::{Screened, screen},
@@ -187,7 +188,7 @@ impl Session {
             target: request.uri().path_and_query().cloned(),
             ..Facts::default()
         };
-        match self.exchange(request, &mut facts).await {
+        match self.exchange(Lingering::within(request), &mut facts).await {
             Ok(response) => response,
             Err(reason) => {
                 self.egress.deny(&facts, reason);
@@ -208,7 +209,7 @@ impl Session {
         response
     }
 
-    async fn exchange(&self, request: Request<Incoming>, facts: &mut Facts) -> Result<Response<Returned>, Reason> {
+    async fn exchange(&self, request: Request<Lingering>, facts: &mut Facts) -> Result<Response<Returned>, Reason> {
         if self.egress.is_frozen() {
             return Err(Reason::Frozen);
         }

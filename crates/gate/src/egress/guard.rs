@@ -3,8 +3,12 @@
 //! A violation at the head of a request becomes a request with the method [`REFUSED`], which no client can send; the
 //! service answers it like any denial, in its turn after the responses before it, and the connection ends. A violation
 //! within a body breaks the connection off.
+//!
+//! A connection that ends while its peer may still be sending is read on for a moment, as bytes that nobody reads make
+//! the kernel reset it, and a reset destroys the answer on its way (RFC 9112, section 9.6).
 
 use super::framing::Framing;
+use crate::limits::{LINGER_BYTES, LINGER_PAUSE};
 use bytes::{Buf, BytesMut};
 use std::{
     io,
@@ -15,7 +19,10 @@ use std::{
     },
     task::{Context, Poll, ready},
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
 
 /// The method of the request that stands for a refused one; its path is the reason's code.
 pub(crate) const REFUSED: &str = "REFUSED";
@@ -30,6 +37,14 @@ pub(crate) struct Guard<S> {
     ready: usize,
     closed: bool,
     watch: Watch,
+    parting: Option<Parting>,
+}
+
+/// Our side has said its last.
+#[derive(Debug)]
+struct Parting {
+    until: Pin<Box<Sleep>>,
+    left: usize,
 }
 
 /// What others may know of a guarded connection, and tell it.
@@ -68,13 +83,20 @@ impl<S> Guard<S> {
     pub(crate) fn new(inner: S) -> (Guard<S>, Watch) {
         let watch = Watch::default();
         let framing = Framing::default();
-        let guard = Guard { inner, framing, pending: BytesMut::new(), ready: 0, closed: false, watch: watch.clone() };
+        let (pending, watch_too) = (BytesMut::new(), watch.clone());
+        let guard = Guard { inner, framing, pending, ready: 0, closed: false, watch: watch_too, parting: None };
         (guard, watch)
     }
 
     /// How many bytes may pass without a look at them.
     fn unseen(&self) -> Option<u64> {
         if self.watch.is_opened() { Some(u64::MAX) } else { self.framing.sized() }
+    }
+
+    /// Whether its peer is in the middle of what it says.
+    fn is_interrupted(&self) -> bool {
+        let within = !self.framing.is_between() || !self.pending.is_empty();
+        self.closed || (within && !self.watch.is_opened())
     }
 
     /// Lets pending bytes pass as far as they are sound.
@@ -146,7 +168,24 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
+impl<S: AsyncRead + Unpin> Guard<S> {
+    /// Reads and drops what still comes, to its end or ours.
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let fresh = || Parting { until: Box::pin(sleep(LINGER_PAUSE)), left: LINGER_BYTES };
+        let parting = self.parting.get_or_insert_with(fresh);
+        let mut sink = [0; READ];
+        while parting.left > 0 && parting.until.as_mut().poll(cx).is_pending() {
+            let mut buffer = ReadBuf::new(&mut sink);
+            match ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => parting.left = parting.left.saturating_sub(READ),
+                _ => break,
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().inner).poll_write(cx, bytes)
     }
@@ -168,6 +207,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+        let this = self.get_mut();
+        if this.parting.is_none() {
+            ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
+        }
+        if this.is_interrupted() {
+            ready!(this.poll_part(cx));
+        }
+        Poll::Ready(Ok(()))
     }
 }

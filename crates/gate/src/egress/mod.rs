@@ -29,6 +29,7 @@ mod inject;
 mod judge;
 mod knowledge;
 mod lasting;
+mod lingering;
 mod metrics;
 mod pieces;
 mod pulse;

@@ -6,26 +6,26 @@
 use super::{
     authority::{self, Origin},
     exchange::Door,
+    lingering::Lingering,
     websocket,
 };
 use bottle_policy::{Question, Subject, egress::is_method_override};
 use bottle_spec::verdict::Reason;
 use http::{HeaderMap, HeaderName, Method, Request, header, uri::Scheme};
-use hyper::body::Incoming;
 use std::sync::Arc;
 
 /// A request whose origin is known and single.
 #[derive(Debug)]
 pub(crate) struct Received {
     origin: Arc<Origin>,
-    request: Request<Incoming>,
+    request: Request<Lingering>,
     method_override: bool,
     websocket: bool,
 }
 
 impl Received {
     /// Refuses nested CONNECT, upgrades to anything but WebSocket, and authorities that do not agree.
-    pub(crate) fn new(request: Request<Incoming>, origin: Arc<Origin>) -> Result<Received, Reason> {
+    pub(crate) fn new(request: Request<Lingering>, origin: Arc<Origin>) -> Result<Received, Reason> {
         if request.method() == Method::CONNECT {
             return Err(Reason::ConnectNested);
         }
@@ -42,7 +42,7 @@ impl Received {
     }
 
     /// Whether it opens a WebSocket comes last.
-    pub(crate) fn into_parts(self) -> (Arc<Origin>, Request<Incoming>, bool) {
+    pub(crate) fn into_parts(self) -> (Arc<Origin>, Request<Lingering>, bool) {
         (self.origin, self.request, self.websocket)
     }
 }
@@ -62,7 +62,7 @@ fn expects_nothing_odd(headers: &HeaderMap) -> bool {
 }
 
 /// The origin of a request: the tunnel's, or by the absolute form where there is no tunnel.
-pub(crate) fn origin(request: &Request<Incoming>, door: &Door) -> Result<Arc<Origin>, Reason> {
+pub(crate) fn origin(request: &Request<Lingering>, door: &Door) -> Result<Arc<Origin>, Reason> {
     match door {
         Door::Tunnel(origin) => Ok(Arc::clone(origin)),
         Door::Proxy if request.method() == Method::CONNECT => Err(Reason::ConnectNested),
@@ -81,7 +81,7 @@ pub(crate) fn origin(request: &Request<Incoming>, door: &Door) -> Result<Arc<Ori
 }
 
 /// Every authority that a request names is its origin, and it names one.
-fn agree(request: &Request<Incoming>, origin: &Origin) -> Result<(), Reason> {
+fn agree(request: &Request<Lingering>, origin: &Origin) -> Result<(), Reason> {
     let uri = request.uri();
     let scheme = uri.scheme().is_none_or(|scheme| *scheme == origin.scheme());
     let mut named = uri.authority().is_some();

@@ -10,6 +10,7 @@ use super::{
     decode::Coding,
     inject::is_replaced,
     judge::{Judge, Replaceable},
+    lingering::Lingering,
     request::Received,
     screened_body::{Gathered, ScreenedBody},
 };
@@ -23,7 +24,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
 use http_body::Body;
 use http_body_util::BodyExt;
-use hyper::{body::Incoming, upgrade::OnUpgrade};
+use hyper::upgrade::OnUpgrade;
 use std::sync::Arc;
 use tokio::time::timeout;
 
@@ -106,7 +107,7 @@ fn redact(finding: &Finding, parts: &mut Parts) {
 
 async fn screen_body(
     headers: &HeaderMap,
-    body: Incoming,
+    body: Lingering,
     scanner: &Arc<Scanner>,
     judge: &Arc<Judge>,
 ) -> Result<RequestBody, Reason> {
@@ -115,9 +116,8 @@ async fn screen_body(
     }
     let shape = Shape::of(headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes));
     let length = body.size_hint().exact();
-    // First, as some clients do not hear a refusal while they are sending.
-    let gathered = gather(body).await?;
     let coding = Coding::of(headers).ok_or(Reason::BodyUnscannable)?;
+    let gathered = gather(body).await?;
     if coding == Coding::Identity && gathered.is_bare() {
         return whole(gathered.front, shape, scanner, judge).map(RequestBody::held);
     }
@@ -149,7 +149,7 @@ fn whole(body: Bytes, shape: Shape, scanner: &Arc<Scanner>, judge: &Judge) -> Re
 }
 
 /// Reads what is there of a body: all of a short one, and of one of unknown length what comes without a pause.
-async fn gather(mut body: Incoming) -> Result<Gathered, Reason> {
+async fn gather(mut body: Lingering) -> Result<Gathered, Reason> {
     let exact = body.size_hint().exact();
     let mut front = BytesMut::new();
     let mut trailers = None;

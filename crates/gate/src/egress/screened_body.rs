@@ -8,6 +8,7 @@ use super::{
     body::BodyError,
     decode::{Coding, Decoded},
     judge::{Judge, Replaceable},
+    lingering::Lingering,
 };
 use crate::limits::FLUSH_PAUSE;
 use bottle_policy::scan::{CANARY, Finding, KNOWN_SECRET, Place, Scanner, Shape, Stream};
@@ -15,7 +16,6 @@ use bottle_spec::verdict::Reason;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::{
     pin::Pin,
     sync::Arc,
@@ -29,7 +29,7 @@ pub(crate) struct Gathered {
     pub(crate) front: Bytes,
     pub(crate) trailers: Option<HeaderMap>,
     /// `None` = all of it is there.
-    pub(crate) rest: Option<Incoming>,
+    pub(crate) rest: Option<Lingering>,
 }
 
 impl Gathered {

@@ -13,6 +13,7 @@ mod lasting;
 mod limits;
 mod names;
 mod pieces;
+mod refusals;
 mod screening;
 mod secrets;
 mod slow;

@@ -9,9 +9,11 @@ use serde_json::Value;
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::TcpListener,
+    iter,
+    net::{TcpListener, TcpStream},
     path::PathBuf,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
     thread,
     time::Duration,
 };
@@ -178,16 +180,20 @@ fn what_is_written_has_the_schemas_that_are_printed() {
     assert!(!good("agent", &[named("bad.yaml", &agent.replace("skills", "skils"))]).0);
 }
 
-/// A stand-in for an OpenTelemetry collector: takes requests until it has seen so many records.
-fn collector(listener: TcpListener) -> thread::JoinHandle<Vec<Value>> {
+/// A stand-in for an OpenTelemetry collector: takes requests until a connection brings none. It takes the second try.
+fn collector(listener: TcpListener) -> mpsc::Receiver<Value> {
+    let (records, heard) = mpsc::channel();
     thread::spawn(move || {
-        let mut records = Vec::new();
         let mut refuse_once = true;
-        while !records.iter().any(|record: &Value| record["eventName"] == "bot_bottle.gate_stopped") {
+        loop {
             let (stream, _) = listener.accept().expect("a connection");
             let mut reader = BufReader::new(&stream);
             let mut length = 0;
             let mut line = String::new();
+            if reader.read_line(&mut line).expect("a head") == 0 {
+                return;
+            }
+            line.clear();
             while reader.read_line(&mut line).expect("a head") > 2 {
                 if let Some(value) = line.strip_prefix("content-length: ") {
                     length = value.trim().parse().expect("a number");
@@ -202,31 +208,37 @@ fn collector(listener: TcpListener) -> thread::JoinHandle<Vec<Value>> {
                 .expect("an answer");
             if status == "200 OK" {
                 let request: Value = serde_json::from_slice(&body).expect("OTLP is JSON");
-                let logs =
-                    request["resourceLogs"][0]["scopeLogs"][0]["logRecords"].as_array().expect("records").clone();
-                records.extend(logs);
+                let logs = request["resourceLogs"][0]["scopeLogs"][0]["logRecords"].as_array().expect("records");
+                // The test may have failed meanwhile.
+                logs.iter().for_each(|record| drop(records.send(record.clone())));
             }
         }
-        records
-    })
+    });
+    heard
 }
 
 #[test]
 fn a_collector_hears_of_a_running_bottle_as_it_goes() {
     let stage = Stage::ordinary();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let endpoint = format!("http://{}/v1/logs", listener.local_addr().expect("an address"));
-    let collector = collector(listener);
+    let address = listener.local_addr().expect("an address");
+    let endpoint = format!("http://{address}/v1/logs");
+    let heard = collector(listener);
     let mut running = stage.spawn(ALLOW, &["sh", "-c", "curl -s -o /dev/null https://up.test/echo/a; read line"]);
     let bottle = wait_for("a bottle", SOON, || stage.env.bottles().into_iter().find(|name| !name.starts_with('.')));
     let log = stage.env.state().join("bottles").join(&bottle).join("audit/audit.jsonl");
     wait_until("a log", SOON, || fs::read_to_string(&log).is_ok_and(|log| log.contains("/echo/a")));
     let arguments = ["audit", "export", &bottle, "--format", "otlp", "--follow", "--otlp-endpoint", &endpoint];
     let mut command = stage.env.command(&arguments);
-    let mut exporter = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the program starts");
+    let exporter = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+    let first = heard.recv_timeout(SOON).expect("a record while the bottle runs");
     running.kill();
-    let records = collector.join().expect("the collector");
-    assert!(exporter.wait().expect("our own child").success());
+    let exported = exporter.and_then(Child::wait_with_output).expect("the program starts");
+    drop(TcpStream::connect(address).expect("the collector listens"));
+    let records: Vec<Value> = iter::once(first).chain(heard).collect();
+    assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
+    let stopped = records.iter().any(|record| record["eventName"] == "bot_bottle.gate_stopped");
+    assert!(stopped, "to the end: {}", String::from_utf8_lossy(&exported.stderr));
     let numbers: Vec<u64> = records
         .iter()
         .map(|record| {

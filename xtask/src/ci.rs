@@ -26,7 +26,7 @@ fn tests() -> Command {
     let nextest = cargo().args(["nextest", "--version"]).output().is_ok_and(|output| output.status.success());
     let mut command = cargo();
     if nextest {
-        command.args(["nextest", "run", "--locked", "--workspace", "--no-fail-fast"]);
+        command.args(["nextest", "run", "--locked", "--workspace", "--profile", "ci"]);
     } else {
         command.args(["test", "--locked", "--workspace", "--no-fail-fast"]);
     }

@@ -10,11 +10,13 @@
 mod bottle;
 mod control;
 mod decoys;
+mod egress_gate;
 mod filling;
 mod freeze;
 mod gate;
 mod git_gate;
 mod init;
+mod kept;
 mod making;
 pub mod output;
 mod ports;
@@ -22,7 +24,7 @@ mod session;
 mod teardown;
 mod terminal;
 
-pub use gate::Refresh;
+pub use egress_gate::Refresh;
 pub(crate) use making::remove_state;
 
 use crate::{
@@ -43,8 +45,8 @@ use bottle_spec::{
     secret::Secret,
     slug::Slug,
 };
+use egress_gate::{KeptGate, Refresher};
 use freeze::Freezer;
-use gate::{KeptGate, Refresher};
 use git_gate::KeptGitGate;
 use making::{Making, StepError};
 use output::Output;

@@ -1,6 +1,6 @@
 //! A running bottle as the keeper's tasks see it.
 
-use super::{freeze::Freezer, gate::Seen, init::Init, session::Seat, terminal::Terminal};
+use super::{egress_gate::Seen, freeze::Freezer, init::Init, session::Seat, terminal::Terminal};
 use bottle_spec::slug::Slug;
 use std::{collections::BTreeMap, rc::Rc};
 use tokio::sync::{mpsc, watch};

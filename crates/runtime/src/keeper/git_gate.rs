@@ -1,19 +1,20 @@
-//! The git gate as a child: there where the plan has repositories, started again when it dies.
+//! The git gate, kept alive where the plan has repositories.
 //!
-//! Invariants: a new one gets the same listener, so that connections wait meanwhile; what it asks to be written to the
-//! audit log goes on unread to the gate that writes it, and a record that gets no answer is answered with a failure.
+//! Invariant: what it asks to be written to the audit log goes on unread to the gate that writes it, and a record that
+//! gets no answer is answered with a failure.
 
 use super::{
+    egress_gate::ToRecord,
     freeze::Freezer,
-    gate::{Brief, FIRST_BACKOFF, Gate, GateChildError, LONGEST_BACKOFF, Recipe, ToRecord},
+    gate::{Brief, Gate, GateChildError, Recipe},
+    kept::{Attendant, Keeping, keep_alive},
 };
 use crate::{process::ProcessId, protocol::FrozenBy};
 use bottle_spec::gate_link::{GateToKeeper, KeeperToGate};
 use std::io;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, oneshot},
     task::{JoinHandle, spawn_local},
-    time::sleep,
 };
 
 /// A git gate that is kept alive.
@@ -33,9 +34,8 @@ impl KeptGitGate {
         started: impl FnMut(ProcessId) + 'static,
     ) -> KeptGitGate {
         let (end, ending) = oneshot::channel();
-        let frozen = freezer.watch();
-        let keeping = Keeping { brief, recipe, freezer, frozen, records, started };
-        KeptGitGate { end, task: spawn_local(keeping.run(gate, ending)) }
+        let attending = Attending { keeping: Keeping::new(brief, recipe, freezer), records, started };
+        KeptGitGate { end, task: spawn_local(attending.until_the_end(gate, ending)) }
     }
 
     /// Ends it at once: nobody is left inside who could be waiting for anything.
@@ -45,66 +45,30 @@ impl KeptGitGate {
     }
 }
 
-struct Keeping<F> {
-    brief: Brief,
-    recipe: Recipe,
-    freezer: Freezer,
-    frozen: watch::Receiver<Option<FrozenBy>>,
+struct Attending<F> {
+    keeping: Keeping,
     records: mpsc::Sender<ToRecord>,
     started: F,
 }
 
-impl<F: FnMut(ProcessId)> Keeping<F> {
-    async fn run(mut self, gate: Gate, mut ending: oneshot::Receiver<()>) -> Result<(), GateChildError> {
-        let mut serving = Some(gate);
-        let mut backoff = FIRST_BACKOFF;
-        loop {
-            if let Some(mut gate) = serving.take() {
-                tokio::select! {
-                    _ = &mut ending => return gate.kill(),
-                    error = self.attend(&mut gate) => tracing::error!(%error, "the git gate died; starting another"),
-                }
-                gate.kill()?;
-            }
-            tokio::select! {
-                _ = &mut ending => return Ok(()),
-                () = sleep(backoff) => {}
-            }
-            match self.again().await {
-                Ok(gate) => {
-                    serving = Some(gate);
-                    backoff = FIRST_BACKOFF;
-                }
-                Err(error) => {
-                    tracing::error!(%error, "the git gate does not start");
-                    backoff = (backoff * 2).min(LONGEST_BACKOFF);
-                }
-            }
-        }
+impl<F: FnMut(ProcessId)> Attending<F> {
+    async fn until_the_end(mut self, gate: Gate, ending: oneshot::Receiver<()>) -> Result<(), GateChildError> {
+        keep_alive(&mut self, gate, ending).await?.map_or(Ok(()), |(gate, _)| gate.kill())
+    }
+}
+
+impl<F: FnMut(ProcessId)> Attendant for Attending<F> {
+    const GATE: &'static str = "the git gate";
+
+    fn keeping(&mut self) -> &mut Keeping {
+        &mut self.keeping
     }
 
-    async fn again(&mut self) -> Result<Gate, GateChildError> {
-        let mut gate = Gate::start(&self.recipe)?;
-        if let KeeperToGate::StartGit(start) = &mut self.brief.start {
-            start.frozen = self.frozen.borrow_and_update().is_some();
-        }
-        (self.started)(gate.id);
-        let served = match gate.brief(&self.brief).await {
-            Ok(()) => gate.ready().await,
-            Err(error) => Err(error),
-        };
-        match served {
-            Ok(()) => Ok(gate),
-            Err(error) => {
-                gate.kill()?;
-                Err(error)
-            }
-        }
+    fn started(&mut self, id: ProcessId) {
+        (self.started)(id);
     }
 
-    /// Hands its records on, and tells it of the kill switch, until it is gone.
     async fn attend(&mut self, gate: &mut Gate) -> GateChildError {
-        self.frozen.mark_changed();
         let (answered, mut answers) = mpsc::unbounded_channel();
         loop {
             let message = tokio::select! {
@@ -115,13 +79,10 @@ impl<F: FnMut(ProcessId)> Keeping<F> {
                         Err(error) => return error,
                     }
                 }
-                _ = self.frozen.changed() => {
-                    let frozen = self.frozen.borrow_and_update().is_some();
-                    match gate.send(&KeeperToGate::Freeze(frozen), &[]).await {
-                        Ok(()) => continue,
-                        Err(error) => return error,
-                    }
-                }
+                switched = self.keeping.switched() => match gate.send(&switched, &[]).await {
+                    Ok(()) => continue,
+                    Err(error) => return error,
+                },
             };
             match message {
                 Ok(GateToKeeper::Record { id, event }) => {
@@ -130,7 +91,7 @@ impl<F: FnMut(ProcessId)> Keeping<F> {
                         let _ = answered.send((id, record(&records, event).await));
                     });
                 }
-                Ok(GateToKeeper::CanaryLeft) => self.freezer.freeze(FrozenBy::Canary),
+                Ok(GateToKeeper::CanaryLeft) => self.keeping.freezer.freeze(FrozenBy::Canary),
                 Ok(GateToKeeper::Failed { message }) => return GateChildError::Refused(message),
                 Ok(_) => {}
                 Err(source) => return GateChildError::Gone { log: gate.log.clone(), source },

@@ -1,30 +1,31 @@
 //! The steps of a launch on the real host.
 
+mod error;
 mod repositories;
 
+pub(super) use error::StepError;
+
 use super::{
-    KeeperParts, decoys,
-    filling::FillingError,
-    freeze,
-    gate::{Brief, Gate, GateChildError, Recipe},
-    init::{Init, InitError, Order, Program},
+    KeeperParts, decoys, freeze,
+    gate::{Brief, Gate, Recipe},
+    init::{Init, Order, Program},
     ports,
 };
 use crate::{
     audit_log::{self, kept, key},
-    backend::namespace::{self, RoomError, RoomSpec},
+    backend::namespace::{self, RoomSpec},
     beneath,
-    cgroup::{self, CgroupError, Delegation},
+    cgroup::{self, Delegation},
     control_socket,
-    guard::{self, Guard, GuardError},
-    host_ids::{self, HostIdError},
+    guard::{self, Guard},
+    host_ids,
     journal::{Step, Thing},
     launch::Host,
     process::{ProcessId, ended, kill_and_wait},
-    protocol::{Console, FailureKind, LaunchEvent, LaunchRequest, Lifetime, Origin},
+    protocol::{Console, LaunchEvent, LaunchRequest, Lifetime, Origin},
     socket::AsyncLink,
-    store::{BottleDir, Metadata, StoreError, private_directory},
-    workspace::clone::{self, CloneError},
+    store::{BottleDir, Metadata, private_directory},
+    workspace::clone,
 };
 use bottle_spec::{
     door::Door,
@@ -48,66 +49,6 @@ use tokio::time::timeout;
 const PROBE_PATIENCE: Duration = Duration::from_secs(20);
 const END_PATIENCE: Duration = Duration::from_secs(10);
 const HOME: &str = "/home/agent";
-
-#[derive(Debug, thiserror::Error)]
-pub enum StepError {
-    #[error("the bottle's directories cannot be made")]
-    Store(#[source] StoreError),
-    #[error("{} cannot be made", path.display())]
-    Make { path: PathBuf, source: io::Error },
-    #[error("{} cannot be removed", path.display())]
-    Remove { path: PathBuf, source: io::Error },
-    #[error("port {port} of this host cannot be published; is something else using it?")]
-    Port { port: u16, source: io::Error },
-    #[error("the bottle gets no host uid")]
-    HostId(#[source] HostIdError),
-    #[error("the workspace cannot be filled")]
-    Workspace(#[source] FillingError),
-    #[error("the user's repository still has a ref of the bottle's")]
-    Release(#[source] CloneError),
-    #[error("the workspace cannot be guarded")]
-    Guard(#[source] GuardError),
-    #[error("the limits cannot be enforced")]
-    Cgroup(#[source] CgroupError),
-    #[error("no listener can be had on this host's loopback")]
-    Canary(#[source] io::Error),
-    #[error("the bottle's certificate authority cannot be made: {0}")]
-    Authority(String),
-    #[error("the bottle's canaries cannot be made: {0}")]
-    Decoys(String),
-    #[error("the bottle's audit log cannot be signed: {0}")]
-    AuditKey(String),
-    #[error("the gate does not come up")]
-    Gate(#[source] GateChildError),
-    #[error("the git gate does not come up")]
-    GitGate(#[source] GateChildError),
-    #[error("the room cannot be made")]
-    Room(#[source] RoomError),
-    #[error("the room's init cannot be reached")]
-    InitLink(#[source] io::Error),
-    #[error("the bottle is not tight, so the agent was not started: {}", .0.join("; "))]
-    Leaks(Vec<String>),
-    #[error("the self-probe did not end in time")]
-    ProbeLate,
-    #[error("the agent cannot be started")]
-    Agent(#[source] InitError),
-    #[error("the bottle's processes cannot be ended")]
-    End(#[source] io::Error),
-    #[error("a step was taken out of order: {0}")]
-    Order(&'static str),
-    #[error("the launch was broken off")]
-    BrokenOff,
-}
-
-impl StepError {
-    pub(crate) fn kind(&self) -> FailureKind {
-        match self {
-            StepError::Agent(InitError::Spawn { code, .. }) => FailureKind::Program(*code),
-            StepError::Order(_) | StepError::Authority(_) => FailureKind::Bug,
-            _ => FailureKind::Host,
-        }
-    }
-}
 
 /// A bottle in the making: each field is there once its step is done.
 pub(crate) struct Making<'a> {

@@ -3,7 +3,7 @@
 //! Each part is tried even where one before it failed; the first error is the one reported.
 
 use super::{
-    gate::KeptGate,
+    egress_gate::KeptGate,
     git_gate::KeptGitGate,
     making::{MadeRoom, StepError, end_room, remove_state},
 };

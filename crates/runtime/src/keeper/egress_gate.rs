@@ -1,0 +1,205 @@
+//! The egress gate, kept alive: its secrets are read again where it asks, its records noted, others' records handed to it.
+
+use super::{
+    freeze::Freezer,
+    gate::{Brief, Gate, GateChildError, Recipe},
+    kept::{Attendant, Keeping, keep_alive},
+};
+use crate::{audit_log::Notes, process::ProcessId, protocol::FrozenBy};
+use bottle_spec::{
+    event::Head,
+    gate_link::{GateStart, GateToKeeper, KeeperToGate},
+    secret::{Secret, SecretRef},
+};
+use std::{cell::Cell, collections::BTreeMap, io, rc::Rc};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::{JoinHandle, spawn_local},
+};
+
+/// How a `command:` secret is read again.
+pub type Refresh = fn(&SecretRef, &BTreeMap<String, String>) -> Result<Secret, String>;
+
+/// A gate that is kept alive.
+#[derive(Debug)]
+pub(crate) struct KeptGate {
+    end: oneshot::Sender<u32>,
+    task: JoinHandle<Result<(), GateChildError>>,
+    pub(crate) seen: Rc<Seen>,
+}
+
+/// What `status` tells of it.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) pid: Cell<Option<i32>>,
+    pub(crate) restarts: Cell<u32>,
+}
+
+impl KeptGate {
+    /// `started` hears of every gate started later on: it goes into the journal.
+    #[expect(clippy::too_many_arguments, reason = "whom a gate is kept for, each of them once")]
+    pub(crate) fn keep(
+        gate: Gate,
+        brief: Brief,
+        recipe: Recipe,
+        refresher: Refresher,
+        notes: Notes,
+        freezer: Freezer,
+        records: mpsc::Receiver<ToRecord>,
+        started: impl FnMut(ProcessId) + 'static,
+    ) -> KeptGate {
+        let seen = Rc::new(Seen::default());
+        seen.pid.set(Some(gate.id.pid));
+        let (end, ending) = oneshot::channel();
+        let keeping = Keeping::new(brief, recipe, freezer);
+        let attending = Attending { keeping, refresher, notes, records, seen: Rc::clone(&seen), started };
+        let task = spawn_local(attending.until_the_end(gate, ending));
+        KeptGate { end, task, seen }
+    }
+
+    /// Ends it, after at most so many seconds.
+    pub(crate) async fn drain(self, seconds: u32) -> Result<(), GateChildError> {
+        let _ = self.end.send(seconds);
+        self.task.await.unwrap_or_else(|error| Err(GateChildError::End(io::Error::other(error))))
+    }
+}
+
+/// An event of the git gate for the log that this gate writes. Dropped unanswered, it is not in the log.
+#[derive(Debug)]
+pub(crate) struct ToRecord {
+    pub(crate) event: String,
+    pub(crate) answer: oneshot::Sender<Result<u64, String>>,
+}
+
+/// Reads secrets again, off the keeper's thread.
+#[derive(Debug, Clone)]
+pub(crate) struct Refresher {
+    pub(crate) refresh: Refresh,
+    pub(crate) env: BTreeMap<String, String>,
+}
+
+impl Refresher {
+    async fn read(&self, source: &SecretRef) -> Result<Secret, String> {
+        let Refresher { refresh, env } = self.clone();
+        let source = source.clone();
+        let read = tokio::task::spawn_blocking(move || refresh(&source, &env)).await;
+        read.unwrap_or_else(|_| Err("reading it failed".to_owned()))
+    }
+}
+
+struct Attending<F> {
+    keeping: Keeping,
+    refresher: Refresher,
+    notes: Notes,
+    records: mpsc::Receiver<ToRecord>,
+    seen: Rc<Seen>,
+    started: F,
+}
+
+impl<F: FnMut(ProcessId)> Attending<F> {
+    async fn until_the_end(mut self, gate: Gate, ending: oneshot::Receiver<u32>) -> Result<(), GateChildError> {
+        let ended = match keep_alive(&mut self, gate, ending).await {
+            Ok(Some((gate, seconds))) => gate.drain(seconds.unwrap_or(0), |said| self.hear(said)).await,
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        self.notes.finish().await;
+        ended
+    }
+
+    /// Of its last words only the last checkpoint matters.
+    fn hear(&self, said: GateToKeeper) {
+        if let GateToKeeper::Noted(head) = said {
+            self.notes.note(head);
+        }
+    }
+
+    fn start(&mut self) -> Option<&mut GateStart> {
+        match &mut self.keeping.brief.start {
+            KeeperToGate::Start(start) => Some(start),
+            _ => None,
+        }
+    }
+
+    /// The next gate must find these records, too.
+    fn noted(&mut self, head: Head) {
+        if let Some(start) = self.start() {
+            start.audit_head.clone_from(&head);
+        }
+        self.notes.note(head);
+    }
+
+    /// Only what the plan names is read: a gate that was taken over cannot have the keeper run its own commands.
+    async fn renew(&mut self, source: &SecretRef) -> Result<Secret, String> {
+        let named = self.start().is_some_and(|start| start.secrets.iter().any(|held| held.source == *source));
+        if !named {
+            return Err("the plan names no such secret".to_owned());
+        }
+        let value = self.refresher.read(source).await?;
+        for held in self.start().into_iter().flat_map(|start| &mut start.secrets) {
+            if held.source == *source {
+                held.value = value.clone();
+            }
+        }
+        Ok(value)
+    }
+}
+
+impl<F: FnMut(ProcessId)> Attendant for Attending<F> {
+    const GATE: &'static str = "the gate";
+
+    fn keeping(&mut self) -> &mut Keeping {
+        &mut self.keeping
+    }
+
+    fn started(&mut self, id: ProcessId) {
+        (self.started)(id);
+    }
+
+    fn serving(&mut self, gate: Option<&Gate>) {
+        self.seen.pid.set(gate.map(|gate| gate.id.pid));
+        if gate.is_some() {
+            self.seen.restarts.set(self.seen.restarts.get().saturating_add(1));
+        }
+    }
+
+    async fn attend(&mut self, gate: &mut Gate) -> GateChildError {
+        let mut recording: BTreeMap<u64, oneshot::Sender<Result<u64, String>>> = BTreeMap::new();
+        let mut number = 0_u64;
+        loop {
+            let message = tokio::select! {
+                message = gate.link.receive() => message,
+                Some(ToRecord { event, answer }) = self.records.recv() => {
+                    number += 1;
+                    recording.insert(number, answer);
+                    match gate.send(&KeeperToGate::Record { id: number, event }, &[]).await {
+                        Ok(()) => continue,
+                        Err(error) => return error,
+                    }
+                }
+                switched = self.keeping.switched() => match gate.send(&switched, &[]).await {
+                    Ok(()) => continue,
+                    Err(error) => return error,
+                },
+            };
+            match message {
+                Ok(GateToKeeper::RefreshSecret { source }) => {
+                    let value = self.renew(&source).await;
+                    if let Err(error) = gate.send(&KeeperToGate::Secret { source, value }, &[]).await {
+                        return error;
+                    }
+                }
+                Ok(GateToKeeper::Noted(head)) => self.noted(head),
+                Ok(GateToKeeper::Recorded { id, result }) => {
+                    if let Some(answer) = recording.remove(&id) {
+                        let _ = answer.send(result);
+                    }
+                }
+                Ok(GateToKeeper::CanaryLeft) => self.keeping.freezer.freeze(FrozenBy::Canary),
+                Ok(GateToKeeper::Failed { message }) => return GateChildError::Refused(message),
+                Ok(GateToKeeper::Ready | GateToKeeper::PolicyApplied { .. } | GateToKeeper::Record { .. }) => {}
+                Err(source) => return GateChildError::Gone { log: gate.log.clone(), source },
+            }
+        }
+    }
+}

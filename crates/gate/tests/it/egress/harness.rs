@@ -36,7 +36,7 @@ use std::{
 use tokio::{net::TcpListener, sync::mpsc};
 
 pub(super) const PLACEHOLDER: &str = "placeholder-of-the-bottle";
-pub(super) const LIMIT: Duration = Duration::from_secs(10);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 /// What a door is to be made of.
 pub(super) struct Setup {
@@ -281,7 +281,7 @@ impl Gate {
 
     pub(super) fn curl_bare(&self, args: &[&str]) -> Answer {
         let output = Command::new("curl")
-            .args(["--silent", "--show-error", "--include", "--suppress-connect-headers", "--max-time", "20"])
+            .args(["--silent", "--show-error", "--include", "--suppress-connect-headers", "--max-time", "90"])
             .args(["--write-out", "\n%{http_code} %{http_version} %{http_connect}", "--noproxy", ""])
             .arg("--cacert")
             .arg(self.path("ca.pem"))

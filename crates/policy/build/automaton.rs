@@ -43,6 +43,33 @@ impl Automaton {
         let holds = |bytes: &Bytes| bytes[usize::from(byte >> 6)] >> (byte & 63) & 1 == 1;
         self.states[usize::from(state)].iter().find(|(_, bytes)| holds(bytes)).map_or(0, |(to, _)| to & !ACCEPT)
     }
+
+    /// A repetition of one class that begins at `state`: the class, how often at most, marked where the pattern may end
+    /// after each, and the state after that. Shorter ones are no gain.
+    pub(crate) fn chain(&self, state: usize) -> Option<(Bytes, u16, u16)> {
+        const LEAST: u16 = 3;
+        let only = |state: usize| match self.states[state].iter().collect::<Vec<_>>()[..] {
+            [(to, bytes)] => Some((*to, *bytes)),
+            _ => None,
+        };
+        let (first, class) = only(state)?;
+        let (mut length, mut at) = (1, first & !ACCEPT);
+        while let Some((to, bytes)) = only(usize::from(at)).filter(|_| length < 1024)
+            && bytes == class
+            && to & ACCEPT == first & ACCEPT
+        {
+            (length, at) = (length + 1, to & !ACCEPT);
+        }
+        (length >= LEAST).then_some((class, length | first & ACCEPT, at))
+    }
+
+    /// Whether the pattern may end with `text`.
+    pub(crate) fn ends(&self, text: &[u8]) -> bool {
+        let Some((last, head)) = text.split_last() else { return false };
+        let state = head.iter().fold(1, |state, byte| self.step(state, *byte));
+        let edges = &self.states[usize::from(state)];
+        edges.iter().any(|(to, bytes)| to & ACCEPT != 0 && bytes[usize::from(last >> 6)] >> (last & 63) & 1 == 1)
+    }
 }
 
 type Set = Vec<StateID>;

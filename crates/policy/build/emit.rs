@@ -2,7 +2,7 @@
 
 use crate::{
     automaton::{Automaton, Bytes},
-    filter::{self, BITS, BUCKET_BITS, Entry},
+    filter::{self, BUCKET_BITS, Beside, Entry, Filter, SECOND_BITS},
     rule::{Kind, Spec},
 };
 use std::{
@@ -25,6 +25,9 @@ struct Tables {
     states: Vec<u16>,
     /// A set and where its bytes lead.
     edges: Vec<[u16; 2]>,
+    /// For each state the class of a repetition that begins there, how often it may come with the mark where the pattern
+    /// may end after each, and the state after that.
+    chains: Vec<[u16; 3]>,
     /// Each automaton by its pattern and whether case is folded.
     made: BTreeMap<(String, bool), (String, BTreeSet<u8>)>,
     automata: BTreeMap<(String, bool), Automaton>,
@@ -43,7 +46,11 @@ impl Tables {
         }
         let made = format!("Automaton {{ states: {}, edges: {} }}", self.states.len(), self.edges.len());
         let first = self.edges.len();
-        for edges in &automaton.states {
+        for (state, edges) in automaton.states.iter().enumerate() {
+            let chain = automaton.chain(state);
+            let of = |(bytes, length, after): (Bytes, u16, u16)| self.set(&bytes).map(|set| [set, length, after]);
+            let chain = chain.map_or(Ok([0; 3]), of)?;
+            self.chains.push(chain);
             self.states.push(u16::try_from(self.edges.len() - first).map_err(|error| error.to_string())?);
             for (to, bytes) in edges {
                 let set = self.set(bytes)?;
@@ -51,6 +58,7 @@ impl Tables {
             }
         }
         self.states.push(u16::try_from(self.edges.len() - first).map_err(|error| error.to_string())?);
+        self.chains.push([0; 3]);
         self.made.insert(key.clone(), (made.clone(), BTreeSet::new()));
         self.automata.insert(key, automaton);
         Ok(made)
@@ -71,6 +79,10 @@ impl Tables {
         if state == 0 {
             return Err(format!("`{pattern}` cannot begin with the keyword `{keyword}`"));
         }
+        // Where the pattern may end with the keyword, what follows is not its matter.
+        if automaton.ends(keyword.as_bytes()) {
+            return Ok((0..=255).collect());
+        }
         Ok((0..=255).filter(|byte| automaton.step(state, *byte) != 0).map(|it| it.to_ascii_lowercase()).collect())
     }
 }
@@ -83,12 +95,14 @@ pub(crate) fn all(rules: &[Spec], out: &Path) -> Result<(), Box<dyn Error>> {
         writeln!(text, "{expression},")?;
     }
     text.push_str("];\n");
-    keywords(rules, &tables, &mut text)?;
+    let first = keywords(rules, &tables, &mut text)?;
     writeln!(text, "static SETS: [[u64; 4]; {}] = {:?};", tables.sets.len(), tables.sets)?;
     fs::write(out.join("rules.rs"), text)?;
+    fs::write(out.join("first.bin"), first)?;
     let bytes = |numbers: &[u16]| numbers.iter().flat_map(|it| it.to_le_bytes()).collect::<Vec<u8>>();
     fs::write(out.join("states.bin"), bytes(&tables.states))?;
     fs::write(out.join("edges.bin"), bytes(tables.edges.as_flattened()))?;
+    fs::write(out.join("chains.bin"), bytes(tables.chains.as_flattened()))?;
     fs::write(out.join("examples.rs"), examples(rules))?;
     Ok(())
 }
@@ -148,17 +162,18 @@ fn camel(words: &str) -> String {
     words.split('-').filter(|it| !it.is_empty()).map(capital).collect()
 }
 
-fn keywords(rules: &[Spec], tables: &Tables, text: &mut String) -> Result<(), Box<dyn Error>> {
+/// Appends the tables of keywords; gives the first map.
+fn keywords(rules: &[Spec], tables: &Tables, text: &mut String) -> Result<Vec<u8>, Box<dyn Error>> {
     let mut by_text: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (index, rule) in rules.iter().enumerate() {
         for keyword in &rule.keywords {
             by_text.entry(keyword.clone()).or_default().push(index);
         }
     }
-    let mut entries: BTreeSet<Entry> = BTreeSet::new();
+    let mut filter = Filter::default();
     writeln!(text, "static KEYWORDS: [Keyword; {}] = [", by_text.len())?;
     for (index, (keyword, users)) in by_text.iter().enumerate() {
-        let mut beside = BTreeSet::new();
+        let mut beside = Beside { before: BTreeSet::new(), after: BTreeSet::from([0]) };
         for rule in users.iter().map(|it| &rules[*it]) {
             let after = match rule.kind {
                 Kind::Token if rule.behind.is_empty() => tables.after(&rule.pattern, keyword),
@@ -166,33 +181,40 @@ fn keywords(rules: &[Spec], tables: &Tables, text: &mut String) -> Result<(), Bo
                 Kind::Token => Ok((0..=255u8).collect()),
                 // A name so short ends there.
                 Kind::Assigned | Kind::Own => {
-                    Ok(GAP.iter().copied().filter(|it| !it.is_ascii_alphanumeric()).collect())
+                    Ok(GAP.iter().copied().filter(|it| keyword.len() > 3 || !it.is_ascii_alphanumeric()).collect())
                 }
             };
-            beside.extend(after.map_err(|why| format!("{}: {why}", rule.id))?);
+            beside.after.extend(after.map_err(|why| format!("{}: {why}", rule.id))?);
+            let word = rule.starts_word && rule.kind == Kind::Token && rule.behind.is_empty()
+                || rule.kind == Kind::Assigned && keyword.len() < 5;
+            // An escaped line end is none of the word.
+            beside.before.extend((0..=255u8).filter(|it| !word || !it.is_ascii_alphanumeric() || b"nrt".contains(it)));
         }
-        entries.extend(filter::entries(u16::try_from(index)?, keyword, &beside));
+        filter.add(u16::try_from(index)?, keyword, &beside);
         writeln!(text, "Keyword {{ text: b{keyword:?}, rules: &{users:?} }},")?;
     }
     text.push_str("];\n");
-    let mut bitmap = vec![0u64; 1 << (BITS - 6)];
+    let (mut first, mut second) = (vec![0u8; 1 << 16], vec![0u32; 1 << (SECOND_BITS - 5)]);
+    for block in &filter.blocks {
+        first[filter::place(*block)] = u8::MAX;
+        let place = filter::hash(*block) >> (32 - SECOND_BITS);
+        second[(place / 32) as usize] |= 1 << (place % 32);
+    }
     let mut buckets = vec![0u16; (1 << BUCKET_BITS) + 1];
-    for entry in &entries {
-        let hash = usize::from(filter::hash(entry.block));
-        bitmap[hash >> 6] |= 1 << (hash & 63);
+    for entry in &filter.entries {
         buckets[entry.bucket as usize + 1] += 1;
     }
     for at in 1..buckets.len() {
         buckets[at] += buckets[at - 1];
     }
-    writeln!(text, "static BITMAP: [u64; {}] = {bitmap:?};", bitmap.len())?;
+    writeln!(text, "static SECOND: [u32; {}] = {second:?};", second.len())?;
     writeln!(text, "static BUCKETS: [u16; {}] = {buckets:?};", buckets.len())?;
-    writeln!(text, "static ENTRIES: [Entry; {}] = [", entries.len())?;
-    for Entry { block, keyword, offset, reversed, .. } in &entries {
+    writeln!(text, "static ENTRIES: [Entry; {}] = [", filter.entries.len())?;
+    for Entry { block, keyword, offset, reversed, .. } in &filter.entries {
         writeln!(text, "Entry {{ block: {block}, keyword: {keyword}, offset: {offset}, reversed: {reversed} }},")?;
     }
     text.push_str("];\n");
-    Ok(())
+    Ok(first)
 }
 
 /// What only tests and the bench read.

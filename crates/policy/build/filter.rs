@@ -1,25 +1,56 @@
 //! Which four bytes announce a keyword, and the tables that answer in one look-up whether any does.
 //!
-//! Each keyword is announced by four bytes of it, in either direction of reading: those that text has least. A keyword
-//! of three takes a byte of what may stand beside it, one entry for each.
+//! Only every second place of a text is asked. So each keyword is announced by two blocks of four bytes for either
+//! direction of reading, one for each parity of the place it stands at: those that text has least. One of three or four
+//! bytes has no two: the other block takes a byte of what may stand beside it, and is told by the other three.
 
 use std::collections::BTreeSet;
 
-/// Of a hash, and of the part of it that says in which bucket its entries are; as in `scan/`.
-pub(crate) const BITS: u32 = 16;
-pub(crate) const BUCKET_BITS: u32 = 12;
+/// Of the places of the second map, one bit each, and of the buckets of entries; as in `scan/`. The first map has 65,536
+/// places of a byte: what it is asked for, all of them hold or none.
+pub(crate) const SECOND_BITS: u32 = 17;
+pub(crate) const BUCKET_BITS: u32 = 11;
 const FOLD: u32 = 0x2020_2020;
-const FACTORS: [u16; 2] = [0x9e37, 0x85eb];
+const FACTORS: [i16; 2] = [0x2c9b, -0x4d35];
 
-/// In two halves, for sixteen positions are hashed at a time.
-pub(crate) fn hash(block: u32) -> u16 {
-    let [low, high] = [block | FOLD, (block | FOLD) >> 16].map(|it| (it & 0xffff) as u16);
-    low.wrapping_mul(FACTORS[0]).wrapping_add(high.wrapping_mul(FACTORS[1]))
+/// A place in the first map: from the middle of what `pmaddwd` makes of two halves.
+pub(crate) fn place(block: u32) -> usize {
+    (halves(block) >> 4) as usize & 0xffff
+}
+
+/// For the second map and the buckets, which are asked seldom: by its highest bits.
+pub(crate) fn hash(block: u32) -> u32 {
+    block.wrapping_mul(0x9e37_79b1)
+}
+
+fn halves(block: u32) -> u32 {
+    let half = |it: u32| i32::from((it & 0xffff) as u16 as i16);
+    let [low, high] = [half(block), half(block >> 16)];
+    low.wrapping_mul(i32::from(FACTORS[0])).wrapping_add(high.wrapping_mul(i32::from(FACTORS[1]))) as u32
+}
+
+/// Which of a block's bytes are the keyword's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Known {
+    All,
+    First,
+    Last,
+}
+
+impl Known {
+    pub(crate) fn of(self, block: u32) -> u32 {
+        match self {
+            Known::All => block,
+            Known::First => block & 0x00ff_ffff,
+            Known::Last => block & 0xffff_ff00,
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Entry {
     pub(crate) bucket: u32,
+    /// Folded, without what is not known.
     pub(crate) block: u32,
     pub(crate) keyword: u16,
     /// Of the block within the keyword as it lies in the text; may be -1.
@@ -27,31 +58,59 @@ pub(crate) struct Entry {
     pub(crate) reversed: bool,
 }
 
-/// The entries of one keyword; `beside` are the bytes that may follow it.
-pub(crate) fn entries(keyword: u16, text: &str, beside: &BTreeSet<u8>) -> BTreeSet<Entry> {
-    let bytes = text.as_bytes().to_ascii_lowercase();
-    let backwards: Vec<u8> = bytes.iter().rev().copied().collect();
-    let mut all = BTreeSet::new();
-    let mut add = |block: [u8; 4], offset: usize, reversed: bool| {
-        let block = u32::from_le_bytes(block) | FOLD;
-        let bucket = u32::from(hash(block) >> (BITS - BUCKET_BITS));
-        let offset = if reversed && bytes.len() == 3 { -1 } else { i8::try_from(offset).unwrap_or_default() };
-        all.insert(Entry { bucket, block, keyword, offset, reversed });
-    };
-    if let [a, b, c] = bytes[..] {
-        for other in beside {
-            add([a, b, c, *other], 0, false);
-            add([*other, c, b, a], 0, true);
+/// The entries of keywords, and all blocks that may stand where one is.
+#[derive(Default)]
+pub(crate) struct Filter {
+    pub(crate) entries: BTreeSet<Entry>,
+    pub(crate) blocks: BTreeSet<u32>,
+}
+
+/// What may stand before and after a keyword as it is read, of all 256.
+pub(crate) struct Beside {
+    pub(crate) before: BTreeSet<u8>,
+    pub(crate) after: BTreeSet<u8>,
+}
+
+impl Filter {
+    pub(crate) fn add(&mut self, keyword: u16, text: &str, beside: &Beside) {
+        let forwards = text.as_bytes().to_ascii_lowercase();
+        let backwards: Vec<u8> = forwards.iter().rev().copied().collect();
+        self.lying(keyword, &forwards, false, &beside.before, &beside.after);
+        self.lying(keyword, &backwards, true, &beside.after, &beside.before);
+    }
+
+    /// One keyword as it lies in a text.
+    fn lying(&mut self, keyword: u16, text: &[u8], reversed: bool, before: &BTreeSet<u8>, after: &BTreeSet<u8>) {
+        for parity in 0..2 {
+            let cost = |at: &usize| {
+                text[*at..*at + 4].iter().map(|it| commonness(*it)).sum::<u32>() + repeats(&text[*at..*at + 4])
+            };
+            let whole = (0..(text.len() + 1).saturating_sub(4)).filter(|at| at % 2 == parity).min_by_key(cost);
+            if let Some(at) = whole {
+                let block = [text[at], text[at + 1], text[at + 2], text[at + 3]];
+                self.entry(keyword, Known::All, at, reversed, &[block]);
+                continue;
+            }
+            let last = text.len() - 3;
+            let behind = |it: &u8| [text[last], text[last + 1], text[last + 2], *it];
+            let ahead = |it: &u8| [*it, text[0], text[1], text[2]];
+            if last % 2 == parity && (after.len() <= before.len() || text.len() == 3) {
+                self.entry(keyword, Known::First, last, reversed, &after.iter().map(behind).collect::<Vec<_>>());
+            } else {
+                self.entry(keyword, Known::Last, usize::MAX, reversed, &before.iter().map(ahead).collect::<Vec<_>>());
+            }
         }
-        return all;
     }
-    for (text, reversed) in [(&bytes, false), (&backwards, true)] {
-        let cost =
-            |at: &usize| text[*at..at + 4].iter().map(|it| commonness(*it)).sum::<u32>() + repeats(&text[*at..at + 4]);
-        let at = (0..=text.len() - 4).min_by_key(cost).unwrap_or_default();
-        add([text[at], text[at + 1], text[at + 2], text[at + 3]], at, reversed);
+
+    fn entry(&mut self, keyword: u16, known: Known, at: usize, reversed: bool, blocks: &[[u8; 4]]) {
+        let offset = i8::try_from(at).unwrap_or(-1);
+        for block in blocks.iter().map(|it| u32::from_le_bytes(*it) | FOLD) {
+            self.blocks.insert(block);
+            let block = known.of(block);
+            let bucket = hash(block) >> (32 - BUCKET_BITS);
+            self.entries.insert(Entry { bucket, block, keyword, offset, reversed });
+        }
     }
-    all
 }
 
 /// How often text and source code have a byte, roughly.

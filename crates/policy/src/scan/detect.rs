@@ -80,7 +80,7 @@ impl Detectors {
     /// where `settled + MAX_MATCH <= text.len()` or `last`, and for matches that end `MAX_MATCH` or more after the
     /// part's beginning, or where it is the whole's.
     pub fn find(&self, text: &[u8], settled: usize, last: bool, hit: &mut dyn FnMut(Hit)) {
-        let mut search = Search { text, found: Vec::new(), asked: [0; RULES.len()], numbers_from: 0 };
+        let mut search = Search { text, judged: [None; JUDGED], found: Vec::new(), asked: Vec::new(), numbers_from: 0 };
         filter::walk(text, &mut search);
         unnamed::wallet_keys(text, |span| search.unnamed(Check::Wif, span));
         let mut found = search.found;
@@ -96,23 +96,26 @@ impl Detectors {
     }
 }
 
+/// Values that were judged, by rule and place: keywords near to each other lead to the same.
+const JUDGED: usize = 32;
+
+/// The length of the value of a rule at a place, read in a direction.
+type Judged = [Option<(u16, bool, usize, Option<usize>)>; JUDGED];
+
 struct Search<'t> {
     text: &'t [u8],
+    judged: Judged,
     found: Vec<(u16, Range<usize>)>,
-    /// For each rule up to where a keyword stands in a crowd.
-    asked: [usize; RULES.len()],
+    /// For each rule up to where a keyword stands in a crowd; empty until it is needed.
+    asked: Vec<usize>,
     /// Where a number may begin that was not looked at yet.
     numbers_from: usize,
 }
 
 impl filter::Met for Search<'_> {
     #[inline]
-    fn block(&mut self, at: usize, block: u32, hash: u16) {
-        for entry in rules::entries(hash) {
-            if entry.block == block {
-                self.announced(at, entry);
-            }
-        }
+    fn block(&mut self, at: usize, block: u32) {
+        rules::announces(block, |entry| self.announced(at, entry));
     }
 
     fn digits(&mut self, at: usize) {
@@ -161,6 +164,9 @@ impl Search<'_> {
         if reading.back {
             return follows && !behind;
         }
+        if self.asked.is_empty() {
+            self.asked.resize(RULES.len(), 0);
+        }
         let Some(last) = self.asked.get_mut(usize::from(index)) else { return false };
         let near = reading.from < *last;
         *last = reading.from + CROWD;
@@ -180,7 +186,24 @@ impl Search<'_> {
                 let pattern = if exact { pattern } else { folded };
                 reading.moved_back(before).and_then(|it| it.token(rule, pattern, before + length, exact))
             }
-            Shape::Assigned { value, spaced } => reading.assigned(rule, value, *spaced, length),
+            Shape::Assigned { value, spaced } => {
+                let judged = &mut self.judged;
+                let mut value = |offset: usize| {
+                    let place = reading.span(offset, 1).start;
+                    let slot = judged.get_mut((place ^ usize::from(index)) % JUDGED)?;
+                    match slot {
+                        Some((rule, back, at, length)) if (*rule, *back, *at) == (index, reading.back, place) => {
+                            *length
+                        }
+                        _ => {
+                            let length = reading.value(rule, value, offset);
+                            *slot = Some((index, reading.back, place, length));
+                            length
+                        }
+                    }
+                };
+                reading.assigned(rule, &mut value, *spaced, length)
+            }
             Shape::Led { lead, value } => reading
                 .longest(lead, 0)
                 .and_then(|from| reading.value(rule, value, from).map(|length| reading.span(from, length))),
@@ -288,8 +311,14 @@ impl<'t> Reading<'t> {
 
     /// The value that is given to a name of which the keyword is a part: after the rest of the name, what separates, and
     /// opening quotes. Each sign that separates may be the one.
-    fn assigned(self, rule: &Rule, pattern: &Automaton, spaced: bool, keyword: usize) -> Option<Range<usize>> {
-        if keyword < 5 && self.in_word() {
+    fn assigned(
+        self,
+        rule: &Rule,
+        value: &mut dyn FnMut(usize) -> Option<usize>,
+        spaced: bool,
+        keyword: usize,
+    ) -> Option<Range<usize>> {
+        if keyword < 5 && self.in_word() || keyword == 3 && self.at(keyword).is_none_or(|it| !ends_name(it)) {
             return None;
         }
         if rule.check.strict() && self.is_passing() {
@@ -307,7 +336,7 @@ impl<'t> Reading<'t> {
                 Gap::Space if spaced => separated = true,
                 Gap::Space | Gap::Opens => {}
                 Gap::Name if separated => {
-                    if let Some(length) = self.value(rule, pattern, offset) {
+                    if let Some(length) = value(offset) {
                         return Some(self.span(offset, length));
                     }
                     tried += 1;
@@ -346,11 +375,17 @@ impl<'t> Reading<'t> {
     }
 }
 
+/// What may follow a name of three bytes: in words they are too frequent.
+fn ends_name(byte: u8) -> bool {
+    !byte.is_ascii_alphanumeric() && !b"$#!@*".contains(&byte) && !matches!(Gap::of(byte), Gap::Ends)
+}
+
 fn is_of_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
 }
 
 /// What a byte between a keyword and a value is.
+#[derive(Clone, Copy)]
 enum Gap {
     Separates,
     Space,
@@ -360,7 +395,14 @@ enum Gap {
 }
 
 impl Gap {
+    #[inline(always)]
+    #[expect(clippy::indexing_slicing, reason = "a table of 256 has a place for every byte")]
     fn of(byte: u8) -> Gap {
+        static GAPS: [Gap; 256] = gaps();
+        GAPS[usize::from(byte)]
+    }
+
+    const fn is(byte: u8) -> Gap {
         match byte {
             b'=' | b':' | b'>' | b',' | b'(' | b'|' | b'?' | b'&' => Gap::Separates,
             b' ' | b'\t' => Gap::Space,
@@ -382,4 +424,15 @@ impl Gap {
             _ => Gap::Ends,
         }
     }
+}
+
+#[expect(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "evaluated when this is compiled")]
+const fn gaps() -> [Gap; 256] {
+    let mut table = [Gap::Ends; 256];
+    let mut index = 0;
+    while index < 256 {
+        table[index] = Gap::is(index as u8);
+        index += 1;
+    }
+    table
 }

@@ -7,8 +7,10 @@ use crate::scan::{
     Finding, MAX_MATCH, Place, Scanner, Severity, Shown, Step, Steps, TOO_DEEP,
     decode::{
         class,
-        delimited::{self, Apart},
-        escapes, quoted,
+        delimited::{Apart, Separated},
+        escapes,
+        lanes::{BLOCK, Classes},
+        quoted,
     },
     normalise,
     parts::Joined,
@@ -104,17 +106,10 @@ impl<'a> Look<'a> {
 
     /// What the text decodes to.
     pub(super) fn hidden(&mut self, view: View<'_>) {
-        let odd = self.escaped(view);
-        self.encoded(view);
-        delimited::apart(view.text, view.fresh, |span, apart| {
-            if span.end > view.fresh {
-                let whole = |_| (view.map)(span.clone());
-                match apart {
-                    Apart::Hex(bytes) => self.blob(view, &bytes, Step::Hex, &whole),
-                    Apart::Single(bytes) => self.child(view, &bytes, Step::Spaced, &whole),
-                }
-            }
-        });
+        let odd = self.surveyed(view);
+        if odd && let Some(said) = normalise::invisible(view.text) {
+            self.child(view, &said, Step::Invisible, &|_| None);
+        }
         quoted::regions(view.text, REACH, |region| {
             let mut bytes = Vec::new();
             quoted::decode(view.text.get(region.clone()).unwrap_or_default(), &mut bytes);
@@ -127,26 +122,55 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// Escapes and lookalikes. Whether there are bytes that are no plain text.
-    fn escaped(&mut self, view: View<'_>) -> bool {
-        let mut odd = false;
-        escapes::regions(view.text, REACH, |region| {
-            let mut start = region.start;
-            while start < region.end {
-                let end = region.end.min(start + PIECE);
-                let piece = view.text.get(start..end).unwrap_or_default();
-                odd |= piece.iter().any(|byte| class::is(*byte, class::ODD));
-                if end > view.fresh {
-                    self.unescaped(view, piece, start);
-                }
-                if end == region.end {
-                    break;
-                }
-                start = end - OVERLAP;
+    /// All that is found by classes of bytes, in one pass over them. Whether there are bytes that are no plain text.
+    fn surveyed(&mut self, view: View<'_>) -> bool {
+        let (text, fresh) = (view.text, view.fresh);
+        let (mut regions, mut separated) = (escapes::Regions::new(REACH), Separated::default());
+        let (mut runs, mut from) = (encoded::Encoded::default(), 0);
+        if fresh > 0 {
+            let printed = encoded::printed_since(text, fresh);
+            from = encoded::digits_since(text, fresh).min(escapes::beginning(text, fresh, REACH)).min(fresh - 1);
+            from -= from % BLOCK;
+            if printed < from {
+                runs = encoded::Encoded::since(printed);
             }
-        });
-        if odd && let Some(said) = normalise::invisible(view.text) {
-            self.child(view, &said, Step::Invisible, &|_| None);
+        }
+        let (mut odd, mut covered) = (false, 0);
+        for at in (from..text.len()).step_by(BLOCK) {
+            let classes = Classes::of(text, at);
+            regions.feed(text, at, classes.strange, |region| odd |= self.escaped(view, region));
+            separated.feed(text, at, classes.alphanumeric, |span, apart| self.apart(view, span, apart));
+            runs.feed(at, classes, &mut |run| self.run(view, run, &mut covered));
+        }
+        regions.end(|region| odd |= self.escaped(view, region));
+        runs.end(text.len(), &mut |run| self.run(view, run, &mut covered));
+        odd
+    }
+
+    fn apart(&mut self, view: View<'_>, span: Range<usize>, apart: Apart) {
+        if span.end > view.fresh {
+            let whole = |_| (view.map)(span.clone());
+            match apart {
+                Apart::Hex(bytes) => self.blob(view, &bytes, Step::Hex, &whole),
+                Apart::Single(bytes) => self.child(view, &bytes, Step::Spaced, &whole),
+            }
+        }
+    }
+
+    /// A region with escapes and lookalikes. Whether there are bytes that are no plain text.
+    fn escaped(&mut self, view: View<'_>, region: Range<usize>) -> bool {
+        let (mut odd, mut start) = (false, region.start);
+        while start < region.end {
+            let end = region.end.min(start + PIECE);
+            let piece = view.text.get(start..end).unwrap_or_default();
+            odd |= piece.iter().any(|byte| class::is(*byte, class::ODD));
+            if end > view.fresh {
+                self.unescaped(view, piece, start);
+            }
+            if end == region.end {
+                break;
+            }
+            start = end - OVERLAP;
         }
         odd
     }

@@ -68,7 +68,7 @@ pub(super) struct Keyword {
     pub(super) rules: &'static [u16],
 }
 
-/// Four bytes, case folded, that announce a keyword.
+/// Four bytes, case folded, that announce a keyword; nought where one is not its own.
 pub(super) struct Entry {
     pub(super) block: u32,
     pub(super) keyword: u16,
@@ -86,7 +86,8 @@ pub(super) struct Automaton {
 }
 
 /// As in `build/filter.rs`.
-const BUCKET_BITS: u32 = 12;
+const BUCKET_BITS: u32 = 11;
+const SECOND_BITS: u32 = 17;
 const ACCEPT: u16 = 1 << 15;
 const START: u16 = 1;
 /// For each state of each automaton the number of its first edge.
@@ -94,31 +95,69 @@ static STATES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/states.bin"));
 /// A set of bytes, and the state they lead to with the mark where the pattern may end there.
 static EDGES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/edges.bin"));
 
+/// For each state, where a class comes again and again: the class, how often it may, and the state after that.
+static CHAINS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/chains.bin"));
+/// By the hash of four bytes: ones where they may announce a keyword.
+static FIRST: &[u8; 1 << 16] = include_bytes!(concat!(env!("OUT_DIR"), "/first.bin"));
+
 impl Automaton {
     /// The length of the longest match at the beginning of `bytes`. Reads no further than the pattern can reach.
     #[inline]
     pub(super) fn longest<'t>(&self, bytes: impl Iterator<Item = &'t u8>) -> Option<usize> {
-        let (mut state, mut best) = (START, None);
-        for (index, byte) in bytes.enumerate() {
-            let Some(next) = self.step(state, *byte) else { break };
-            state = next & !ACCEPT;
+        let (mut state, mut best, mut index) = (START, None, 0);
+        let mut bytes = bytes;
+        loop {
+            if let Some((class, count, after)) = self.chain(state) {
+                let most = usize::from(count & !ACCEPT);
+                let mut come = 0;
+                let whole = loop {
+                    if come == most {
+                        break true;
+                    }
+                    if !bytes.next().is_some_and(|byte| has(class, *byte)) {
+                        break false;
+                    }
+                    come += 1;
+                };
+                index += come;
+                if come > 0 && count & ACCEPT != 0 {
+                    best = Some(index);
+                }
+                if !whole {
+                    return best;
+                }
+                state = after;
+                continue;
+            }
+            let Some(next) = bytes.next().and_then(|byte| self.step(state, *byte)) else { return best };
+            (state, index) = (next & !ACCEPT, index + 1);
             if next & ACCEPT != 0 {
-                best = Some(index + 1);
+                best = Some(index);
             }
         }
-        best
+    }
+
+    /// The repetition that begins at `state`, if one does.
+    #[inline]
+    fn chain(&self, state: u16) -> Option<(&'static [u64; 4], u16, u16)> {
+        let at = (self.states + usize::from(state)) * 6;
+        let [a, b, c, d, e, f] = *CHAINS.get(at..)?.first_chunk()?;
+        let count = u16::from_le_bytes([c, d]);
+        if count == 0 {
+            return None;
+        }
+        Some((SETS.get(usize::from(u16::from_le_bytes([a, b])))?, count, u16::from_le_bytes([e, f])))
     }
 
     #[inline]
     fn step(&self, state: u16, byte: u8) -> Option<u16> {
-        let (word, bit) = (usize::from(byte >> 6), 1u64 << (byte & 63));
         let at = (self.states + usize::from(state)) * 2;
         let [a, b, c, d] = *STATES.get(at..at + 4)?.first_chunk()?;
         let (first, last) = (usize::from(u16::from_le_bytes([a, b])), usize::from(u16::from_le_bytes([c, d])));
         let edges = EDGES.get((self.edges + first) * 4..(self.edges + last) * 4)?;
         for [a, b, c, d] in edges.as_chunks::<4>().0 {
             let set = SETS.get(usize::from(u16::from_le_bytes([*a, *b])))?;
-            if set.get(word)? & bit != 0 {
+            if has(set, byte) {
                 return Some(u16::from_le_bytes([*c, *d]));
             }
         }
@@ -129,6 +168,11 @@ impl Automaton {
     pub(super) fn takes(&self, byte: u8) -> bool {
         self.step(START, byte).is_some()
     }
+}
+
+#[inline(always)]
+fn has(set: &[u64; 4], byte: u8) -> bool {
+    set.get(usize::from(byte >> 6)).is_some_and(|word| word >> (byte & 63) & 1 != 0)
 }
 
 include!(concat!(env!("OUT_DIR"), "/rules.rs"));
@@ -148,17 +192,43 @@ pub(super) fn keyword(index: u16) -> Option<&'static Keyword> {
     KEYWORDS.get(usize::from(index))
 }
 
-/// Whether a hash of four bytes is among those that announce a keyword.
+/// Ones where a hash of four bytes, as `lanes` makes it, is among those that announce a keyword; else noughts.
 #[inline(always)]
-pub(super) fn announced(hash: u16) -> bool {
-    let word = BITMAP.get(usize::from(hash >> 6) & (BITMAP.len() - 1)).copied().unwrap_or_default();
-    word & 1 << (hash & 63) != 0
+#[expect(clippy::indexing_slicing, reason = "a table of 65,536 has a place for every hash")]
+pub(super) fn announced(hash: u16) -> u8 {
+    FIRST[usize::from(hash)]
+}
+
+/// Whether the second map has it, too: of what the first has wrongly, one in eight.
+fn announced_again(hash: u32) -> bool {
+    let place = hash >> (32 - SECOND_BITS);
+    let word = SECOND.get((place / 32) as usize).copied().unwrap_or_default();
+    word >> (place & 31) & 1 != 0
 }
 
 /// What a hash may announce.
 #[inline]
-pub(super) fn entries(hash: u16) -> &'static [Entry] {
-    let bucket = usize::from(hash >> (16 - BUCKET_BITS));
+fn entries(hash: u32) -> &'static [Entry] {
+    let bucket = (hash >> (32 - BUCKET_BITS)) as usize;
     let bounds = BUCKETS.get(bucket).zip(BUCKETS.get(bucket + 1));
     bounds.and_then(|(from, to)| ENTRIES.get(usize::from(*from)..usize::from(*to))).unwrap_or_default()
+}
+
+fn hash(block: u32) -> u32 {
+    block.wrapping_mul(0x9e37_79b1)
+}
+
+/// What four bytes, case folded, announce: all of them, the first three or the last three.
+#[inline]
+pub(super) fn announces(block: u32, mut give: impl FnMut(&'static Entry)) {
+    if !announced_again(hash(block)) {
+        return;
+    }
+    for known in [block, block & 0x00ff_ffff, block & 0xffff_ff00] {
+        for entry in entries(hash(known)) {
+            if entry.block == known {
+                give(entry);
+            }
+        }
+    }
 }

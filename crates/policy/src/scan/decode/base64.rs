@@ -10,12 +10,27 @@ pub(in crate::scan) const MIN_RUN: u32 = 20;
 /// A wrapped line is at least this long.
 const MIN_LINE: usize = 16;
 
-/// The digits' values of a run, which may be wrapped in lines; and the run with its further lines.
-pub(in crate::scan) fn digits(text: &[u8], run: Range<usize>) -> (Vec<u8>, Range<usize>) {
-    let mut values = Vec::with_capacity(run.len());
+/// A run with its further lines, where it is wrapped.
+pub(in crate::scan) fn span(text: &[u8], run: Range<usize>) -> Range<usize> {
+    let mut span = run.clone();
+    lines(text, run, |line| span.end = line.end);
+    span
+}
+
+/// The digits' values of a run with its further lines up to `end`.
+pub(in crate::scan) fn digits(text: &[u8], run: Range<usize>, end: usize) -> Vec<u8> {
+    let mut values = Vec::with_capacity(end - run.start);
     take(text, run.clone(), &mut values);
-    let mut end = run.end;
-    let mut line = run.len();
+    if end > run.end {
+        lines(text, run, |line| take(text, line, &mut values));
+    }
+    values
+}
+
+/// Gives the lines after the first one.
+fn lines(text: &[u8], first: Range<usize>, mut give: impl FnMut(Range<usize>)) {
+    let mut end = first.end;
+    let mut line = first.len();
     while line >= MIN_LINE {
         let Some(skip) = line_break(text.get(end..).unwrap_or_default()) else { break };
         let next = end + skip;
@@ -25,9 +40,8 @@ pub(in crate::scan) fn digits(text: &[u8], run: Range<usize>) -> (Vec<u8>, Range
             break;
         }
         end = next + line;
-        take(text, next..end, &mut values);
+        give(next..end);
     }
-    (values, run.start..end)
 }
 
 fn take(text: &[u8], run: Range<usize>, values: &mut Vec<u8>) {
@@ -37,6 +51,9 @@ fn take(text: &[u8], run: Range<usize>, values: &mut Vec<u8>) {
 
 /// A line break with the next line's indentation and quotation, also as an escape.
 fn line_break(rest: &[u8]) -> Option<usize> {
+    if !matches!(rest.first(), Some(b'\r' | b'\n' | b'\\' | b'%')) {
+        return None;
+    }
     let breaks = [&b"\r\n"[..], b"\n", b"\\r\\n", b"\\n", b"%0D%0A", b"%0A"];
     let skip = breaks.iter().find(|it| rest.starts_with(it))?.len();
     let blanks = rest.get(skip..).unwrap_or_default().iter().take(16);
@@ -96,13 +113,13 @@ mod tests {
     #[test]
     fn wrapped_and_misaligned_text_is_found() {
         let text = b"x=Z2hwXzAxMjM0NTY3\r\n ODlhYmNkZWY=";
-        let (values, run) = digits(text, 2..18);
-        assert_eq!(run, 2..32);
+        assert_eq!(span(text, 2..18), 2..32);
+        let values = digits(text, 2..18, 32);
         let mut out = Vec::new();
         decode(&values, &mut out);
         assert_eq!(out, b"ghp_0123456789abcdef"[..out.len()].to_vec());
         assert!(out.len() >= 19);
-        let (values, _) = digits(b"abZ2hwXzAxMjM0NTY3ODlhYmNkZWY", 0..29);
+        let values = digits(b"abZ2hwXzAxMjM0NTY3ODlhYmNkZWY", 0..29, 29);
         let mut seen = Vec::new();
         stretches(&values, |it| {
             let mut out = Vec::new();

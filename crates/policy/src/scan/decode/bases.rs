@@ -109,15 +109,19 @@ const fn values(alphabet: &[u8]) -> [u8; 256] {
     table
 }
 
-/// Gives what a run of printable characters stands for in base85, where at some alignment it stands for text, and how
-/// many of them do.
-pub(in crate::scan) fn base85(run: &[u8], mut give: impl FnMut(Vec<u8>, usize)) {
+/// Gives what the printable characters of `text` from `at` to `end` stand for in base85, where at some alignment they stand
+/// for text, and how many of them do.
+pub(in crate::scan) fn base85(text: &[u8], at: usize, end: usize, mut give: impl FnMut(Vec<u8>, usize)) {
+    let run = text.get(at..end).unwrap_or_default();
+    if run.len() < MIN_BASE85 as usize {
+        return;
+    }
     // A group that begins with a higher digit than 40 stands for a byte that is no ASCII.
     let small = |lane: Lane| lane.within(b'0', b'9').or(lane.within(b'a', b'e'));
     let low = [
-        lanes::mask(run, 0, |lane| lane.within(b'!', b'I')),
-        lanes::mask(run, 0, |lane| small(lane).or(lane.within(b'A', b'Z'))),
-        lanes::mask(run, 0, |lane| small(lane).or(lane.within(b'f', b'z')).or(lane.within(b'A', b'E'))),
+        lanes::mask(text, at, |lane| lane.within(b'!', b'I')),
+        lanes::mask(text, at, |lane| small(lane).or(lane.within(b'A', b'Z'))),
+        lanes::mask(text, at, |lane| small(lane).or(lane.within(b'f', b'z')).or(lane.within(b'A', b'E'))),
     ];
     for (values, low) in VALUES.iter().zip(low) {
         let mut skips = low & low >> 5 & low >> 10 & 0x1f;
@@ -175,7 +179,7 @@ mod tests {
         // Python's `b85encode` and `a85encode`, and Z85, with something before them.
         for text in [&b"xyXJ~L=FflSSG&MFiI5}ZrV`OD!"[..], b"<~B4u6k0JP==1c70M3&tDV@q9._~>"] {
             let mut seen = Vec::new();
-            base85(text, |it, _| seen.push(String::from_utf8_lossy(&it).into_owned()));
+            base85(text, 0, text.len(), |it, _| seen.push(String::from_utf8_lossy(&it).into_owned()));
             assert!(seen.iter().any(|it| it.contains("0123456789abcdef") || it.contains("3456789abcdef")), "{seen:?}");
         }
     }

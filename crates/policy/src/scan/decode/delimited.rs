@@ -1,10 +1,6 @@
 //! Hexadecimal with separators, and single characters with separators between them.
 
-use crate::scan::decode::{
-    bases::nibble,
-    class,
-    lanes::{self, BLOCK},
-};
+use crate::scan::decode::{bases::nibble, class, lanes};
 use std::ops::Range;
 
 /// Fewer bytes hide nothing.
@@ -19,46 +15,67 @@ pub(in crate::scan) enum Apart {
     Single(Vec<u8>),
 }
 
-/// Gives what stands apart in `text` and does not end before `fresh`, and where.
-pub(in crate::scan) fn apart(text: &[u8], fresh: usize, mut give: impl FnMut(Range<usize>, Apart)) {
-    let (mut at, mut floor) = (fresh.saturating_sub(BLOCK), 0);
-    while at < text.len() {
-        let Some((place, period)) = periodic(text, at) else {
-            at += BLOCK;
-            continue;
-        };
-        let found = if period == 2 { single(text, place, floor) } else { None };
-        let (span, apart) = found.unwrap_or_else(|| hex(text, place, floor));
-        floor = span.end;
-        at = span.end.max(place + 1);
-        match apart {
-            Apart::Hex(bytes) if bytes.is_empty() => {}
-            apart => give(span, apart),
+/// Looks for what stands apart, block by block.
+#[derive(Debug, Default)]
+pub(in crate::scan) struct Separated {
+    /// Up to here it was found.
+    floor: usize,
+}
+
+impl Separated {
+    /// Gives what stands apart around a place in the block at `at`, of which `alphanumeric` says where letters and digits
+    /// are; and where.
+    #[inline(always)]
+    pub(in crate::scan) fn feed(
+        &mut self,
+        text: &[u8],
+        at: usize,
+        alphanumeric: u64,
+        give: impl FnMut(Range<usize>, Apart),
+    ) {
+        let places = periodic(text, at, alphanumeric);
+        if places != 0 {
+            self.periodic(text, at, places, give);
+        }
+    }
+
+    fn periodic(&mut self, text: &[u8], at: usize, places: u64, mut give: impl FnMut(Range<usize>, Apart)) {
+        let mut places = places;
+        while places != 0 {
+            let place = at + places.trailing_zeros() as usize;
+            places &= places - 1;
+            let Some(period) = period(text, place).filter(|_| place >= self.floor) else { continue };
+            let found = if period == 2 { single(text, place, self.floor) } else { None };
+            let (span, apart) = found.unwrap_or_else(|| hex(text, place, self.floor));
+            self.floor = span.end;
+            match apart {
+                Apart::Hex(bytes) if bytes.is_empty() => {}
+                apart => give(span, apart),
+            }
         }
     }
 }
 
-/// The first separator of the block at `at` that comes four times more at the same distance, with something between; and
-/// the distance. Of twelve bytes written so, five lie in one block wherever blocks begin.
-fn periodic(text: &[u8], at: usize) -> Option<(usize, usize)> {
-    let separators = !lanes::mask(text, at, lanes::alphanumeric);
+/// Which bytes of the block at `at` may be a separator that comes four times more at the same distance, with something
+/// between. Of twelve bytes written so, five lie in one block wherever blocks begin.
+#[inline(always)]
+fn periodic(text: &[u8], at: usize, alphanumeric: u64) -> u64 {
+    let separators = !alphanumeric;
     let single = separators & !lanes::repeated(text, at, 1);
-    let row =
-        |distance: usize| (2..5).fold(single & separators >> distance, |row, it| row & separators >> (it * distance));
-    let mut places = row(2) | row(3) | row(4) | row(5) | row(6);
-    while places != 0 {
-        let place = at + places.trailing_zeros() as usize;
-        let separator = text.get(place)?;
-        let again = |distance: &usize| (1..5).all(|times| text.get(place + distance * times) == Some(separator));
-        let pairs = |distance: &usize| {
-            *distance == 2 || (0..4).all(|times| has_pair(text, place + times * distance, *distance))
-        };
-        if let Some(distance) = (2..=6).find(|it| again(it) && pairs(it)) {
-            return Some((place, distance));
-        }
-        places &= places - 1;
-    }
-    None
+    let row = |distance: usize| {
+        let two = separators & separators >> distance;
+        single & separators >> distance & two >> (2 * distance) & separators >> (4 * distance)
+    };
+    row(2) | row(3) | row(4) | row(5) | row(6)
+}
+
+/// The distance at which the separator at `place` comes four times more.
+fn period(text: &[u8], place: usize) -> Option<usize> {
+    let separator = text.get(place)?;
+    let again = |distance: &usize| (1..5).all(|times| text.get(place + distance * times) == Some(separator));
+    let pairs =
+        |distance: &usize| *distance == 2 || (0..4).all(|times| has_pair(text, place + times * distance, *distance));
+    (2..=6).find(|it| again(it) && pairs(it))
 }
 
 /// Two digits of hexadecimal side by side, between the separator at `place` and the next.
@@ -157,6 +174,13 @@ fn is_beside(byte: u8) -> bool {
 mod tests {
     use super::*;
 
+    fn apart(text: &[u8], mut give: impl FnMut(Range<usize>, Apart)) {
+        let mut separated = Separated::default();
+        for at in (0..text.len()).step_by(lanes::BLOCK) {
+            separated.feed(text, at, lanes::mask(text, at, lanes::alphanumeric), &mut give);
+        }
+    }
+
     #[test]
     fn six_separators_are_seen_through() {
         let value = b"ghp_0123456789abcdef";
@@ -164,7 +188,7 @@ mod tests {
             let pairs: Vec<String> = value.iter().map(|it| format!("{before}{it:02x}")).collect();
             let text = format!("the value is {} and more of the text", pairs.join(between));
             let mut seen = Vec::new();
-            apart(text.as_bytes(), 0, |_, it| seen.push(it));
+            apart(text.as_bytes(), |_, it| seen.push(it));
             let Some(Apart::Hex(bytes)) = seen.first() else { panic!("{text}: {seen:?}") };
             assert!(bytes.starts_with(value), "{text}: {seen:?}");
         }
@@ -176,7 +200,7 @@ mod tests {
             let singles: Vec<String> = "ghp0123456789abcdef".chars().map(String::from).collect();
             let text = format!("look: {} that was it, thank you", singles.join(between));
             let mut seen = Vec::new();
-            apart(text.as_bytes(), 0, |_, it| seen.push(it));
+            apart(text.as_bytes(), |_, it| seen.push(it));
             let Some(Apart::Single(characters)) = seen.first() else { panic!("{text}: {seen:?}") };
             let within = String::from_utf8_lossy(characters);
             assert!(within.contains("ghp0123456789abcde"), "{text}: {within}");

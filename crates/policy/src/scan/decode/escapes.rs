@@ -270,29 +270,85 @@ fn hexadecimal(digits: &[u8]) -> Option<u32> {
 /// Bytes on either side of an escape that are looked at with it, if not more.
 const BESIDE: usize = 64;
 
-/// Gives the parts of `text` in which something may be undone, each with what may belong to the same value: in order
-/// and apart. Parts begin and end at blanks, or `reach` bytes from the next escape.
-pub(in crate::scan) fn regions(text: &[u8], reach: usize, mut give: impl FnMut(Range<usize>)) {
-    let mut at = 0;
-    let mut region: Option<Range<usize>> = None;
-    while let Some(found) = next(text, at) {
-        let floor = region.as_ref().map_or(0, |it| it.end);
-        let start = before(text, found, floor, reach);
-        let end = after(text, found, reach);
-        region = match region {
-            Some(it) if start <= it.end => Some(it.start..end.max(it.end)),
-            Some(it) => {
-                give(it);
-                Some(start..end)
+/// The parts of a text in which something may be undone, each with what may belong to the same value: in order and
+/// apart. Parts begin and end at blanks, or `reach` bytes from the next escape.
+#[derive(Debug)]
+pub(in crate::scan) struct Regions {
+    reach: usize,
+    open: Option<Range<usize>>,
+    /// Before this, nothing is looked at any more.
+    at: usize,
+}
+
+impl Regions {
+    pub(in crate::scan) fn new(reach: usize) -> Regions {
+        Regions { reach, open: None, at: 0 }
+    }
+
+    /// Takes the block at `at` on, in which `places` are strange bytes; gives the parts that end before it.
+    #[inline(always)]
+    pub(in crate::scan) fn feed(&mut self, text: &[u8], at: usize, places: u64, give: impl FnMut(Range<usize>)) {
+        if places != 0 {
+            self.strange(text, at, places, give);
+        }
+    }
+
+    fn strange(&mut self, text: &[u8], at: usize, places: u64, mut give: impl FnMut(Range<usize>)) {
+        let mut places = places;
+        while places != 0 {
+            let found = at + places.trailing_zeros() as usize;
+            places &= places - 1;
+            if found < self.at || !is_strange(text, found) {
+                continue;
             }
-            None => Some(start..end),
+            let floor = self.open.as_ref().map_or(0, |it| it.end);
+            let start = before(text, found, floor, self.reach);
+            let end = after(text, found, self.reach);
+            self.open = match self.open.take() {
+                Some(it) if start <= it.end => Some(it.start..end.max(it.end)),
+                other => {
+                    if let Some(it) = other {
+                        give(it);
+                    }
+                    Some(start..end)
+                }
+            };
+            // What lies within the region is in it whether it is an escape or not; but the last ones widen it.
+            self.at = end.saturating_sub(BESIDE).max(found + 1);
+        }
+    }
+
+    pub(in crate::scan) fn end(&mut self, mut give: impl FnMut(Range<usize>)) {
+        if let Some(region) = self.open.take() {
+            give(region);
+        }
+    }
+}
+
+/// From where on a text must be read so that every part that ends after `fresh` is seen from its beginning.
+pub(in crate::scan) fn beginning(text: &[u8], fresh: usize, reach: usize) -> usize {
+    let mut from = fresh;
+    loop {
+        let earliest = from.saturating_sub(2 * reach + BESIDE);
+        let strange = |at: &usize| {
+            let mut places = lanes::mask(text, *at, |lane| lanes::odd(lane).or(lanes::escape(lane)));
+            std::iter::from_fn(|| {
+                let place = at + places.trailing_zeros() as usize;
+                (places != 0).then(|| places &= places - 1).map(|()| place)
+            })
+            .find(|place| *place < from && is_strange(text, *place))
         };
-        // What lies within the region is in it whether it is an escape or not; but the last ones widen it.
-        at = end.saturating_sub(BESIDE).max(found + 1);
+        match (earliest..from).step_by(lanes::BLOCK).find_map(|at| strange(&at)) {
+            Some(place) => from = place,
+            None => return from,
+        }
     }
-    if let Some(region) = region {
-        give(region);
-    }
+}
+
+/// Whether something may be undone at a strange byte.
+fn is_strange(text: &[u8], at: usize) -> bool {
+    let rest = text.get(at..).unwrap_or_default();
+    rest.first().is_some_and(|byte| class::is(*byte, ODD)) || begins(rest)
 }
 
 fn before(text: &[u8], found: usize, floor: usize, reach: usize) -> usize {
@@ -306,24 +362,6 @@ fn after(text: &[u8], found: usize, reach: usize) -> usize {
     let near = (found + BESIDE).min(text.len());
     let tail = text.get(near..).unwrap_or_default();
     near + tail.iter().take(reach.saturating_sub(BESIDE)).take_while(|byte| class::is(**byte, GRAPHIC | ODD)).count()
-}
-
-/// The next place from `at` on where something may be undone.
-fn next(text: &[u8], at: usize) -> Option<usize> {
-    let mut block = at;
-    while block < text.len() {
-        let mut places = lanes::mask(text, block, |lane| lanes::odd(lane).or(lanes::escape(lane)));
-        while places != 0 {
-            let place = block + places.trailing_zeros() as usize;
-            let rest = text.get(place..).unwrap_or_default();
-            if rest.first().is_some_and(|byte| class::is(*byte, ODD)) || begins(rest) {
-                return Some(place);
-            }
-            places &= places - 1;
-        }
-        block += lanes::BLOCK;
-    }
-    None
 }
 
 #[cfg(test)]
@@ -377,7 +415,12 @@ mod tests {
         #[test]
         fn nothing_is_undone_outside_the_regions(text in r"([a-c ]{0,90}|%6[1-3]|\\u006[1-3]|é){0,20}") {
             let mut covered = vec![false; text.len()];
-            regions(text.as_bytes(), 1024, |it| covered[it].fill(true));
+            let mut regions = Regions::new(1024);
+            for at in (0..text.len()).step_by(lanes::BLOCK) {
+                let places = lanes::Classes::of(text.as_bytes(), at).strange;
+                regions.feed(text.as_bytes(), at, places, |it| covered[it].fill(true));
+            }
+            regions.end(|it| covered[it].fill(true));
             walk(text.as_bytes(), |bytes, from| {
                 assert!(bytes.len() == from.len() || covered[from].iter().all(|it| *it));
                 ControlFlow::Continue(())

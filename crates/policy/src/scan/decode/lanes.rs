@@ -26,6 +26,19 @@ fn bits(block: &[u8; BLOCK], class: impl Fn(Lane) -> Lane) -> u64 {
     lanes.iter().rev().fold(0, |all, lane| all << 16 | u64::from(class(Lane::of(lane)).bits()))
 }
 
+/// Whether any byte of a part of a text is of a class.
+pub(in crate::scan) fn any(text: &[u8], part: std::ops::Range<usize>, class: impl Fn(Lane) -> Lane) -> bool {
+    let within = |at: usize| u64::MAX >> (BLOCK - (part.end - at).min(BLOCK));
+    (part.start..part.end).step_by(BLOCK).any(|at| mask(text, at, &class) & within(at) != 0)
+}
+
+/// Which of these bytes are not 0.
+#[inline(always)]
+pub(in crate::scan) fn set(bytes: &[u8; 32]) -> u32 {
+    let (lanes, _) = bytes.as_chunks::<16>();
+    lanes.iter().rev().fold(0, |all, lane| all << 16 | u32::from(Lane::of(lane).is(0).not().bits()))
+}
+
 /// Which of the bytes from `at` on are the same as the ones `distance` further on.
 #[inline(always)]
 pub(in crate::scan) fn repeated(text: &[u8], at: usize, distance: usize) -> u64 {
@@ -39,23 +52,62 @@ pub(in crate::scan) fn repeated(text: &[u8], at: usize, distance: usize) -> u64 
     rest.take(BLOCK).enumerate().fold(0, |all, (bit, (a, b))| all | u64::from(a == b) << bit)
 }
 
-/// Bytes that [`hashes`] is about, with those that the last positions need.
-pub(in crate::scan) const HASHED: usize = 16 + 3;
-/// As in `build/filter.rs`.
-const FACTORS: [u16; 2] = [0x9e37, 0x85eb];
-
-/// A hash of the four bytes, case folded, from each of sixteen positions on: of the even ones, and of the odd ones.
-#[inline(always)]
-pub(in crate::scan) fn hashes(bytes: &[u8; HASHED]) -> [[u16; 8]; 2] {
-    let lane = |from: usize| bytes.get(from..).and_then(|it| it.first_chunk()).map_or(Lane::none(), Lane::of).folded();
-    let [first, second] = FACTORS;
-    [0, 1].map(|from| lane(from).times(first).plus(lane(from + 2).times(second)).pairs())
+/// What looks for encodings asks of sixty-four bytes, all at once: each class apart would load and compare them anew.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::scan) struct Classes {
+    pub(in crate::scan) alphanumeric: u64,
+    pub(in crate::scan) base64: u64,
+    pub(in crate::scan) graphic: u64,
+    /// Odd bytes, and those with which an escape may begin.
+    pub(in crate::scan) strange: u64,
 }
 
-/// The hash of one block of four.
-pub(in crate::scan) fn hash(block: u32) -> u16 {
-    let ([first, second], half) = (FACTORS, |it: u32| (it & 0xffff) as u16);
-    half(block).wrapping_mul(first).wrapping_add(half(block >> 16).wrapping_mul(second))
+impl Classes {
+    /// Of the bytes from `at` on.
+    #[inline(always)]
+    pub(in crate::scan) fn of(text: &[u8], at: usize) -> Classes {
+        if let Some(block) = text.get(at..at + BLOCK).and_then(|it| it.first_chunk()) {
+            return Classes::of_block(block);
+        }
+        let rest = text.get(at..).unwrap_or_default();
+        let mut block = [0; BLOCK];
+        if let Some(head) = block.get_mut(..rest.len()) {
+            head.copy_from_slice(rest);
+        }
+        let all = Classes::of_block(&block);
+        let there = 1u64.unbounded_shl(u32::try_from(rest.len()).unwrap_or(64)).wrapping_sub(1);
+        Classes { strange: all.strange & there, ..all }
+    }
+
+    #[inline(always)]
+    fn of_block(block: &[u8; BLOCK]) -> Classes {
+        let mut all = Classes::default();
+        for lane in block.as_chunks::<16>().0.iter().rev() {
+            let lane = Lane::of(lane);
+            let alphanumeric = alphanumeric(lane);
+            let base64 = alphanumeric.or(signs(lane));
+            let graphic = graphic(lane);
+            let blank = lane.is(b' ').or(lane.is(b'\n')).or(lane.is(b'\t')).or(lane.is(b'\r'));
+            let strange = graphic.or(blank).not().or(escape(lane));
+            all.alphanumeric = all.alphanumeric << 16 | u64::from(alphanumeric.bits());
+            all.base64 = all.base64 << 16 | u64::from(base64.bits());
+            all.graphic = all.graphic << 16 | u64::from(graphic.bits());
+            all.strange = all.strange << 16 | u64::from(strange.bits());
+        }
+        all
+    }
+}
+
+/// Bytes that [`hashes`] is about, with those that the last place needs.
+pub(in crate::scan) const HASHED: usize = 16 + 2;
+/// As in `build/filter.rs`.
+const FACTORS: [i16; 2] = [0x2c9b, -0x4d35];
+
+/// A hash of the four bytes, case folded, at every second place of sixteen: of 0, 4, 8 and 12, then of 2, 6, 10 and 14.
+#[inline(always)]
+pub(in crate::scan) fn hashes(bytes: &[u8; HASHED]) -> [[u16; 4]; 2] {
+    let lane = |from: usize| bytes.get(from..).and_then(|it| it.first_chunk()).map_or(Lane::none(), Lane::of).folded();
+    [0, 2].map(|from| lane(from).hashed(FACTORS))
 }
 
 #[inline(always)]
@@ -64,10 +116,15 @@ pub(in crate::scan) fn alphanumeric(lane: Lane) -> Lane {
 }
 
 /// Digits of base64, of either alphabet.
-#[inline(always)]
+#[cfg(test)]
 pub(in crate::scan) fn base64(lane: Lane) -> Lane {
-    let signs = lane.is(b'+').or(lane.is(b'-')).or(lane.is(b'/')).or(lane.is(b'_'));
-    alphanumeric(lane).or(signs)
+    alphanumeric(lane).or(signs(lane))
+}
+
+/// The digits of base64 that are neither letter nor digit.
+#[inline(always)]
+fn signs(lane: Lane) -> Lane {
+    lane.is(b'+').or(lane.is(b'-')).or(lane.is(b'/')).or(lane.is(b'_'))
 }
 
 #[inline(always)]
@@ -83,6 +140,11 @@ pub(in crate::scan) fn base32_upper(lane: Lane) -> Lane {
 #[inline(always)]
 pub(in crate::scan) fn base32_lower(lane: Lane) -> Lane {
     lane.within(b'a', b'z').or(lane.within(b'2', b'7'))
+}
+
+#[inline(always)]
+pub(in crate::scan) fn capital(lane: Lane) -> Lane {
+    lane.within(b'A', b'Z')
 }
 
 #[inline(always)]
@@ -113,8 +175,8 @@ pub(in crate::scan) use lane::Lane;
 #[cfg(target_arch = "x86_64")]
 mod lane {
     use safe_arch::{
-        add_i16_m128i, bitandnot_m128i, bitor_m128i, cmp_eq_mask_i8_m128i, load_unaligned_m128i, m128i, min_u8_m128i,
-        move_mask_i8_m128i, mul_i16_keep_low_m128i, set_splat_i8_m128i, set_splat_i16_m128i, sub_i8_m128i,
+        bitandnot_m128i, bitor_m128i, cmp_eq_mask_i8_m128i, load_unaligned_m128i, m128i, min_u8_m128i,
+        move_mask_i8_m128i, mul_i16_horizontal_add_m128i, set_splat_i8_m128i, shr_imm_u32_m128i, sub_i8_m128i,
     };
 
     /// Sixteen bytes; of a class, all bits set where one is of it. SSE2, which every x86-64 has.
@@ -181,20 +243,13 @@ mod lane {
             Lane(bitandnot_m128i(self.0, all(0xff)))
         }
 
-        /// Each pair of bytes as a number, the first the lower, times the same.
+        /// Each two pairs of bytes as numbers, each times its factor, and the middle of the sum.
         #[inline(always)]
-        pub(super) fn times(self, factor: u16) -> Lane {
-            Lane(mul_i16_keep_low_m128i(self.0, set_splat_i16_m128i(factor.cast_signed())))
-        }
-
-        #[inline(always)]
-        pub(super) fn plus(self, other: Lane) -> Lane {
-            Lane(add_i16_m128i(self.0, other.0))
-        }
-
-        #[inline(always)]
-        pub(super) fn pairs(self) -> [u16; 8] {
-            self.0.into()
+        pub(super) fn hashed(self, [first, second]: [i16; 2]) -> [u16; 4] {
+            let factors = [first, second, first, second, first, second, first, second];
+            let sums = mul_i16_horizontal_add_m128i(self.0, m128i::from(factors));
+            let [a, _, b, _, c, _, d, _]: [u16; 8] = shr_imm_u32_m128i::<4>(sums).into();
+            [a, b, c, d]
         }
     }
 }
@@ -266,32 +321,16 @@ mod lane {
             self.each(self, |it, _| !it)
         }
 
-        /// Each pair of bytes as a number, the first the lower, times the same.
+        /// Each two pairs of bytes as numbers, each times its factor, and the middle of the sum.
         #[inline(always)]
-        pub(super) fn times(self, factor: u16) -> Lane {
-            let mut lane = self.0;
-            for pair in lane.as_chunks_mut::<2>().0 {
-                *pair = u16::from_le_bytes(*pair).wrapping_mul(factor).to_le_bytes();
+        pub(super) fn hashed(self, [first, second]: [i16; 2]) -> [u16; 4] {
+            let mut sums = [0; 4];
+            for (to, [a, b, c, d]) in sums.iter_mut().zip(self.0.as_chunks::<4>().0) {
+                let [low, high] = [[*a, *b], [*c, *d]].map(|it| i32::from(i16::from_le_bytes(it)));
+                let sum = low.wrapping_mul(i32::from(first)).wrapping_add(high.wrapping_mul(i32::from(second)));
+                *to = (sum.cast_unsigned() >> 4 & 0xffff) as u16;
             }
-            Lane(lane)
-        }
-
-        #[inline(always)]
-        pub(super) fn plus(self, other: Lane) -> Lane {
-            let mut lane = self.0;
-            for (pair, other) in lane.as_chunks_mut::<2>().0.iter_mut().zip(other.pairs()) {
-                *pair = u16::from_le_bytes(*pair).wrapping_add(other).to_le_bytes();
-            }
-            Lane(lane)
-        }
-
-        #[inline(always)]
-        pub(super) fn pairs(self) -> [u16; 8] {
-            let mut pairs = [0; 8];
-            for (to, from) in pairs.iter_mut().zip(self.0.as_chunks::<2>().0) {
-                *to = u16::from_le_bytes(*from);
-            }
-            pairs
+            sums
         }
     }
 }
@@ -323,6 +362,18 @@ mod tests {
                     assert_eq!(mask >> offset & 1 == 1, expected, "class {bit}, {at} + {offset}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn all_classes_at_once_are_those_apart() {
+        let text: Vec<u8> = (0..=255).chain(0..=255).chain(0..77).collect();
+        for at in 0..text.len() + 2 {
+            let all = Classes::of(&text, at);
+            assert_eq!(all.alphanumeric, mask(&text, at, alphanumeric), "{at}");
+            assert_eq!(all.base64, mask(&text, at, base64), "{at}");
+            assert_eq!(all.graphic, mask(&text, at, graphic), "{at}");
+            assert_eq!(all.strange, mask(&text, at, |lane| odd(lane).or(escape(lane))), "{at}");
         }
     }
 

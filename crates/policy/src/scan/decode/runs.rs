@@ -9,45 +9,73 @@ pub(in crate::scan) fn runs<const LEAST: u32>(
     class: impl Fn(Lane) -> Lane + Copy,
     mut give: impl FnMut(Range<usize>),
 ) {
-    let mut at = 0;
-    let mut here = lanes::mask(text, at, class);
-    while at < text.len() {
-        let next = lanes::mask(text, at + BLOCK, class);
-        let begins = long::<LEAST>(u128::from(next) << 64 | u128::from(here));
-        if begins == 0 {
-            (at, here) = (at + BLOCK, next);
-            continue;
+    let mut runs = Runs::<LEAST>::default();
+    for at in (0..text.len()).step_by(BLOCK) {
+        runs.feed(at, lanes::mask(text, at, class), &mut give);
+    }
+    runs.end(text.len(), give);
+}
+
+/// Runs of at least `LEAST` bytes, of masks that come one after the other.
+#[derive(Debug, Default)]
+pub(in crate::scan) struct Runs<const LEAST: u32> {
+    /// Where the run began that the last block ended in.
+    open: Option<usize>,
+}
+
+impl<const LEAST: u32> Runs<LEAST> {
+    /// A run that began at `start`, before the first block.
+    pub(in crate::scan) fn since(start: usize) -> Runs<LEAST> {
+        Runs { open: Some(start) }
+    }
+
+    /// Gives the runs that end in the block at `at`, of which `mask` says what is of the class.
+    #[inline(always)]
+    pub(in crate::scan) fn feed(&mut self, at: usize, mask: u64, mut give: impl FnMut(Range<usize>)) {
+        let mut mask = mask;
+        if let Some(start) = self.open {
+            let more = mask.trailing_ones();
+            if more == u64::BITS {
+                return;
+            }
+            let end = at + more as usize;
+            if end - start >= LEAST as usize {
+                give(start..end);
+            }
+            mask &= u64::MAX << more;
         }
-        let start = at + begins.trailing_zeros() as usize;
-        let end = end(text, start, class);
-        give(start..end);
-        at = end;
-        here = lanes::mask(text, at, class);
+        let before = mask.leading_ones();
+        self.open = (before > 0).then(|| at + BLOCK - before as usize);
+        let mut begins = long::<LEAST>(mask);
+        while begins != 0 {
+            let start = begins.trailing_zeros();
+            let end = start + (mask >> start).trailing_ones();
+            if end == u64::BITS {
+                return;
+            }
+            give(at + start as usize..at + end as usize);
+            begins &= u64::MAX << end;
+        }
+    }
+
+    /// The run that ends with the text.
+    pub(in crate::scan) fn end(&mut self, end: usize, mut give: impl FnMut(Range<usize>)) {
+        if let Some(start) = self.open.take().filter(|it| end.saturating_sub(*it) >= LEAST as usize) {
+            give(start..end);
+        }
     }
 }
 
-/// Which of the first sixty-four bits are followed by so many.
+/// Which bits are followed by so many.
 #[inline(always)]
-fn long<const LEAST: u32>(bits: u128) -> u64 {
+fn long<const LEAST: u32>(bits: u64) -> u64 {
     let (mut all, mut have) = (bits, 1);
     while have < LEAST {
         let step = have.min(LEAST - have);
         all &= all >> step;
         have += step;
     }
-    all.to_le_bytes().first_chunk().map_or(0, |it| u64::from_le_bytes(*it))
-}
-
-/// Where the run that `start` lies in ends.
-pub(in crate::scan) fn end(text: &[u8], start: usize, class: impl Fn(Lane) -> Lane) -> usize {
-    let mut at = start;
-    loop {
-        let count = lanes::mask(text, at, &class).trailing_ones();
-        at += count as usize;
-        if count < u64::BITS {
-            return at;
-        }
-    }
+    all
 }
 
 #[cfg(test)]

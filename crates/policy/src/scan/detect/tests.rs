@@ -80,9 +80,10 @@ fn the_patterns_mean_what_the_regex_crate_says() {
 fn no_keyword_is_passed_over() {
     struct Seen(Vec<(usize, u16)>);
     impl filter::Met for Seen {
-        fn block(&mut self, at: usize, block: u32, hash: u16) {
-            let met = rules::entries(hash).iter().filter(|it| it.block == block);
-            self.0.extend(met.filter_map(|it| Some((at.checked_add_signed(-isize::from(it.offset))?, it.keyword))));
+        fn block(&mut self, at: usize, block: u32) {
+            rules::announces(block, |it| {
+                self.0.extend(at.checked_add_signed(-isize::from(it.offset)).map(|at| (at, it.keyword)));
+            });
         }
         fn digits(&mut self, _: usize) {}
     }
@@ -100,6 +101,31 @@ fn no_keyword_is_passed_over() {
             assert!(seen.0.contains(&(before, index)), "{:?} at {before}", std::str::from_utf8(keyword.text));
         }
     }
+}
+
+/// What is found where every keyword is looked for at every place, one after the other: slow, and plain to see.
+fn found_slowly(text: &[u8]) -> Vec<(&'static str, Range<usize>)> {
+    struct Places<'t, 's>(&'s mut Search<'t>);
+    impl filter::Met for Places<'_, '_> {
+        fn block(&mut self, _: usize, _: u32) {}
+        fn digits(&mut self, at: usize) {
+            self.0.digits(at);
+        }
+    }
+    let mut search = Search { text, judged: [None; JUDGED], found: Vec::new(), asked: Vec::new(), numbers_from: 0 };
+    for at in 0..text.len() {
+        for keyword in (0..).map_while(|index| rules::keyword(index).map(|_| index)) {
+            for reversed in [false, true] {
+                search.announced(at, &Entry { block: 0, keyword, offset: 0, reversed });
+            }
+        }
+    }
+    filter::walk(text, &mut Places(&mut search));
+    unnamed::wallet_keys(text, |span| search.unnamed(Check::Wif, span));
+    let mut found: Vec<_> = search.found.into_iter().map(|(rule, span)| (RULES[usize::from(rule)].id, span)).collect();
+    found.sort_by_key(|it| (it.1.start, it.1.end, it.0));
+    found.dedup();
+    found
 }
 
 /// A text of examples, parts of them and noise.
@@ -142,6 +168,14 @@ proptest! {
         let mut whole = found(&text);
         whole.sort_by_key(|it| (it.1.start, it.1.end, it.0));
         prop_assert_eq!(in_windows, whole);
+    }
+
+    #[test]
+    fn what_the_filter_leads_to_is_what_a_plain_search_finds(text in text()) {
+        let text = &text[..text.len().min(1500)];
+        let mut quickly = found(text);
+        quickly.sort_by_key(|it| (it.1.start, it.1.end, it.0));
+        prop_assert_eq!(quickly, found_slowly(text));
     }
 
     #[test]

@@ -28,10 +28,49 @@ pub(super) struct Loose {
     patterns: Vec<Spelling>,
     /// The bytes that fold to an anchor, as small letters, by eights; the last ones again to fill up.
     anchors: Vec<[u8; 8]>,
+    /// For each byte which anchors it may be, by the letter's place in [`RARE`] with one bit for all digits and others; and
+    /// after which of them it may stand.
+    follows: Follows,
     /// Gram, pattern, and the anchor's offset in it; in order of grams.
     grams: Vec<(u32, u32, u32)>,
     /// One bit for each hash of a gram.
     bits: Vec<u64>,
+}
+
+/// Whether a byte may follow an anchor: the letter after it in a pattern, or what is left out.
+struct Follows {
+    is: [u32; 256],
+    after: [u32; 256],
+}
+
+impl Default for Follows {
+    fn default() -> Follows {
+        Follows { is: [0; 256], after: [0; 256] }
+    }
+}
+
+impl Follows {
+    /// Of anchors with the letters that follow them.
+    fn of(pairs: &[(u8, u8)]) -> Follows {
+        let bit = |letter: u8| 1 << RARE.iter().position(|it| *it == letter).unwrap_or(RARE.len());
+        let mut follows = Follows::default();
+        for (byte, (is, after)) in (0..=u8::MAX).zip(follows.is.iter_mut().zip(&mut follows.after)) {
+            let letter = class::of(&FOLD, byte);
+            for (anchor, next) in pairs {
+                let folds = letter == *anchor || class::of(&FOLD_SIGNS, byte) == *anchor;
+                *is |= if folds { bit(*anchor) } else { 0 };
+                *after |= if letter == *next || letter == 0 { bit(*anchor) } else { 0 };
+            }
+        }
+        follows
+    }
+
+    #[inline(always)]
+    #[expect(clippy::indexing_slicing, reason = "a table of 256 has a place for every byte")]
+    fn may(&self, text: &[u8], at: usize) -> bool {
+        let next = text.get(at + 1).map_or(0, |it| self.after[usize::from(*it)]);
+        text.get(at).is_some_and(|it| self.is[usize::from(*it)] & next != 0)
+    }
 }
 
 impl Loose {
@@ -39,7 +78,7 @@ impl Loose {
         patterns.sort_by(|a, b| (a.1, a.0.as_slice()).cmp(&(b.1, b.0.as_slice())));
         patterns.dedup_by(|a, b| a.1 == b.1 && a.0 == b.0);
         let mut grams = Vec::new();
-        let mut letters = Vec::new();
+        let (mut letters, mut pairs) = (Vec::new(), Vec::new());
         for (index, (bytes, ..)) in (0u32..).zip(&patterns) {
             let places = bytes.len().saturating_sub(GRAM - 1);
             let head = bytes.get(..places).unwrap_or_default();
@@ -47,6 +86,7 @@ impl Loose {
             let Some((offset, letter)) = (0u32..).zip(head).min_by_key(|(_, letter)| rarity(letter)) else { continue };
             letters.push(*letter);
             let gram = bytes.get(offset as usize..).and_then(|it| it.first_chunk::<GRAM>());
+            pairs.extend(gram.map(|it| (it[0], it[1])));
             grams.extend(gram.map(|it| (u32::from_le_bytes(*it), index, offset)));
         }
         grams.sort_unstable();
@@ -64,7 +104,7 @@ impl Loose {
                 *word |= bit;
             }
         }
-        Loose { anchors, patterns, grams, bits }
+        Loose { anchors, follows: Follows::of(&pairs), patterns, grams, bits }
     }
 
     /// Gives entry, place and way of every pattern in `text`.
@@ -82,8 +122,11 @@ impl Loose {
             while at < text.len() {
                 let mut places = lanes::mask(text, at, anchor);
                 while places != 0 {
-                    self.anchored(text, at + places.trailing_zeros() as usize, hit);
+                    let place = at + places.trailing_zeros() as usize;
                     places &= places - 1;
+                    if self.follows.may(text, place) {
+                        self.anchored(text, place, hit);
+                    }
                 }
                 at += lanes::BLOCK;
             }

@@ -5,38 +5,103 @@ use crate::scan::{
     Step,
     decode::{
         base64, bases,
-        lanes::{self, Lane},
-        runs,
+        class::{self, BASE64, GRAPHIC},
+        lanes::{self, Classes, Lane},
+        runs::{self, Runs},
     },
 };
 use std::ops::Range;
 
+/// Where something encoded may stand.
+#[derive(Debug, Clone)]
+pub(super) enum Run {
+    /// Digits of base64; and whether so many letters and digits stand among them that it may be of another base.
+    Digits(Range<usize>, bool),
+    Printed(Range<usize>),
+}
+
+/// The runs of a text, found block by block.
+#[derive(Debug, Default)]
+pub(super) struct Encoded {
+    base64: Runs<{ base64::MIN_RUN }>,
+    other: Runs<{ bases::MIN_HEX }>,
+    printed: Runs<{ bases::MIN_BASE85 }>,
+    /// Where the last run of letters and digits ended that is long enough for another base.
+    other_until: usize,
+}
+
+impl Encoded {
+    /// Where printable characters stand from `printed` on to the first block.
+    pub(super) fn since(printed: usize) -> Encoded {
+        Encoded { printed: Runs::since(printed), ..Encoded::default() }
+    }
+
+    #[inline(always)]
+    pub(super) fn feed(&mut self, at: usize, classes: Classes, give: &mut dyn FnMut(Run)) {
+        // One that goes on lies in a run of digits that goes on.
+        let until = &mut self.other_until;
+        self.other.feed(at, classes.alphanumeric, |run| *until = run.end);
+        self.base64.feed(at, classes.base64, |run| give(Run::Digits(run.clone(), *until > run.start)));
+        self.printed.feed(at, classes.graphic, |run| give(Run::Printed(run)));
+    }
+
+    pub(super) fn end(&mut self, end: usize, give: &mut dyn FnMut(Run)) {
+        let until = &mut self.other_until;
+        self.other.end(end, |run| *until = run.end);
+        self.base64.end(end, |run| give(Run::Digits(run.clone(), *until > run.start)));
+        self.printed.end(end, |run| give(Run::Printed(run)));
+    }
+}
+
+/// Where the printable characters before `fresh` begin.
+pub(super) fn printed_since(text: &[u8], fresh: usize) -> usize {
+    since(text, fresh, |it| class::is(it, GRAPHIC))
+}
+
+/// Where the digits of base64 before `fresh` begin, with line breaks among them.
+pub(super) fn digits_since(text: &[u8], fresh: usize) -> usize {
+    since(text, fresh, |it| class::is(it, BASE64) || matches!(it, b'\r' | b'\n' | b'\\' | b'%' | b' ' | b'\t' | b'>'))
+}
+
+fn since(text: &[u8], fresh: usize, belongs: impl Fn(u8) -> bool) -> usize {
+    let before = text.get(..fresh).unwrap_or_default();
+    before.iter().rposition(|it| !belongs(*it)).map_or(0, |it| it + 1)
+}
+
 impl Look<'_> {
-    /// Runs of digits of base64, base32, hexadecimal and base85.
-    pub(super) fn encoded(&mut self, view: View<'_>) {
-        let mut covered = 0;
-        runs::runs::<{ base64::MIN_RUN }>(view.text, lanes::base64, |run| {
-            if run.start < covered {
-                return;
-            }
-            let (digits, span) = base64::digits(view.text, run);
-            let digits = if span.end > view.fresh { digits } else { Vec::new() };
-            covered = span.end;
-            if span.end > view.fresh && digits.len() >= base64::MIN_DIGITS {
-                self.base64(view, digits, span.clone());
-                self.other_bases(view, span);
-            }
-        });
-        runs::runs::<{ bases::MIN_BASE85 }>(view.text, lanes::graphic, |run| {
-            let digits = view.text.get(run.clone()).unwrap_or_default();
-            // Printable runs are long in minified code, too: only what follows an opening sign or a blank is tried.
-            if run.end > view.fresh {
-                base85(digits, |bytes, part| {
-                    let span = run.start + part.start..run.start + part.end;
+    /// What a run decodes to; `covered` is where the last one of digits ended, with its lines.
+    pub(super) fn run(&mut self, view: View<'_>, run: Run, covered: &mut usize) {
+        match run {
+            Run::Digits(run, other) if run.start >= *covered => *covered = self.digits(view, run, other),
+            Run::Digits(..) => {}
+            Run::Printed(run) if run.end > view.fresh => {
+                // Printable runs are long in minified code, too: only what follows an opening sign or a blank is tried.
+                base85(view.text, run, |bytes, span| {
                     self.child(view, &bytes, Step::Base85, &|_| (view.map)(span.clone()));
                 });
             }
-        });
+            Run::Printed(_) => {}
+        }
+    }
+
+    /// Digits of base64, and where their last line ends.
+    fn digits(&mut self, view: View<'_>, run: Range<usize>, other: bool) -> usize {
+        let span = base64::span(view.text, run.clone());
+        let (end, wrapped) = (span.end, span.end > run.end);
+        if end <= view.fresh || span.len() < base64::MIN_DIGITS {
+            return end;
+        }
+        if wrapped || lanes::any(view.text, run.clone(), lanes::capital) {
+            let digits = base64::digits(view.text, run, end);
+            if digits.len() < base64::MIN_DIGITS {
+                return end;
+            }
+            self.base64(view, digits, span.clone());
+        }
+        if wrapped || other {
+            self.other_bases(view, span);
+        }
+        end
     }
 
     fn base64(&mut self, view: View<'_>, digits: Vec<u8>, span: Range<usize>) {
@@ -90,26 +155,26 @@ impl Look<'_> {
 
 /// Tries base85 where it may begin: at the run's beginning and after quotation marks and the like, where punctuation is
 /// as frequent as it must be.
-fn base85(run: &[u8], mut give: impl FnMut(Vec<u8>, Range<usize>)) {
+fn base85(text: &[u8], run: Range<usize>, mut give: impl FnMut(Vec<u8>, Range<usize>)) {
     const HEAD: u64 = (1 << bases::MIN_BASE85) - 1;
-    let (mut at, mut covered) = (0, 0);
-    while at + bases::MIN_BASE85 as usize <= run.len() {
-        let rest = run.get(at..).unwrap_or_default();
-        let signs = !lanes::mask(run, at, lanes::alphanumeric) & HEAD;
+    let (mut at, mut covered) = (run.start, 0);
+    while at + bases::MIN_BASE85 as usize <= run.end {
+        let signs = !lanes::mask(text, at, lanes::alphanumeric) & HEAD;
         if at >= covered && signs.count_ones() >= 2 {
-            bases::base85(rest, |bytes, length| {
+            bases::base85(text, at, run.end, |bytes, length| {
                 covered = at + length;
                 give(bytes, at..covered);
             });
         }
-        let Some(next) = opening(run, at) else { return };
+        let Some(next) = opening(text, at..run.end) else { return };
         at = next + 1;
     }
 }
 
 /// The next sign after which an encoded value may begin.
-fn opening(run: &[u8], at: usize) -> Option<usize> {
+fn opening(text: &[u8], run: Range<usize>) -> Option<usize> {
     let sign = |lane: Lane| lane.is(b'"').or(lane.is(b'\'')).or(lane.is(b'~')).or(lane.is(b'='));
-    let mut block = (at..run.len()).step_by(lanes::BLOCK).map(|at| (at, lanes::mask(run, at, sign)));
-    block.find(|(_, places)| *places != 0).map(|(at, places)| at + places.trailing_zeros() as usize)
+    let mut block = run.clone().step_by(lanes::BLOCK).map(|at| (at, lanes::mask(text, at, sign)));
+    let found = block.find(|(_, places)| *places != 0).map(|(at, places)| at + places.trailing_zeros() as usize);
+    found.filter(|it| *it < run.end)
 }

@@ -35,6 +35,7 @@ use crate::{
     protocol::{FailureKind, LaunchEvent, LaunchFailure, LaunchRequest, Lifetime, Origin},
     socket::{AsyncLink, SocketError},
     store::{BottleDir, Lock, Metadata, State, Store, StoreError},
+    sys,
     workspace::clone,
 };
 use bottle::{Bottle, Ended};
@@ -79,6 +80,8 @@ const GRACE: u32 = 5;
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Records of the git gate that may wait for the gate that writes them.
 const RECORDS: usize = 64;
+/// A bottle that runs for so long runs on.
+const SETTLED: Duration = Duration::from_secs(1);
 /// The agent's exit code where it was ended with its bottle.
 const KILLED: u8 = 137;
 
@@ -171,6 +174,7 @@ async fn keep(link: UnixStream, parts: &KeeperParts) -> Result<(), KeeperError> 
     let running = Running::start(made, &request, parts, &bottle, stops, hear_ended, hear_code, &journal);
     let Running { remains, shared, mut exit, clients } = running.map_err(KeeperError::Setup)?;
     let client = spawn_local(at_launch_link(link, Rc::clone(&shared), request.lifetime));
+    let resting = spawn_local(rest());
 
     let wall = async {
         match request.wall_seconds {
@@ -185,6 +189,7 @@ async fn keep(link: UnixStream, parts: &KeeperParts) -> Result<(), KeeperError> 
         _ = interrupt.recv() => GRACE,
         () = wall => GRACE,
     };
+    resting.abort();
     let (result, exit_code) = teardown::run(remains, exit, grace, &mut journal).await;
     let result = result.and_then(|()| {
         metadata.state = State::Stopped;
@@ -197,6 +202,14 @@ async fn keep(link: UnixStream, parts: &KeeperParts) -> Result<(), KeeperError> 
     let _ = (code.send(Some(last)), ended.send(Some(Ended { code: last })));
     let _ = tokio::time::timeout(FAREWELL, async { tokio::join!(client, clients) }).await;
     result.map_err(KeeperError::Teardown)
+}
+
+/// A keeper mostly waits, for which it needs little of the code that a launch took.
+async fn rest() {
+    sleep(SETTLED).await;
+    if let Err(error) = sys::let_go_of_code() {
+        tracing::warn!(%error, "the code of the launch stays in memory");
+    }
 }
 
 /// A bottle may push to its own branches of the repository that it has a clone of. Only now has it a name.

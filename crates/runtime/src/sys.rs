@@ -1,8 +1,13 @@
-//! The one unsafe call of the keeper: telling tokio that a descriptor stays open while it is watched.
+//! The unsafe calls of the keeper: telling tokio that a descriptor stays open while it is watched, and the kernel that
+//! code is not needed for now.
 
-#![expect(unsafe_code, reason = "AsyncFd::register is unsafe for types that may close their descriptor early")]
+#![expect(
+    unsafe_code,
+    reason = "the calls are unsafe for descriptors that close early, and for memory that is written"
+)]
 
-use std::{io, os::fd::OwnedFd};
+use rustix::mm::{Advice, madvise};
+use std::{ffi::c_void, fs, io, os::fd::OwnedFd, ptr::with_exposed_provenance_mut};
 use tokio::io::{Interest, unix::AsyncFd};
 
 /// Watches a descriptor (made non-blocking here) in the running tokio reactor.
@@ -12,4 +17,65 @@ pub(crate) fn watch(descriptor: OwnedFd, interest: Interest) -> io::Result<Async
     // deregisters before it drops it.
     let watched = unsafe { AsyncFd::register_with_interest(descriptor, interest) };
     watched.map_err(io::Error::from)
+}
+
+/// Gives back the pages of code that are mapped; those that run again are mapped again, from the page cache. Gives the
+/// number of bytes that code may take up.
+pub(crate) fn let_go_of_code() -> io::Result<usize> {
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    let mut all = 0_usize;
+    for (start, length) in maps.lines().filter_map(code) {
+        // SAFETY: the mapping is of a file, private, and neither writable nor (as `code` sees to) ever was: what is
+        // dropped is what the file holds, and the next access reads it again.
+        unsafe { madvise(with_exposed_provenance_mut::<c_void>(start), length, Advice::LinuxDontNeed) }?;
+        all = all.saturating_add(length);
+    }
+    Ok(all)
+}
+
+/// Start and length, where a line of `/proc/PID/maps` (proc_pid_maps(5)) is one of code out of a file: linkers make
+/// that a segment of its own, into which the loader relocates nothing.
+fn code(line: &str) -> Option<(usize, usize)> {
+    let mut fields = line.split_ascii_whitespace();
+    let (start, end) = fields.next()?.split_once('-')?;
+    if fields.next()? != "r-xp" || fields.nth(2)? == "0" {
+        return None;
+    }
+    let start = usize::from_str_radix(start, 16).ok()?;
+    Some((start, usize::from_str_radix(end, 16).ok()?.checked_sub(start)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_is_let_go_of_and_runs_on() {
+        let resident = || {
+            let smaps = fs::read_to_string("/proc/self/smaps").unwrap();
+            let mut lines = smaps.lines();
+            let mut sum = 0;
+            while let Some(line) = lines.next() {
+                if code(line).is_some() {
+                    let rss = lines.find_map(|line| line.strip_prefix("Rss:")).unwrap();
+                    sum += rss.trim().trim_end_matches(" kB").parse::<usize>().unwrap();
+                }
+            }
+            sum
+        };
+        let before = resident();
+        assert!(let_go_of_code().unwrap() / 1024 >= before, "it is all of it");
+        assert!(resident() < before, "of {before}");
+    }
+
+    #[test]
+    fn only_code_of_files_counts() {
+        let exe = "55d0c0a00000-55d0c0a02000 r-xp 00001000 fe:00 77 /usr/bin/true";
+        assert_eq!(code(exe), Some((0x55d0_c0a0_0000, 0x2000)));
+        for other in
+            [exe.replace("r-xp", "rwxp"), exe.replace("r-xp", "r--p"), exe.replace(" 77 ", " 0 "), String::new()]
+        {
+            assert_eq!(code(&other), None, "{other}");
+        }
+    }
 }

@@ -3,7 +3,10 @@
 use super::table::Table;
 use anyhow::Result;
 use bottle_testkit::{TestEnv, env::leftovers, wait_for};
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path, thread, time::Duration};
+
+/// What is idle has been for so long.
+const IDLE: Duration = Duration::from_secs(3);
 
 pub(super) fn measure(program: &Path) -> Result<Table> {
     let env = TestEnv::new(program);
@@ -15,6 +18,7 @@ pub(super) fn measure(program: &Path) -> Result<Table> {
             leftovers::processes(&env.root().to_string_lossy()).iter().any(|(_, line)| line.starts_with("sleep"));
         (asleep && ours.len() >= 3).then_some(ours)
     });
+    thread::sleep(IDLE);
     let mut table = Table::new("Memory of an idle bottle on the host side", &["process", "RSS", "PSS"]);
     let (mut rss, mut pss) = (0, 0);
     for (pid, line) in ours.iter().filter(|(_, line)| line.contains("bot-bottle") || line.contains("exe")) {

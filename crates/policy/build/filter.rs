@@ -10,7 +10,11 @@ use std::collections::BTreeSet;
 /// places of a byte: what it is asked for, all of them hold or none.
 pub(crate) const SECOND_BITS: u32 = 17;
 pub(crate) const BUCKET_BITS: u32 = 11;
-const FOLD: u32 = 0x2020_2020;
+/// Capitals are as small letters, and bytes beyond ASCII as those within: that leaves 64 for what may stand beside.
+fn fold(block: u32) -> u32 {
+    (block | 0x2020_2020) & 0x7f7f_7f7f
+}
+
 const FACTORS: [i16; 2] = [0x2c9b, -0x4d35];
 
 /// A place in the first map: from the middle of what `pmaddwd` makes of two halves.
@@ -104,7 +108,7 @@ impl Filter {
 
     fn entry(&mut self, keyword: u16, known: Known, at: usize, reversed: bool, blocks: &[[u8; 4]]) {
         let offset = i8::try_from(at).unwrap_or(-1);
-        for block in blocks.iter().map(|it| u32::from_le_bytes(*it) | FOLD) {
+        for block in blocks.iter().map(|it| fold(u32::from_le_bytes(*it))) {
             self.blocks.insert(block);
             let block = known.of(block);
             let bucket = hash(block) >> (32 - BUCKET_BITS);

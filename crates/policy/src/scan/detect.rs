@@ -15,21 +15,16 @@ use std::ops::Range;
 
 #[cfg(test)]
 mod examples;
+mod gap;
 #[cfg(test)]
 mod tests;
 
 /// No match, with all it depends on, is longer: keyword, gap and value, and the bytes on either side.
 pub const MAX_MATCH: usize = 1024;
 
-/// Between a name's keyword and the value, all in all.
-const GAP_MAX: usize = 48;
-/// Values tried after one keyword.
-const VALUES_MAX: usize = 4;
 const BEHIND_MAX: usize = 96;
 /// Keywords of a rule that stand nearer to each other are a crowd: only the first, and those that begin a word, count.
 const CROWD: usize = 128;
-/// Words before a separator that a name still is.
-const SPACES_MAX: usize = 3;
 /// So much of a name before the keyword is read.
 const NAME_MAX: usize = 24;
 /// What comes before `token` where it is none to keep.
@@ -318,38 +313,18 @@ impl<'t> Reading<'t> {
         spaced: bool,
         keyword: usize,
     ) -> Option<Range<usize>> {
-        if keyword < 5 && self.in_word() || keyword == 3 && self.at(keyword).is_none_or(|it| !ends_name(it)) {
+        if keyword < 5 && self.in_word() || keyword == 3 && self.at(keyword).is_none_or(|it| !gap::ends_name(it)) {
             return None;
         }
-        if rule.check.strict() && self.is_passing() {
-            return None;
-        }
-        let (mut separated, mut tried, mut spaces) = (false, 0, 0);
-        for offset in keyword..keyword + GAP_MAX {
-            let byte = self.at(offset)?;
-            spaces += usize::from(byte == b' ' && !separated);
-            match Gap::of(byte) {
-                // A sentence in which the word stands.
-                Gap::Space if rule.check.strict() && spaces > SPACES_MAX => return None,
-                Gap::Separates if rule.check.strict() && !matches!(byte, b'=' | b':' | b'>') => return None,
-                Gap::Separates => separated = true,
-                Gap::Space if spaced => separated = true,
-                Gap::Space | Gap::Opens => {}
-                Gap::Name if separated => {
-                    if let Some(length) = value(offset) {
-                        return Some(self.span(offset, length));
-                    }
-                    tried += 1;
-                    if tried == VALUES_MAX {
-                        return None;
-                    }
-                    separated = false;
-                }
-                Gap::Name => {}
-                Gap::Ends => return None,
-            }
-        }
-        None
+        let length = if self.back {
+            let gap = self.backward(keyword).iter().rev();
+            gap::value_after(gap.copied(), rule.check.strict(), spaced, |offset| value(keyword + offset))
+        } else {
+            let gap = self.forward(keyword).iter();
+            gap::value_after(gap.copied(), rule.check.strict(), spaced, |offset| value(keyword + offset))
+        };
+        let (offset, length) = length?;
+        (!rule.check.strict() || !self.is_passing()).then(|| self.span(keyword + offset, length))
     }
 
     /// Whether the name up to here says that the value is for a moment, or where something is: the token of the next page,
@@ -375,64 +350,6 @@ impl<'t> Reading<'t> {
     }
 }
 
-/// What may follow a name of three bytes: in words they are too frequent.
-fn ends_name(byte: u8) -> bool {
-    !byte.is_ascii_alphanumeric() && !b"$#!@*".contains(&byte) && !matches!(Gap::of(byte), Gap::Ends)
-}
-
 fn is_of_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
-}
-
-/// What a byte between a keyword and a value is.
-#[derive(Clone, Copy)]
-enum Gap {
-    Separates,
-    Space,
-    Opens,
-    Name,
-    Ends,
-}
-
-impl Gap {
-    #[inline(always)]
-    #[expect(clippy::indexing_slicing, reason = "a table of 256 has a place for every byte")]
-    fn of(byte: u8) -> Gap {
-        static GAPS: [Gap; 256] = gaps();
-        GAPS[usize::from(byte)]
-    }
-
-    const fn is(byte: u8) -> Gap {
-        match byte {
-            b'=' | b':' | b'>' | b',' | b'(' | b'|' | b'?' | b'&' => Gap::Separates,
-            b' ' | b'\t' => Gap::Space,
-            b'"' | b'\'' | b'`' | b'[' | b']' | b'{' | b'<' | b'\\' | b'\r' | b'\n' | b')' | b'}' => Gap::Opens,
-            b'a'..=b'z'
-            | b'A'..=b'Z'
-            | b'0'..=b'9'
-            | b'_'
-            | b'-'
-            | b'.'
-            | b'/'
-            | b'+'
-            | b'$'
-            | b'%'
-            | b'#'
-            | b'!'
-            | b'@'
-            | b'*' => Gap::Name,
-            _ => Gap::Ends,
-        }
-    }
-}
-
-#[expect(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "evaluated when this is compiled")]
-const fn gaps() -> [Gap; 256] {
-    let mut table = [Gap::Ends; 256];
-    let mut index = 0;
-    while index < 256 {
-        table[index] = Gap::is(index as u8);
-        index += 1;
-    }
-    table
 }

@@ -9,7 +9,11 @@ use crate::scan::{
     rules,
 };
 
-const FOLD: u32 = 0x2020_2020;
+/// As in `build/filter.rs`.
+fn fold(block: u32) -> u32 {
+    (block | 0x2020_2020) & 0x7f7f_7f7f
+}
+
 /// A block with the bytes that the blocks of its last positions need.
 const SEEN: usize = BLOCK + 2;
 /// A number of interest has as many digits in one of the words of eight bytes it lies on.
@@ -53,8 +57,8 @@ fn one(seen: &[u8; SEEN], at: usize, met: &mut impl Met) {
     while any != 0 {
         let offset = any.trailing_zeros() as usize * 2;
         any &= any - 1;
-        let block = seen.get(offset..).and_then(|it| it.first_chunk()).map_or(0, |it| u32::from_le_bytes(*it)) | FOLD;
-        met.block(at + offset, block);
+        let block = seen.get(offset..).and_then(|it| it.first_chunk()).map_or(0, |it| u32::from_le_bytes(*it));
+        met.block(at + offset, fold(block));
     }
     let digits = lanes::mask(seen, 0, lanes::digit);
     if digits.count_ones() >= DIGITS {

@@ -20,15 +20,21 @@ const CARD_WORDS: &[&[u8]] = &[
 
 /// The numbers that begin at `start`, each with what it is.
 pub(super) fn number_at(text: &[u8], start: usize) -> Option<(Check, Range<usize>)> {
+    let check = match text.get(start..start + 4)? {
+        [b'2'..=b'6', ..] => Check::Card,
+        [a, b, c, d]
+            if c.is_ascii_digit() && d.is_ascii_digit() && a.is_ascii_alphabetic() && b.is_ascii_alphabetic() =>
+        {
+            Check::Iban
+        }
+        _ => return None,
+    };
     let before = start.checked_sub(1).and_then(|at| text.get(at));
     if before.is_some_and(|it| it.is_ascii_alphanumeric() || matches!(it, b'.' | b'_' | b'-' | b'+' | b'#')) {
         return None;
     }
-    match text.get(start)? {
-        b'2'..=b'6' => card(text, start).map(|end| (Check::Card, start..end)),
-        it if it.is_ascii_alphabetic() => iban(text, start).map(|end| (Check::Iban, start..end)),
-        _ => None,
-    }
+    let end = if check == Check::Card { card(text, start) } else { iban(text, start) };
+    end.map(|end| (check, start..end))
 }
 
 /// Where a number may begin that has many digits at `at`.

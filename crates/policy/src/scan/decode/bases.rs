@@ -98,6 +98,42 @@ pub(in crate::scan) fn is_text(bytes: &[u8]) -> bool {
 /// 255 for what is no digit.
 static VALUES: [[u8; 256]; 3] = [values(ASCII85), values(RFC1924), values(Z85)];
 
+/// Whether base85 of any alphabet may begin at `at`.
+#[inline]
+pub(in crate::scan) fn is_base85(text: &[u8], at: usize, end: usize) -> bool {
+    text.get(at..end).is_some_and(|run| run.len() >= MIN_BASE85 as usize && alphabets_at(run) != 0)
+}
+
+/// In which alphabets those are digits that belong to the first three groups in any of five alignments.
+#[inline]
+fn alphabets_at(run: &[u8]) -> u8 {
+    let mut all = 0b111;
+    for byte in run.get(4..15).unwrap_or_default() {
+        all &= class::of(&ALPHABETS, *byte);
+        if all == 0 {
+            break;
+        }
+    }
+    all
+}
+
+/// Of which of the three a byte is a digit, a bit for each.
+static ALPHABETS: [u8; 256] = alphabets();
+
+#[expect(clippy::indexing_slicing, reason = "evaluated when this is compiled")]
+const fn alphabets() -> [u8; 256] {
+    let values = [values(ASCII85), values(RFC1924), values(Z85)];
+    let mut table = [0; 256];
+    let mut index = 0;
+    while index < 768 {
+        if values[index / 256][index % 256] != 255 {
+            table[index % 256] |= 1 << (index / 256);
+        }
+        index += 1;
+    }
+    table
+}
+
 #[expect(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "evaluated when this is compiled")]
 const fn values(alphabet: &[u8]) -> [u8; 256] {
     let mut table = [255; 256];
@@ -116,6 +152,7 @@ pub(in crate::scan) fn base85(text: &[u8], at: usize, end: usize, mut give: impl
     if run.len() < MIN_BASE85 as usize {
         return;
     }
+    let alphabets = alphabets_at(run);
     // A group that begins with a higher digit than 40 stands for a byte that is no ASCII.
     let small = |lane: Lane| lane.within(b'0', b'9').or(lane.within(b'a', b'e'));
     let low = [
@@ -123,8 +160,8 @@ pub(in crate::scan) fn base85(text: &[u8], at: usize, end: usize, mut give: impl
         lanes::mask(text, at, |lane| small(lane).or(lane.within(b'A', b'Z'))),
         lanes::mask(text, at, |lane| small(lane).or(lane.within(b'f', b'z')).or(lane.within(b'A', b'E'))),
     ];
-    for (values, low) in VALUES.iter().zip(low) {
-        let mut skips = low & low >> 5 & low >> 10 & 0x1f;
+    for ((bit, values), low) in (0..).zip(&VALUES).zip(low) {
+        let mut skips = if alphabets >> bit & 1 == 0 { 0 } else { low & low >> 5 & low >> 10 & 0x1f };
         while skips != 0 {
             let skip = skips.trailing_zeros() as usize;
             skips &= skips - 1;

@@ -106,8 +106,8 @@ const FACTORS: [i16; 2] = [0x2c9b, -0x4d35];
 /// A hash of the four bytes, case folded, at every second place of sixteen: of 0, 4, 8 and 12, then of 2, 6, 10 and 14.
 #[inline(always)]
 pub(in crate::scan) fn hashes(bytes: &[u8; HASHED]) -> [[u16; 4]; 2] {
-    let lane = |from: usize| bytes.get(from..).and_then(|it| it.first_chunk()).map_or(Lane::none(), Lane::of).folded();
-    [0, 2].map(|from| lane(from).hashed(FACTORS))
+    let lane = |from: usize| bytes.get(from..).and_then(|it| it.first_chunk()).map_or(Lane::none(), Lane::of);
+    [0, 2].map(|from| lane(from).folded().ascii().hashed(FACTORS))
 }
 
 #[inline(always)]
@@ -175,7 +175,7 @@ pub(in crate::scan) use lane::Lane;
 #[cfg(target_arch = "x86_64")]
 mod lane {
     use safe_arch::{
-        bitandnot_m128i, bitor_m128i, cmp_eq_mask_i8_m128i, load_unaligned_m128i, m128i, min_u8_m128i,
+        bitand_m128i, bitandnot_m128i, bitor_m128i, cmp_eq_mask_i8_m128i, load_unaligned_m128i, m128i, min_u8_m128i,
         move_mask_i8_m128i, mul_i16_horizontal_add_m128i, set_splat_i8_m128i, shr_imm_u32_m128i, sub_i8_m128i,
     };
 
@@ -231,6 +231,12 @@ mod lane {
         #[inline(always)]
         pub(in crate::scan) fn folded(self) -> Lane {
             Lane(bitor_m128i(self.0, all(0x20)))
+        }
+
+        /// Without the highest bits.
+        #[inline(always)]
+        pub(super) fn ascii(self) -> Lane {
+            Lane(bitand_m128i(self.0, all(0x7f)))
         }
 
         #[inline(always)]
@@ -309,6 +315,12 @@ mod lane {
         #[inline(always)]
         pub(in crate::scan) fn folded(self) -> Lane {
             self.each(self, |it, _| it | 0x20)
+        }
+
+        /// Without the highest bits.
+        #[inline(always)]
+        pub(super) fn ascii(self) -> Lane {
+            self.each(self, |it, _| it & 0x7f)
         }
 
         #[inline(always)]

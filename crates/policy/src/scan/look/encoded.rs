@@ -15,8 +15,8 @@ use std::ops::Range;
 /// Where something encoded may stand.
 #[derive(Debug, Clone)]
 pub(super) enum Run {
-    /// Digits of base64; and whether so many letters and digits stand among them that it may be of another base.
-    Digits(Range<usize>, bool),
+    /// Digits of base64.
+    Digits(Range<usize>),
     Printed(Range<usize>),
 }
 
@@ -24,10 +24,7 @@ pub(super) enum Run {
 #[derive(Debug, Default)]
 pub(super) struct Encoded {
     base64: Runs<{ base64::MIN_RUN }>,
-    other: Runs<{ bases::MIN_HEX }>,
     printed: Runs<{ bases::MIN_BASE85 }>,
-    /// Where the last run of letters and digits ended that is long enough for another base.
-    other_until: usize,
 }
 
 impl Encoded {
@@ -38,17 +35,12 @@ impl Encoded {
 
     #[inline(always)]
     pub(super) fn feed(&mut self, at: usize, classes: Classes, give: &mut dyn FnMut(Run)) {
-        // One that goes on lies in a run of digits that goes on.
-        let until = &mut self.other_until;
-        self.other.feed(at, classes.alphanumeric, |run| *until = run.end);
-        self.base64.feed(at, classes.base64, |run| give(Run::Digits(run.clone(), *until > run.start)));
+        self.base64.feed(at, classes.base64, |run| give(Run::Digits(run)));
         self.printed.feed(at, classes.graphic, |run| give(Run::Printed(run)));
     }
 
     pub(super) fn end(&mut self, end: usize, give: &mut dyn FnMut(Run)) {
-        let until = &mut self.other_until;
-        self.other.end(end, |run| *until = run.end);
-        self.base64.end(end, |run| give(Run::Digits(run.clone(), *until > run.start)));
+        self.base64.end(end, |run| give(Run::Digits(run)));
         self.printed.end(end, |run| give(Run::Printed(run)));
     }
 }
@@ -72,8 +64,8 @@ impl Look<'_> {
     /// What a run decodes to; `covered` is where the last one of digits ended, with its lines.
     pub(super) fn run(&mut self, view: View<'_>, run: Run, covered: &mut usize) {
         match run {
-            Run::Digits(run, other) if run.start >= *covered => *covered = self.digits(view, run, other),
-            Run::Digits(..) => {}
+            Run::Digits(run) if run.start >= *covered => *covered = self.digits(view, run),
+            Run::Digits(_) => {}
             Run::Printed(run) if run.end > view.fresh => {
                 // Printable runs are long in minified code, too: only what follows an opening sign or a blank is tried.
                 base85(view.text, run, |bytes, span| {
@@ -84,8 +76,8 @@ impl Look<'_> {
         }
     }
 
-    /// Digits of base64, and where their last line ends.
-    fn digits(&mut self, view: View<'_>, run: Range<usize>, other: bool) -> usize {
+    /// What digits of base64 stand for, and where their last line ends.
+    fn digits(&mut self, view: View<'_>, run: Range<usize>) -> usize {
         let span = base64::span(view.text, run.clone());
         let (end, wrapped) = (span.end, span.end > run.end);
         if end <= view.fresh || span.len() < base64::MIN_DIGITS {
@@ -98,7 +90,13 @@ impl Look<'_> {
             }
             self.base64(view, digits, span.clone());
         }
-        if wrapped || other {
+        // Signs break up the runs of other bases, and paths are full of them.
+        let mut other = wrapped;
+        if !wrapped {
+            let text = view.text.get(span.clone()).unwrap_or_default();
+            runs::runs::<{ bases::MIN_HEX }>(text, lanes::alphanumeric, |_| other = true);
+        }
+        if other {
             self.other_bases(view, span);
         }
         end
@@ -157,24 +155,30 @@ impl Look<'_> {
 /// as frequent as it must be.
 fn base85(text: &[u8], run: Range<usize>, mut give: impl FnMut(Vec<u8>, Range<usize>)) {
     const HEAD: u64 = (1 << bases::MIN_BASE85) - 1;
-    let (mut at, mut covered) = (run.start, 0);
-    while at + bases::MIN_BASE85 as usize <= run.end {
-        let signs = !lanes::mask(text, at, lanes::alphanumeric) & HEAD;
-        if at >= covered && signs.count_ones() >= 2 {
+    let mut covered = 0;
+    let mut begins = |at: usize| {
+        if at >= covered
+            && bases::is_base85(text, at, run.end)
+            && (!lanes::mask(text, at, lanes::alphanumeric) & HEAD).count_ones() >= 2
+        {
             bases::base85(text, at, run.end, |bytes, length| {
                 covered = at + length;
                 give(bytes, at..covered);
             });
         }
-        let Some(next) = opening(text, at..run.end) else { return };
-        at = next + 1;
-    }
-}
-
-/// The next sign after which an encoded value may begin.
-fn opening(text: &[u8], run: Range<usize>) -> Option<usize> {
+    };
+    begins(run.start);
+    // What is shorter from there on is none.
+    let last = run.end - bases::MIN_BASE85 as usize;
     let sign = |lane: Lane| lane.is(b'"').or(lane.is(b'\'')).or(lane.is(b'~')).or(lane.is(b'='));
-    let mut block = run.clone().step_by(lanes::BLOCK).map(|at| (at, lanes::mask(text, at, sign)));
-    let found = block.find(|(_, places)| *places != 0).map(|(at, places)| at + places.trailing_zeros() as usize);
-    found.filter(|it| *it < run.end)
+    for block in (run.start..last).step_by(lanes::BLOCK) {
+        let mut places = lanes::mask(text, block, sign);
+        while places != 0 {
+            let at = block + places.trailing_zeros() as usize;
+            places &= places - 1;
+            if at < last {
+                begins(at + 1);
+            }
+        }
+    }
 }

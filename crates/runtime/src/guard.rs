@@ -1,4 +1,5 @@
-//! What holds the parts of a mounted workspace that the host would run: each is mounted on itself read-only, and each
+//! What holds the parts of the user's directories that a bottle may write to (a mounted workspace, mounts with `:rw`) and
+//! that the host would run: each is mounted on itself read-only, and each
 //! directory on the way to one is mounted on itself too, so that it can be neither renamed nor replaced.
 //!
 //! A mount needs something to be mounted on: what is not there is put there, empty, and taken away when the bottle ends.
@@ -47,14 +48,26 @@ pub enum GuardError {
     Record(#[source] StoreError),
 }
 
-/// One mount of the guard, relative to the workspace.
+/// A directory of the user's that a bottle may write to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Writable<'a> {
+    pub(crate) source: &'a Path,
+    /// Where it is inside.
+    pub(crate) target: &'a Path,
+    /// Whether people and their editors open it as a project: then names at its top are held also where they are not
+    /// there yet.
+    pub(crate) is_project: bool,
+}
+
+/// One mount of the guard, relative to the directory that is inside at `target`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guard {
+    pub target: PathBuf,
     pub path: PathBuf,
     pub read_only: bool,
 }
 
-/// What guards a workspace.
+/// What guards a bottle's directories.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Guards {
     /// Ancestors before what is in them.
@@ -78,11 +91,28 @@ struct Placeholder {
     contents: Option<String>,
 }
 
-/// Looks through `root`, and puts there what the mounts need.
-pub(crate) fn prepare(bottle: &BottleDir, root: &Path) -> Result<Guards, GuardError> {
+/// Looks through the directories, and puts there what the mounts need.
+pub(crate) fn prepare(bottle: &BottleDir, directories: &[Writable<'_>]) -> Result<Guards, GuardError> {
     let _turn = turn(bottle)?;
+    let (mut guards, mut records) = (Guards::default(), Vec::new());
+    for directory in directories {
+        // A single file is what it is.
+        if directory.is_project || directory.source.is_dir() {
+            prepare_one(bottle, *directory, &mut guards, &mut records)?;
+        }
+    }
+    Ok(guards)
+}
+
+fn prepare_one(
+    bottle: &BottleDir,
+    Writable { source: root, target, is_project }: Writable<'_>,
+    guards: &mut Guards,
+    records: &mut Vec<Record>,
+) -> Result<(), GuardError> {
     let held = open(root)?;
-    let survey = survey::survey(&held).map_err(|source| GuardError::Look { path: root.to_owned(), source })?;
+    let survey =
+        survey::survey(&held, is_project).map_err(|source| GuardError::Look { path: root.to_owned(), source })?;
     if let Some(link) = survey.links.into_iter().next() {
         return Err(GuardError::Link(link));
     }
@@ -105,16 +135,18 @@ pub(crate) fn prepare(bottle: &BottleDir, root: &Path) -> Result<Guards, GuardEr
         })
         .collect();
     placeholders.extend(new.iter().cloned());
-    let record = Record { root: root.to_owned(), placeholders };
-    write_json(&bottle.guard(), &record).map_err(GuardError::Record)?;
+    records.push(Record { root: root.to_owned(), placeholders });
+    write_json(&bottle.guard(), records).map_err(GuardError::Record)?;
     let owner = fstat(&held).map_err(|error| GuardError::Open { path: root.to_owned(), source: error.into() })?;
     let owner = rustix::process::geteuid().is_root().then_some((owner.st_uid, owner.st_gid));
     for placeholder in &new {
         let made = make(&held, placeholder, owner);
         made.map_err(|source| GuardError::Make { path: root.join(&placeholder.path), source })?;
     }
-    let mounts = survey.mounts.into_iter().map(|(path, read_only)| Guard { path, read_only }).collect();
-    Ok(Guards { mounts, cut_short: survey.cut_short })
+    let mounts = survey.mounts.into_iter();
+    guards.mounts.extend(mounts.map(|(path, read_only)| Guard { target: target.to_owned(), path, read_only }));
+    guards.cut_short |= survey.cut_short;
+    Ok(())
 }
 
 /// Takes away what [`prepare`] put there, but for what another bottle that lives needs.
@@ -123,24 +155,30 @@ pub(crate) fn lift(bottle: &BottleDir) -> Result<(), GuardError> {
         return Ok(());
     }
     let _turn = turn(bottle)?;
-    let record: Record = read_json(&bottle.guard()).map_err(GuardError::Record)?;
+    let records: Vec<Record> = read_json(&bottle.guard()).map_err(GuardError::Record)?;
     let needed: BTreeSet<PathBuf> = others(bottle)
         .filter(|(its, _)| its.is_held())
         .flat_map(|(_, record)| record.placeholders.into_iter().map(move |one| record.root.join(one.path)))
         .collect();
-    match open(&record.root) {
-        Ok(root) => {
-            for placeholder in record.placeholders.iter().rev() {
-                let path = record.root.join(&placeholder.path);
-                if !needed.contains(&path) {
-                    remove(&root, placeholder).map_err(|source| GuardError::Remove { path, source })?;
-                }
-            }
-        }
-        Err(GuardError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
+    for record in records.iter().rev() {
+        lift_one(record, &needed)?;
     }
     fs::remove_file(bottle.guard()).map_err(|source| GuardError::Remove { path: bottle.guard(), source })
+}
+
+fn lift_one(record: &Record, needed: &BTreeSet<PathBuf>) -> Result<(), GuardError> {
+    let root = match open(&record.root) {
+        Ok(root) => root,
+        Err(GuardError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for placeholder in record.placeholders.iter().rev() {
+        let path = record.root.join(&placeholder.path);
+        if !needed.contains(&path) {
+            remove(&root, placeholder).map_err(|source| GuardError::Remove { path, source })?;
+        }
+    }
+    Ok(())
 }
 
 /// One bottle at a time looks, makes and takes away.
@@ -156,12 +194,13 @@ fn turn(bottle: &BottleDir) -> Result<OwnedFd, GuardError> {
 /// What other bottles, living or dead, have put anywhere.
 fn others(bottle: &BottleDir) -> impl Iterator<Item = (BottleDir, Record)> {
     let entries = bottle.state.parent().and_then(|bottles| fs::read_dir(bottles).ok()).into_iter().flatten();
-    entries.flatten().filter_map(|entry| {
+    let records = entries.flatten().filter_map(|entry| {
         let slug = entry.file_name().to_str()?.parse().ok()?;
         let other = BottleDir { slug, state: entry.path(), runtime: PathBuf::new() };
-        let record = read_json(&other.guard()).ok()?;
-        (other.state != bottle.state).then_some((other, record))
-    })
+        let records: Vec<Record> = read_json(&other.guard()).ok()?;
+        (other.state != bottle.state).then_some((other, records))
+    });
+    records.flat_map(|(other, records)| records.into_iter().map(move |record| (other.clone(), record)))
 }
 
 fn open(root: &Path) -> Result<OwnedFd, GuardError> {

@@ -140,6 +140,52 @@ fn what_the_host_would_run_cannot_be_changed_from_inside() {
 }
 
 #[test]
+fn what_the_host_would_run_of_a_writable_mount_cannot_be_changed_either() {
+    Stage::for_each_user(|stage| {
+        let env = &stage.env;
+        let data = env.root().join("home/data");
+        sh(env, env.root(), "mkdir home/data");
+        repository(env, &data);
+        let of_repositories = |file: &str| file.contains(".git/") || file == "sub/.git" || file.starts_with(".cursor");
+        let tricks: Vec<_> = TRICKS.iter().filter(|(_, _, file)| of_repositories(file)).collect();
+        assert!(tricks.len() > 20);
+        let script: String =
+            tricks.iter().map(|(_, script, _)| format!("(cd /data; {script}) 2>/dev/null\n")).collect();
+        let script = format!("export EXCHANGE='{EXCHANGE}'\n{script}\necho fine > /data/own; ls -d /data/.idea");
+        let mount = format!("{}:/data:rw", data.display());
+        let ran = stage.run(&["--workspace", "none", "--mount", &mount], &["sh", "-c", &script]);
+        for (name, script, file) in tricks {
+            assert!(!is_evil(&data, file), "{name}: `{script}` wrote {file}\n{ran}");
+        }
+        assert!(data.join("own").exists() && !ran.stdout.contains(".idea"), "{ran}");
+        assert_eq!(sh(env, &data, "ls -d .git/commondir .git/config.worktree 2>/dev/null"), "", "guards stayed behind");
+    });
+}
+
+/// The kernel takes a mount away where the host renames over what it is on: it is at least told.
+#[test]
+fn a_guarded_file_that_the_host_replaces_is_told() {
+    let stage = Stage::ordinary();
+    let env = &stage.env;
+    repository(env, &env.work());
+    let arguments =
+        ["run", "--detach", "--keep", "--name", "gone-kqzmb", "--workspace", "mount", "--", "sleep", "1000"];
+    env.run(&arguments).success();
+    let inside = |script: &str| env.run(&["exec", "gone-kqzmb", "--", "sh", "-c", script]).code;
+    assert_ne!(inside("echo evil >> /workspace/.git/config"), Some(0));
+    assert_eq!(sh(env, &env.work(), "git config user.name other"), "");
+    assert_eq!(
+        inside("echo '# evil' >> /workspace/.git/config"),
+        Some(0),
+        "docs/workspace.md says that this is not held"
+    );
+    let shown = env.run(&["diff", "gone-kqzmb", "--name-only"]);
+    assert!(shown.success().lines().any(|line| line == ".git/config"), "{shown}");
+    env.run(&["stop", "--grace", "0", "gone-kqzmb"]).success();
+    env.run(&["cleanup", "--all", "--yes"]).success();
+}
+
+#[test]
 fn an_agent_commits_in_a_mounted_repository_and_sees_nothing_of_its_guards() {
     Stage::for_each_user(|stage| {
         let env = &stage.env;

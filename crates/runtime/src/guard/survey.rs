@@ -42,14 +42,14 @@ struct Looking<'a> {
     made: BTreeSet<PathBuf>,
 }
 
-/// Looks through `root`.
-pub(super) fn survey(root: &OwnedFd) -> io::Result<Survey> {
+/// Looks through `root`; of a project, names at the top are held also where they are not there.
+pub(super) fn survey(root: &OwnedFd, is_project: bool) -> io::Result<Survey> {
     let tree = Tree::of(root)?;
     let mut looking = Looking { tree: &tree, survey: Survey::default(), made: BTreeSet::new() };
     for one in WORK_TREE {
-        looking.guard(Path::new(""), one, one.absent)?;
+        looking.guard(Path::new(""), one, if is_project { one.absent } else { Absent::Leave })?;
     }
-    if looking.kind(Path::new(REPOSITORY.name))?.is_none() {
+    if is_project && looking.kind(Path::new(REPOSITORY.name))?.is_none() {
         looking.guard(Path::new(""), &REPOSITORY, REPOSITORY.absent)?;
     }
     let mut waiting = VecDeque::from([PathBuf::new()]);

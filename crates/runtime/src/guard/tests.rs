@@ -5,7 +5,7 @@ use crate::{dirs::Dirs, store::Store};
 use std::os::unix::fs::symlink;
 
 fn paths(root: &Path, read_only: bool) -> Vec<String> {
-    let survey = survey(&open(root).unwrap()).unwrap();
+    let survey = survey(&open(root).unwrap(), true).unwrap();
     let mounts = survey.mounts.into_iter().filter(|(_, it)| *it == read_only);
     mounts.map(|(path, _)| path.to_string_lossy().into_owned()).collect()
 }
@@ -68,7 +68,7 @@ fn a_directory_that_is_no_repository_does_not_become_one() {
     let root = tempfile::tempdir().unwrap();
     assert!(paths(root.path(), true).contains(&".git".to_owned()));
     symlink("elsewhere", root.path().join(".claude")).unwrap();
-    assert_eq!(survey(&open(root.path()).unwrap()).unwrap().links, [PathBuf::from(".claude")]);
+    assert_eq!(survey(&open(root.path()).unwrap(), true).unwrap().links, [PathBuf::from(".claude")]);
 }
 
 #[test]
@@ -80,12 +80,13 @@ fn what_was_put_there_goes_with_the_last_bottle_and_the_users_own_stays() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     repository(&root.join(".git"));
-    prepare(&first, root).unwrap();
+    let project = Writable { source: root, target: Path::new("/workspace"), is_project: true };
+    prepare(&first, &[project]).unwrap();
     assert!(root.join(".vscode").is_dir() && fs::read(root.join(".git/commondir")).unwrap() == b".\n");
     // The user goes on working meanwhile.
     fs::write(root.join(".idea/workspace.xml"), "").unwrap();
     fs::write(root.join(".git/info/attributes"), "*.bin -diff\n").unwrap();
-    prepare(&second, root).unwrap();
+    prepare(&second, &[project]).unwrap();
     lift(&first).unwrap();
     assert!(root.join(".vscode").is_dir() && root.join(".git/commondir").exists(), "the second needs it");
     lift(&second).unwrap();
@@ -94,4 +95,28 @@ fn what_was_put_there_goes_with_the_last_bottle_and_the_users_own_stays() {
     assert!(!root.join(".git/commondir").exists() && root.join(".git/info/attributes").exists());
     assert!(!first.guard().exists() && !second.guard().exists());
     lift(&second).unwrap();
+}
+
+#[test]
+fn of_a_mount_that_is_no_project_repositories_are_held_and_nothing_is_put_at_its_top() {
+    let state = tempfile::tempdir().unwrap();
+    let store = Store::open(Dirs::new(state.path(), None)).unwrap();
+    let (bottle, _lock) = store.create("a", None).unwrap();
+    let (root, project) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let root = root.path();
+    repository(&root.join("sub/.git"));
+    fs::create_dir(root.join(".vscode")).unwrap();
+    let directories = [
+        Writable { source: project.path(), target: Path::new("/workspace"), is_project: true },
+        Writable { source: root, target: Path::new("/data"), is_project: false },
+        Writable { source: &root.join("sub/.git/HEAD"), target: Path::new("/file"), is_project: false },
+    ];
+    let guards = prepare(&bottle, &directories).unwrap();
+    let of_data =
+        |path: &str| guards.mounts.iter().any(|one| one.target == Path::new("/data") && one.path == Path::new(path));
+    assert!(of_data("sub/.git/config") && of_data("sub/.git/commondir") && of_data(".vscode") && !of_data(".idea"));
+    assert!(root.join("sub/.git/commondir").exists() && !root.join(".idea").exists());
+    assert!(project.path().join(".idea").exists());
+    lift(&bottle).unwrap();
+    assert!(!root.join("sub/.git/commondir").exists() && !project.path().join(".idea").exists());
 }

@@ -6,7 +6,8 @@ use super::{
     making::{Making, StepError},
 };
 use crate::{
-    changes, guard,
+    changes,
+    guard::{self, Writable},
     protocol::{LaunchEvent, Origin},
     store::private_directory,
     workspace::{
@@ -48,9 +49,9 @@ impl Making<'_> {
                 decoys::plant(self.bottle, &decoys, owner).map_err(StepError::Store)?;
             }
         }
+        self.guard().await?;
         match &self.request.plan.workspace {
-            Workspace::None => Ok(()),
-            Workspace::Mount { source } => self.guard(source).await,
+            Workspace::None | Workspace::Mount { .. } => Ok(()),
             // Resumed: it is the agent's by now.
             Workspace::Copy { .. } | Workspace::Clone { .. } if self.bottle.workspace().exists() => Ok(()),
             Workspace::Copy { .. } | Workspace::Clone { .. } => self.fill().await,
@@ -79,15 +80,29 @@ impl Making<'_> {
         }
     }
 
-    async fn guard(&mut self, source: &Path) -> Result<(), StepError> {
-        let guards = guard::prepare(self.bottle, source).map_err(StepError::Guard)?;
+    /// Of what the agent may write to, and is the user's own.
+    async fn guard(&mut self) -> Result<(), StepError> {
+        let plan = &self.request.plan;
+        let mounts = plan.mounts.iter().filter(|mount| mount.writable);
+        let mounts = mounts.map(|it| Writable { source: &it.source, target: &it.target, is_project: false });
+        let workspace = match &plan.workspace {
+            Workspace::Mount { source } => {
+                Some(Writable { source, target: Path::new(Workspace::TARGET), is_project: true })
+            }
+            _ => None,
+        };
+        let directories: Vec<Writable<'_>> = workspace.into_iter().chain(mounts).collect();
+        if directories.is_empty() {
+            return Ok(());
+        }
+        let guards = guard::prepare(self.bottle, &directories).map_err(StepError::Guard)?;
         self.guards = guards.mounts;
-        if matches!(self.request.origin, Origin::New { .. }) {
-            changes::record_unguarded(self.bottle, source).map_err(StepError::Store)?;
+        if let (Some(workspace), Origin::New { .. }) = (workspace, &self.request.origin) {
+            changes::record_unguarded(self.bottle, workspace.source).map_err(StepError::Store)?;
         }
         if guards.cut_short {
-            let text = "the working directory has more directories than are looked through: repositories far down in \
-                        it are not guarded";
+            let text = "a writable directory has more directories than are looked through: repositories far down in it \
+                        are not guarded";
             self.report(LaunchEvent::Notice { text: text.to_owned() }).await;
         }
         Ok(())

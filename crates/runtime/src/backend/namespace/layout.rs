@@ -218,15 +218,21 @@ fn given(entries: &mut Vec<Entry>, spec: &RoomSpec<'_>) {
     entries.push(host(spec.home, &HOME[1..], Access::Writable));
     if let Some(workspace) = spec.workspace {
         entries.push(host(workspace, &Workspace::TARGET[1..], Access::Writable));
-        for guard in spec.guards {
-            let target = Path::new(&Workspace::TARGET[1..]).join(&guard.path);
-            entries.push(entry(target, What::Hold { read_only: guard.read_only }));
-        }
+        held(entries, spec, Path::new(Workspace::TARGET));
     }
     for mount in &spec.plan.mounts {
         let Some(target) = relative(&mount.target) else { continue };
         let access = if mount.writable { Access::Writable } else { Access::ReadOnly };
         entries.push(host(&mount.source, target, access));
+        held(entries, spec, &mount.target);
+    }
+}
+
+/// What is guarded of the directory that is at `target`.
+fn held(entries: &mut Vec<Entry>, spec: &RoomSpec<'_>, target: &Path) {
+    for guard in spec.guards.iter().filter(|guard| guard.target == target) {
+        let Ok(target) = target.strip_prefix("/") else { continue };
+        entries.push(entry(target.join(&guard.path), What::Hold { read_only: guard.read_only }));
     }
 }
 

@@ -347,12 +347,14 @@ impl Gate {
     /// What the git gate decided: of its own kind, or it is not written.
     fn record(&self, event: &str) -> Result<u64, String> {
         let event: AuditEvent = serde_json::from_str(event).map_err(|_| "this is no event".to_owned())?;
-        match event {
-            AuditEvent::Git(_) | AuditEvent::GitEnded(_) | AuditEvent::Finding(_) => {
-                self.audit.record(event).map_err(|error| chain(&error))
-            }
-            _ => Err("this is no event of the git gate".to_owned()),
+        let metrics = &self.egress.metrics;
+        match &event {
+            AuditEvent::Git(event) => metrics.git(event),
+            AuditEvent::GitEnded(event) => metrics.git_ended(event.taken),
+            AuditEvent::Finding(event) => metrics.found(event.action),
+            _ => return Err("this is no event of the git gate".to_owned()),
         }
+        self.audit.record(event).map_err(|error| chain(&error))
     }
 
     /// Takes a new policy, or keeps the one in force: also where the change cannot be written to the audit log.

@@ -20,12 +20,13 @@ mod kept;
 mod making;
 pub mod output;
 mod ports;
+mod renewal;
 mod session;
 mod teardown;
 mod terminal;
 
-pub use egress_gate::Refresh;
 pub(crate) use making::remove_state;
+pub use renewal::Refresh;
 
 use crate::{
     audit_log::Notes,
@@ -46,11 +47,13 @@ use bottle_spec::{
     secret::Secret,
     slug::Slug,
 };
-use egress_gate::{KeptGate, Refresher};
+use egress_gate::KeptGate;
 use freeze::Freezer;
 use git_gate::KeptGitGate;
+use kept::Keeping;
 use making::{Making, StepError};
 use output::Output;
+use renewal::Refresher;
 use rustix::process::{Resource, Rlimit, setrlimit, setsid};
 use session::Left;
 use std::{
@@ -406,7 +409,7 @@ impl Running {
         journal: &Journal,
     ) -> io::Result<Running> {
         let Made { room, gate, brief, recipe, git, git_recipe, agent, control, ports, cgroup, cwd } = made;
-        let refresher = Refresher { refresh: parts.refresh, env: request.refresh_env.clone() };
+        let refresher = Refresher::new(parts.refresh, request.refresh_env.clone());
         let (mut journal, mut git_journal) = (journal.second()?, journal.second()?);
         let log = brief.audit.as_ref().ok_or_else(|| io::Error::other("a gate has an audit log"))?;
         let notes = Notes::keep(log.try_clone()?, bottle.audit());
@@ -419,12 +422,14 @@ impl Running {
             }
         });
         let (records, to_record) = mpsc::channel(RECORDS);
-        let gate = KeptGate::keep(gate, brief, recipe, refresher, notes, freezer.clone(), to_record, move |id| {
+        let keeping = Keeping::new(brief, recipe, freezer.clone(), refresher.clone());
+        let gate = KeptGate::keep(gate, keeping, notes, to_record, move |id| {
             // The gate ends with its keeper in any case.
             let _ = journal.done(Step::Gate, vec![making::gate_thing(id)]);
         });
         let git = git.map(|(gate, brief)| {
-            KeptGitGate::keep(gate, brief, git_recipe, freezer.clone(), records, move |id| {
+            let keeping = Keeping::new(brief, git_recipe, freezer.clone(), refresher);
+            KeptGitGate::keep(gate, keeping, records, move |id| {
                 let _ = git_journal.done(Step::Gate, vec![making::git_gate_thing(id)]);
             })
         });

@@ -9,12 +9,13 @@ use crate::{
     door::Door,
     event::Head,
     git::GitRepository,
+    host::HostName,
     policy::EgressPolicy,
     secret::{Secret, SecretRef},
     slug::Slug,
 };
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -87,6 +88,9 @@ pub struct GitStart {
     pub requests: PathBuf,
     /// PEM files to trust besides the system's.
     pub upstream_ca: Vec<PathBuf>,
+    /// Where https upstreams are, whatever their names resolve to.
+    #[serde(default)]
+    pub resolve: BTreeMap<HostName, SocketAddr>,
     /// The user's ssh agent.
     pub ssh_agent: Option<PathBuf>,
 }

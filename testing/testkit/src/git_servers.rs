@@ -6,7 +6,7 @@ use crate::{authority::Shown, authority::TestAuthority, wait::wait_until};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use std::{
     fs,
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::fs::{PermissionsExt as _, chown},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -97,7 +97,7 @@ impl GitWeb {
         let directory = root.join("nginx");
         fs::create_dir(&directory).expect("a directory of ours");
         let authority = TestAuthority::new();
-        let leaf = authority.leaf(&["localhost"], Shown::Valid);
+        let leaf = authority.leaf(&["localhost", "github.com", "git.example.test"], Shown::Valid);
         let chain: String = leaf.chain.iter().map(|der| pem("CERTIFICATE", der)).collect();
         fs::write(directory.join("chain.pem"), chain).expect("a file of ours");
         fs::write(directory.join("key.pem"), pem("PRIVATE KEY", leaf.key.secret_der())).expect("a file of ours");
@@ -148,6 +148,11 @@ impl GitWeb {
 
     pub fn authority(&self) -> &TestAuthority {
         &self.authority
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
     /// The upstream of the repository of this name.

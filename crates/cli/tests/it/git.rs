@@ -3,6 +3,9 @@
 mod ask;
 mod attack;
 mod fetch;
+mod freeze;
+mod large;
+mod names;
 mod push;
 mod race;
 mod remote;

@@ -6,7 +6,11 @@
 
 use super::{Egress, denial::Facts};
 use crate::limits::MAX_CONNECTIONS;
-use bottle_spec::{event::FindingAction, host::HostName, verdict::Reason};
+use bottle_spec::{
+    event::{Decision, FindingAction, GitEvent, GitOperation},
+    host::HostName,
+    verdict::Reason,
+};
 use std::{
     collections::BTreeMap,
     fmt::Write,
@@ -36,6 +40,12 @@ struct Counts {
     denials: BTreeMap<&'static str, u64>,
     /// Blocked, redacted, logged.
     findings: [u64; 3],
+    /// Fetches, and refs of pushes, by whether they were allowed.
+    git: BTreeMap<(&'static str, &'static str), u64>,
+    /// Why they were not.
+    git_denials: BTreeMap<&'static str, u64>,
+    /// Allowed refs that the upstream took, and did not.
+    git_ended: [u64; 2],
     /// Requests, tunnels and WebSockets of which bytes move.
     open: u64,
 }
@@ -73,6 +83,25 @@ impl Metrics {
             FindingAction::Redact => redacted,
             FindingAction::Log => logged,
         } += 1;
+    }
+
+    /// At the git door, whose gate has no metrics of its own.
+    pub(crate) fn git(&self, event: &GitEvent) {
+        let mut counts = self.counts();
+        let operation = match event.operation {
+            GitOperation::Fetch => "fetch",
+            GitOperation::Push => "push",
+        };
+        let decision = if event.decision == Decision::Allow { "allow" } else { "deny" };
+        *counts.git.entry((operation, decision)).or_default() += 1;
+        if let Some(reason) = event.reason {
+            *counts.git_denials.entry(reason.code()).or_default() += 1;
+        }
+    }
+
+    pub(crate) fn git_ended(&self, taken: bool) {
+        let [took, refused] = &mut self.counts().git_ended;
+        *if taken { took } else { refused } += 1;
     }
 
     pub(crate) fn began(&self) {
@@ -131,6 +160,19 @@ impl Counts {
         family(text, "bot_bottle_findings", "counter", "What the scan found in what was to leave.");
         for (action, number) in ["block", "redact", "log"].iter().zip(self.findings) {
             let _ = writeln!(text, "bot_bottle_findings_total{{action=\"{action}\"}} {number}");
+        }
+        family(text, "bot_bottle_git", "counter", "Fetches, and refs of pushes, decided about at the git door.");
+        for ((operation, decision), number) in &self.git {
+            let _ =
+                writeln!(text, "bot_bottle_git_total{{operation=\"{operation}\",decision=\"{decision}\"}} {number}");
+        }
+        family(text, "bot_bottle_git_denials", "counter", "The same that were denied, by their reason.");
+        for (reason, number) in &self.git_denials {
+            let _ = writeln!(text, "bot_bottle_git_denials_total{{reason=\"{reason}\"}} {number}");
+        }
+        family(text, "bot_bottle_git_pushed", "counter", "Refs that were allowed, by whether the upstream took them.");
+        for (taken, number) in ["true", "false"].iter().zip(self.git_ended) {
+            let _ = writeln!(text, "bot_bottle_git_pushed_total{{taken=\"{taken}\"}} {number}");
         }
         gauge(text, "bot_bottle_open", "Requests, tunnels and WebSockets under way.", self.open);
     }

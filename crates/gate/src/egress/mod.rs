@@ -112,7 +112,7 @@ pub struct Egress {
     tools: Mutex<Tools>,
     /// What was sent; under every policy the same account.
     ledger: Mutex<Ledger>,
-    metrics: Metrics,
+    pub(crate) metrics: Metrics,
     /// The ledger's time begins here.
     opened: Instant,
     frozen: Arc<AtomicBool>,

@@ -4,6 +4,7 @@
 //! the upstream does not need is off; nothing asks a terminal; no secret is in an argument or in the environment.
 
 use super::upstream::Access;
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use std::{
     ffi::OsStr,
     fmt::Write as _,
@@ -107,6 +108,25 @@ impl Home {
     }
 }
 
+/// What one process that reads a bottle's objects may take: a small pack can hold huge ones.
+const MEMORY: u64 = 1 << 30;
+/// Seconds on a processor.
+const TIME: u64 = 900;
+
+/// Bounds a process of ours that has just been started, and all that it will start.
+pub(crate) fn bound(process: Option<u32>) -> io::Result<()> {
+    let process = process.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let Some(process) = process else { return Ok(()) };
+    for (resource, most) in [(Resource::Data, MEMORY), (Resource::Cpu, TIME)] {
+        match prlimit(Some(process), resource, Rlimit { current: Some(most), maximum: Some(most) }) {
+            // It has ended.
+            Ok(_) | Err(rustix::io::Errno::SRCH) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
 /// Runs to the end; its output, where it succeeds.
 pub(crate) async fn output(mut command: StdCommand) -> Result<Vec<u8>, GitFailure> {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -133,11 +153,52 @@ pub(crate) async fn output_of(mut command: StdCommand, input: Vec<u8>) -> Result
     if output.status.success() { Ok(output.stdout) } else { Err(GitFailure::Said(said(&output))) }
 }
 
-/// Runs to the end; both outputs, however it ended.
+/// Runs to the end; both outputs, however it ended. Given up, it ends with all that it has started: an upstream by path
+/// has its hooks here.
 pub(crate) async fn both(mut command: StdCommand) -> io::Result<(Vec<u8>, Vec<u8>)> {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let output = tokio::process::Command::from(command).kill_on_drop(true).output().await?;
+    let child = tokio::process::Command::from(command).kill_on_drop(true).spawn()?;
+    let id = child.id();
+    let ended = child.wait_with_output();
+    tokio::pin!(ended);
+    // Declared last and so dropped first: once the parent is gone, whose its children were is no longer known.
+    let mut descent = Descent(id);
+    let output = ended.as_mut().await?;
+    descent.0 = None;
     Ok((output.stdout, output.stderr))
+}
+
+/// Ends the descendants of a process when it is dropped.
+struct Descent(Option<u32>);
+
+impl Drop for Descent {
+    fn drop(&mut self) {
+        let Some(root) = self.0.and_then(|id| i32::try_from(id).ok()) else { return };
+        let parents = parents();
+        let mut ending = vec![root];
+        let mut at = 0;
+        while let Some(parent) = ending.get(at).copied() {
+            ending.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+            at += 1;
+        }
+        for pid in ending.into_iter().filter_map(Pid::from_raw) {
+            // One that has ended by itself.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+/// Every process with its parent.
+fn parents() -> Vec<(i32, i32)> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter_map(|pid| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name, in brackets, may hold anything; after it come the state and the parent.
+        let parent = stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?;
+        Some((pid, parent))
+    })
+    .collect()
 }
 
 /// The last line that says what is wrong: git puts the cause under `fatal:` or `error:`.
@@ -173,6 +234,7 @@ fn receiving(hooks: &Path) -> String {
 const CONFIGURATION: &str = "\
 [core]
 \tfsmonitor = false
+\tbigFileThreshold = 64m
 [gc]
 \tauto = 0
 [maintenance]
@@ -185,6 +247,7 @@ const CONFIGURATION: &str = "\
 \tnegotiate = false
 [fetch]
 \twriteCommitGraph = false
+\tunpackLimit = 1
 [http]
 \tlowSpeedLimit = 100
 \tlowSpeedTime = 60

@@ -5,40 +5,27 @@
 
 use super::{
     command::Home,
+    known::Searching,
     mirror::Freshness,
     record::Recorder,
     relay,
     repository::{Repository, RepositoryError},
 };
-use bottle_policy::{
-    git::{
-        Asked, Request, RequestError, Service,
-        pkt::{self, Length},
-        request::MAX_REQUEST,
-    },
-    scan::Scanner,
+use bottle_policy::git::{
+    Asked, Request, RequestError, Service,
+    pkt::{self, Length},
+    request::MAX_REQUEST,
 };
 use bottle_spec::{
     escape::Escaped,
     event::{AuditEvent, Decision, GitEvent, GitOperation, GitReason},
     gate_link::GateToKeeper,
 };
-use std::{
-    collections::BTreeMap,
-    io,
-    os::fd::OwnedFd,
-    path::PathBuf,
-    process::Stdio,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, os::fd::OwnedFd, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, watch},
     time::timeout,
 };
 
@@ -57,9 +44,8 @@ pub(crate) struct Door {
     pub(crate) home: Home,
     pub(crate) repositories: BTreeMap<String, Arc<Repository>>,
     pub(crate) recorder: Recorder,
-    pub(crate) frozen: AtomicBool,
-    /// What is pushed is searched by.
-    pub(super) scanner: Arc<Scanner>,
+    pub(crate) frozen: watch::Sender<bool>,
+    pub(super) searching: Searching,
     /// Where requests to the operator go.
     pub(super) requests: PathBuf,
     pub(super) bottle: String,
@@ -74,7 +60,7 @@ pub(crate) enum Denied {
     #[error("{0}")]
     Request(RequestError),
     #[error(
-        "the git gate serves no repository `{}` here; it serves: {served}. Ask your operator to list it under `git:` in the bottle's manifest",
+        "the git gate serves no repository `{}` here; it serves: {served}. Ask for it with the supervise tool `request_git`, or have your operator list it under `git:` in the bottle's manifest",
         Escaped(asked)
     )]
     Unlisted { asked: String, served: String },
@@ -149,15 +135,14 @@ impl Door {
             Ok(admitted) => admitted,
             Err(denied) => return Err((stream, denied)),
         };
+        let Asked::Name(name) = &request.asked else { return Ok(()) };
         if request.service == Service::ReceivePack {
             // What upstream has now is not known: what is new could not be told.
             if let Freshness::Stale(why) = freshness {
                 return Err((stream, Denied::Upstream(why)));
             }
-            let Asked::Name(name) = &request.asked else { return Ok(()) };
-            if let Err(error) = self.push(stream, request.version, name, &repository).await {
-                tracing::warn!(%error, "a push");
-            }
+            let pushing = self.push(stream, request.version, name, &repository);
+            ended(self.unless_frozen(GitOperation::Push, name, pushing).await);
             return Ok(());
         }
         let path = repository.path().display().to_string();
@@ -165,19 +150,16 @@ impl Door {
         if request.version > 0 {
             command.env("GIT_PROTOCOL", format!("version={}", request.version));
         }
-        if let Freshness::Stale(why) = freshness {
-            let warning = stale(&why);
-            let _ = relay::with_warning(command, stream, &warning).await;
-            return Ok(());
-        }
-        // git has the connection itself: what it serves goes through no hands of ours.
-        let Ok((input, output)) = both(stream) else { return Ok(()) };
-        command.stdin(Stdio::from(input)).stdout(Stdio::from(output));
-        let child = tokio::process::Command::from(command).kill_on_drop(true).spawn();
-        match child {
-            Ok(mut child) => drop(child.wait().await),
-            Err(error) => tracing::error!(%error, "git upload-pack does not start"),
-        }
+        let fetching = async {
+            if let Freshness::Stale(why) = freshness {
+                return relay::with_warning(command, stream, &stale(&why)).await;
+            }
+            // git has the connection itself: what it serves goes through no hands of ours.
+            let (input, output) = both(stream)?;
+            command.stdin(Stdio::from(input)).stdout(Stdio::from(output));
+            tokio::process::Command::from(command).kill_on_drop(true).spawn()?.wait().await.map(drop)
+        };
+        ended(self.unless_frozen(GitOperation::Fetch, name, fetching).await);
         Ok(())
     }
 
@@ -197,9 +179,9 @@ impl Door {
         let Some(repository) = listed else {
             self.deny(operation, &name, GitReason::UnlistedRepository).await;
             let served = self.repositories.keys().cloned().collect::<Vec<_>>().join(", ");
-            return Err(Denied::Unlisted { asked: asked_for(&name), served });
+            return Err(Denied::Unlisted { asked: self.asked_for(&name), served });
         };
-        if self.frozen.load(Ordering::Relaxed) {
+        if *self.frozen.borrow() {
             self.deny(operation, &name, GitReason::Frozen).await;
             return Err(Denied::Frozen);
         }
@@ -215,7 +197,13 @@ impl Door {
                 Denied::Audit
             })?;
         }
-        let refreshed = repository.refresh(&self.home).await;
+        let refreshed = tokio::select! {
+            refreshed = repository.refresh(&self.home) => refreshed,
+            () = self.freezes() => {
+                self.deny(operation, &name, GitReason::Frozen).await;
+                return Err(Denied::Frozen);
+            }
+        };
         match refreshed {
             Ok(freshness) => Ok((Arc::clone(repository), freshness)),
             Err(error) => {
@@ -228,6 +216,38 @@ impl Door {
         }
     }
 
+    /// Does what was admitted, unless the bottle freezes meanwhile: then it is broken off, and that is written down.
+    pub(super) async fn unless_frozen(
+        &self,
+        operation: GitOperation,
+        name: &str,
+        work: impl Future<Output = io::Result<()>>,
+    ) -> io::Result<()> {
+        tokio::select! {
+            done = work => done,
+            () = self.freezes() => {
+                self.deny(operation, name, GitReason::Frozen).await;
+                Err(io::Error::other("the bottle is frozen"))
+            }
+        }
+    }
+
+    /// Comes once the bottle is frozen.
+    async fn freezes(&self) {
+        // The sender is ours.
+        let _ = self.frozen.subscribe().wait_for(|frozen| *frozen).await;
+    }
+
+    /// As the agent would recognise it: `insteadOf` has put our name before what follows the upstream's.
+    fn asked_for(&self, asked: &str) -> String {
+        let unlisted = format!("{}/", bottle_spec::git::UNLISTED);
+        let begun = asked.split_once('/').and_then(|(name, rest)| {
+            let upstream = self.repositories.get(name)?.mirror.access().upstream.as_str();
+            Some(format!("{}{rest}", upstream.strip_suffix(".git").unwrap_or(upstream)))
+        });
+        begun.unwrap_or_else(|| asked.strip_prefix(&unlisted).unwrap_or(asked).to_owned())
+    }
+
     /// Best effort: it is a denial either way.
     async fn deny(&self, operation: GitOperation, asked: &str, reason: GitReason) {
         let mut event = GitEvent::new(operation, asked, Decision::Deny);
@@ -238,10 +258,10 @@ impl Door {
     }
 }
 
-/// As the agent would recognise it.
-fn asked_for(asked: &str) -> String {
-    let unlisted = format!("{}/", bottle_spec::git::UNLISTED);
-    asked.strip_prefix(&unlisted).unwrap_or(asked).to_owned()
+pub(super) fn ended(served: io::Result<()>) {
+    if let Err(error) = served {
+        tracing::warn!(%error, "what was asked at the git door was not done");
+    }
 }
 
 pub(super) fn stale(why: &str) -> String {

@@ -4,7 +4,7 @@
 //! reads it; what is refused is one line of text.
 
 use super::{
-    door::{Denied, Door, SILENCE, stale},
+    door::{Denied, Door, SILENCE, ended, stale},
     mirror::Freshness,
     relay,
     repository::Repository,
@@ -15,6 +15,7 @@ use bottle_policy::git::{
     pkt::{self, FLUSH},
     request::version,
 };
+use bottle_spec::event::GitOperation;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Frame;
@@ -156,13 +157,14 @@ fn run(
     };
     tokio::spawn(feed(request, write, if is_push { MAX_PUSH } else { MAX_NEGOTIATION }));
     tokio::spawn(async move {
-        let ran = match freshness {
-            Freshness::Stale(why) => relay::with_warning(command, theirs, &stale(&why)).await,
-            Freshness::Current => door.run(command, theirs, is_push.then_some((&name[..], &repository))).await,
+        let running = async {
+            match freshness {
+                Freshness::Stale(why) => relay::with_warning(command, theirs, &stale(&why)).await,
+                Freshness::Current => door.run(command, theirs, is_push.then_some((&name[..], &repository))).await,
+            }
         };
-        if let Err(error) = ran {
-            tracing::warn!(%error, "git over HTTP");
-        }
+        let operation = if is_push { GitOperation::Push } else { GitOperation::Fetch };
+        ended(door.unless_frozen(operation, &name, running).await);
     });
     let service = call.wanted.service.as_str();
     Ok(response(&format!("application/x-{service}-result"), FromGit { first: Bytes::new(), read }))

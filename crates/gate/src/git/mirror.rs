@@ -6,9 +6,10 @@
 use super::{
     command::{GitFailure, Home, both, output},
     hooks::Update,
+    mirrors::{self, Held},
     outcome::Outcome,
     repository::tidy,
-    upstream::Access,
+    upstream::{Access, is_refusal},
 };
 use bottle_spec::git::{Kind, Upstream};
 use rustix::fs::{FlockOperation, flock};
@@ -22,12 +23,16 @@ use std::{
 
 /// A mirror that was brought up to date so lately is not asked about again.
 const FRESH: Duration = Duration::from_secs(3);
+/// Packs, one of each fetch that brought something, before they are made fewer.
+const MANY_PACKS: usize = 40;
 
 #[derive(Debug)]
 pub(crate) struct Mirror {
     /// Holds the mirror itself, its lock and the mark of its last refresh.
     directory: PathBuf,
     access: Access,
+    /// While this is there nobody removes the mirror.
+    _held: Held,
 }
 
 /// How up to date a mirror is.
@@ -47,18 +52,20 @@ pub(crate) enum MirrorError {
 }
 
 impl Mirror {
-    pub(crate) fn new(mirrors: &Path, access: Access) -> Mirror {
-        Mirror { directory: mirrors.join(key(&access.upstream)), access }
+    /// Makes the mirror's directory, before the process confines itself, which allows this one and no other.
+    pub(crate) fn new(all: &Path, access: Access) -> io::Result<Mirror> {
+        let directory = all.join(key(&access.upstream));
+        fs::create_dir_all(&directory)?;
+        let held = mirrors::hold(&directory)?;
+        Ok(Mirror { directory, access, _held: held })
     }
 
-    /// To be made before the process confines itself, which allows this one and no other.
-    pub(crate) fn make_directory(&self) -> io::Result<PathBuf> {
-        fs::create_dir_all(&self.directory)?;
-        Ok(self.directory.clone())
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     pub(crate) fn path(&self) -> PathBuf {
-        self.directory.join("mirror.git")
+        self.directory.join(mirrors::MIRROR)
     }
 
     pub(crate) fn access(&self) -> &Access {
@@ -111,18 +118,42 @@ impl Mirror {
         for Update { reference, old, .. } in updates {
             arguments.push(format!("--force-with-lease={reference}:{}", old.as_deref().unwrap_or_default()));
         }
-        arguments.extend(["--".to_owned(), self.access.upstream.as_str().to_owned()]);
+        arguments.extend(["--".to_owned(), self.access.url()]);
         for Update { reference, new, .. } in updates {
             arguments.push(format!("{}:{reference}", new.as_deref().unwrap_or_default()));
         }
-        let ran = match home.git_to(&self.access, Some(repository), &arguments) {
-            Ok(command) => both(command).await,
-            Err(error) => Err(error),
-        };
+        let generation = self.access.generation();
+        let mut ran = self.push_once(home, repository, &arguments).await;
+        let is_refused = ran.as_ref().is_ok_and(|(_, stderr)| is_refusal(&String::from_utf8_lossy(stderr)));
+        if is_refused && self.access.renew(generation).await {
+            ran = self.push_once(home, repository, &arguments).await;
+        }
         match ran {
             Ok((stdout, stderr)) => Outcome::read(&stdout, &stderr, updates),
             Err(error) => Outcome::of_none(updates, &format!("git could not be started: {error}")),
         }
+    }
+
+    async fn push_once(&self, home: &Home, repository: &Path, arguments: &[String]) -> io::Result<(Vec<u8>, Vec<u8>)> {
+        both(home.git_to(&self.access, Some(repository), arguments)?).await
+    }
+
+    /// Runs git; once more where the upstream refused the secret and there is another now.
+    async fn ask(&self, home: &Home, mirror: Option<&Path>, arguments: &[&str]) -> Result<(), MirrorError> {
+        let generation = self.access.generation();
+        let command = || home.git_to(&self.access, mirror, arguments).map_err(MirrorError::Directory);
+        let asked = output(command()?).await;
+        let is_refused = matches!(&asked, Err(GitFailure::Said(said)) if is_refusal(said));
+        let asked = if is_refused && self.access.renew(generation).await {
+            if mirror.is_none() {
+                // What the first attempt may have begun.
+                let _ = fs::remove_dir_all(self.directory.join(mirrors::MAKING));
+            }
+            output(command()?).await
+        } else {
+            asked
+        };
+        asked.map(drop).map_err(MirrorError::Upstream)
     }
 
     fn mark(&self) -> PathBuf {
@@ -146,25 +177,16 @@ impl Mirror {
     }
 
     async fn clone_whole(&self, home: &Home) -> Result<(), MirrorError> {
-        let making = self.directory.join("making.git");
+        let making = self.directory.join(mirrors::MAKING);
         // What a gate that died left behind.
         match fs::remove_dir_all(&making) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(MirrorError::Directory(error)),
             _ => {}
         }
         let target = making.display().to_string();
-        let arguments = [
-            "clone",
-            "--quiet",
-            "--bare",
-            "--template=",
-            "--no-hardlinks",
-            "--",
-            self.access.upstream.as_str(),
-            &target,
-        ];
-        let command = home.git_to(&self.access, None, &arguments).map_err(MirrorError::Directory)?;
-        output(command).await.map_err(MirrorError::Upstream)?;
+        let arguments =
+            ["clone", "--quiet", "--bare", "--template=", "--no-hardlinks", "--", &self.access.url(), &target];
+        self.ask(home, None, &arguments).await?;
         fs::rename(&making, self.path()).map_err(MirrorError::Directory)
     }
 
@@ -179,16 +201,28 @@ impl Mirror {
             "--no-recurse-submodules",
             "--no-tags",
             "--",
-            self.access.upstream.as_str(),
+            &self.access.url(),
             "+refs/heads/*:refs/heads/*",
             "+refs/tags/*:refs/tags/*",
         ];
         let path = self.path();
         // The lock is ours, so no other git writes here.
         tidy(&path);
-        let command = home.git_to(&self.access, Some(&path), &arguments).map_err(MirrorError::Directory)?;
-        output(command).await.map(drop).map_err(MirrorError::Upstream)
+        self.ask(home, Some(&path), &arguments).await?;
+        if packs(&path) > MANY_PACKS {
+            // Objects that nothing reaches any more stay: bottles may have them.
+            let fewer = home.git_in(&path, &["repack", "--quiet", "--geometric=2", "-d"]);
+            if let Err(error) = output(fewer).await {
+                tracing::warn!(%error, "the packs of a mirror stay many");
+            }
+        }
+        Ok(())
     }
+}
+
+fn packs(mirror: &Path) -> usize {
+    let entries = fs::read_dir(mirror.join("objects/pack")).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "pack")).count()
 }
 
 /// A directory's name: readable, and apart from every other upstream's.

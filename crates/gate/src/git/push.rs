@@ -10,7 +10,7 @@
 
 use super::{
     approve::{Answer, PATIENCE, Waiting},
-    command::output,
+    command::{bound, output},
     door::Door,
     hooks::{FROM_GATE, HookError, Hooks, Received, TO_GATE, Update},
     repository::Repository,
@@ -28,16 +28,14 @@ use bottle_spec::{
     git::Approval,
 };
 use command_fds::{CommandFdExt as _, FdMapping};
-use std::{
-    io,
-    path::Path,
-    process::Stdio,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{io, path::Path, process::Stdio, sync::Arc, time::Duration};
 use tokio::net::{
     TcpStream,
     unix::pipe::{Receiver, Sender},
 };
+
+/// How often somebody who pushes much hears how far the search is.
+const NEWS: Duration = Duration::from_secs(2);
 
 /// Whether a ref is refused, and what the agent reads of it.
 type Verdict = Result<(), (GitReason, String)>;
@@ -79,6 +77,7 @@ impl Door {
             vec![FdMapping { parent_fd: says, child_fd: TO_GATE }, FdMapping { parent_fd: hears, child_fd: FROM_GATE }];
         command.fd_mappings(mappings).map_err(io::Error::other)?;
         let mut child = tokio::process::Command::from(command).kill_on_drop(true).spawn()?;
+        bound(child.id())?;
         let hooks = Hooks::new(Receiver::from_owned_fd(hear)?, Sender::from_owned_fd(tell)?);
         let decided = self.decide(hooks, name, repository);
         tokio::pin!(decided);
@@ -146,7 +145,8 @@ impl Door {
             (reason, refusal.to_string())
         })?;
         let exempt = repository.rules.as_ref().map_or_else(Vec::new, |rules| rules.exempt.clone());
-        let named = self.scanner.piece(Place::Name, update.reference.as_bytes());
+        let scanner = self.searching.scanner();
+        let named = scanner.piece(Place::Name, update.reference.as_bytes());
         let mut screened = Screened::default();
         if let Some(tip) = &update.new {
             let screening = Screening {
@@ -154,12 +154,26 @@ impl Door {
                 repository: repository.path().to_owned(),
                 objects: received.objects.clone(),
                 alternates: received.alternates.clone(),
-                scanner: Arc::clone(&self.scanner),
+                scanner,
                 tip: tip.clone(),
                 seen: seen.clone(),
                 exempt: exempt.clone(),
+                progress: Arc::default(),
             };
-            let ran = tokio::task::spawn_blocking(move || screening.run()).await;
+            let progress = Arc::clone(&screening.progress);
+            let mut searching = tokio::task::spawn_blocking(move || screening.run());
+            let ran = loop {
+                tokio::select! {
+                    ran = &mut searching => break ran,
+                    () = tokio::time::sleep(NEWS) => {
+                        if let Err(error) = hooks.say(&format!("searching: {progress}")).await {
+                            // Nobody waits for the end of it.
+                            progress.stop();
+                            return Err((GitReason::Malformed, error.to_string()));
+                        }
+                    }
+                }
+            };
             screened = ran.unwrap_or(Err(ScreenError::Malformed)).map_err(|error| {
                 let reason = match error {
                     ScreenError::TooLarge => GitReason::TooLarge,
@@ -251,7 +265,7 @@ impl Door {
                 Err(refusal) => refuse_all(judged, &refusal),
             }
         }
-        if self.frozen.load(Ordering::Relaxed) {
+        if *self.frozen.borrow() {
             refuse_all(judged, &(GitReason::Frozen, "the bottle is frozen".to_owned()));
         }
         let mut allowed = Vec::new();

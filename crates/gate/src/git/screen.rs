@@ -6,7 +6,7 @@
 //! Invariant: what was not looked at to its end is refused: an object that is missing, unreadable or too large, and a git
 //! that fails.
 
-use super::command::Home;
+use super::command::{Home, bound};
 use bottle_policy::{
     git::flagged,
     scan::{Finding, Place, Scanner, Shape},
@@ -14,10 +14,14 @@ use bottle_policy::{
 use bytes::Bytes;
 use std::{
     collections::BTreeSet,
+    fmt,
     io::{self, BufRead as _, BufReader, Read, Write as _},
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 /// Objects of one ref.
@@ -46,6 +50,29 @@ pub(super) struct Screening {
     pub(super) seen: Vec<String>,
     /// Rules that find nothing here.
     pub(super) exempt: Vec<String>,
+    pub(super) progress: Arc<Progress>,
+}
+
+/// How far a search is; and whether it may end.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    objects: AtomicU64,
+    bytes: AtomicU64,
+    stopped: AtomicBool,
+}
+
+impl Progress {
+    /// The search fails at its next object.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (objects, bytes) = (self.objects.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
+        write!(f, "{objects} objects, {} MiB", bytes >> 20)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +101,8 @@ pub(super) enum ScreenError {
     Malformed,
     #[error("more than {MAX_OBJECTS} objects or {} GiB are pushed at once", MAX_BYTES >> 30)]
     TooLarge,
+    #[error("the search was broken off")]
+    Stopped,
     #[error("a submodule's address is one that git would run or read from this machine: {0}")]
     Submodule(String),
 }
@@ -99,6 +128,7 @@ impl Screening {
         let mut command = self.git(&[&["rev-list"], arguments, &["--stdin", "--not", "--all"]].concat());
         let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = spawned.map_err(ScreenError::Start)?;
+        bound(Some(child.id())).map_err(ScreenError::Start)?;
         let mut text = format!("{}\n", self.tip);
         self.seen.iter().for_each(|seen| text.push_str(&format!("^{seen}\n")));
         let mut stdin = child.stdin.take().ok_or(ScreenError::Malformed)?;
@@ -113,6 +143,7 @@ impl Screening {
         let mut command = self.git(&["cat-file", format, "--buffer"]);
         let spawned = command.stdin(Stdio::from(listed)).stdout(Stdio::piped()).spawn();
         let mut reader = spawned.map_err(ScreenError::Start)?;
+        bound(Some(reader.id())).map_err(ScreenError::Start)?;
         let output = reader.stdout.take().ok_or(ScreenError::Malformed)?;
         let looked = self.look(BufReader::with_capacity(1 << 20, output), screened);
         if looked.is_err() {
@@ -138,6 +169,11 @@ impl Screening {
             if screened.objects > MAX_OBJECTS || bytes > MAX_BYTES {
                 return Err(ScreenError::TooLarge);
             }
+            if self.progress.stopped.load(Ordering::Relaxed) {
+                return Err(ScreenError::Stopped);
+            }
+            self.progress.objects.store(screened.objects, Ordering::Relaxed);
+            self.progress.bytes.store(bytes, Ordering::Relaxed);
             let mut content = (&mut output).take(header.size);
             match header.kind {
                 Kind::Blob => self.blob(&mut content, &header, screened)?,
@@ -209,6 +245,7 @@ impl Screening {
             ["diff-tree", "--stdin", "-r", "-m", "--root", "--no-commit-id", "--name-only", "--no-renames", "-z"];
         let spawned = self.git(&arguments).stdin(Stdio::from(listed)).stdout(Stdio::piped()).spawn();
         let mut differ = spawned.map_err(ScreenError::Start)?;
+        bound(Some(differ.id())).map_err(ScreenError::Start)?;
         let mut output = BufReader::new(differ.stdout.take().ok_or(ScreenError::Malformed)?);
         let mut path = Vec::new();
         loop {
@@ -328,6 +365,29 @@ mod tests {
         {
             assert_eq!(Header::parse(line.as_bytes()), None, "{line}");
         }
+    }
+
+    #[test]
+    fn more_than_is_searched_is_refused_before_it_is_read() {
+        let home = tempfile::tempdir().unwrap();
+        let screening = Screening {
+            home: Home::make(home.path(), &[]).unwrap(),
+            repository: PathBuf::new(),
+            objects: String::new(),
+            alternates: String::new(),
+            scanner: Arc::new(Scanner::new(bottle_policy::scan::Known::builder().build())),
+            tip: String::new(),
+            seen: Vec::new(),
+            exempt: Vec::new(),
+            progress: Arc::default(),
+        };
+        let look = |lines: &str| screening.look(lines.as_bytes(), &mut Screened::default());
+        let (name, most) = ("a".repeat(40), MAX_BYTES + 1);
+        assert!(look(&format!("{name} blob 2 f\nhi\n")).is_ok());
+        assert!(matches!(look(&format!("{name} blob {most} f\n")), Err(ScreenError::TooLarge)));
+        assert!(matches!(look(&format!("{name} tree {} \n", MAX_WHOLE + 1)), Err(ScreenError::TooLarge)));
+        screening.progress.stop();
+        assert!(matches!(look(&format!("{name} blob 2 f\nhi\n")), Err(ScreenError::Stopped)));
     }
 
     #[test]

@@ -7,15 +7,19 @@ use super::{
     command::Home,
     confine::{GitConfineError, Reach, confine, git_directories, reach_of},
     door::{Door, MAX_CONNECTIONS},
+    known::Searching,
     mirror::Mirror,
+    mirrors,
     record::Recorder,
     repository::Repository,
-    upstream::Access,
+    upstream::{Access, Surroundings},
 };
-use crate::link::{self, Link, LinkError};
-use bottle_policy::scan::{Known, Scanner};
+use crate::{
+    link::{self, Link, LinkError},
+    vault::Vault,
+};
 use bottle_spec::{
-    gate_link::{GateToKeeper, GitStart, HeldCanary, HeldSecret, KeeperToGate},
+    gate_link::{GateToKeeper, GitStart, KeeperToGate},
     git::Kind,
 };
 use std::{
@@ -24,13 +28,10 @@ use std::{
     net::TcpListener,
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 #[derive(Debug, thiserror::Error)]
 pub enum GitGateError {
@@ -95,6 +96,7 @@ struct Prepared {
     door: Arc<Door>,
     listener: TcpListener,
     recorder: Recorder,
+    vault: Vault,
     outgoing: mpsc::UnboundedReceiver<GateToKeeper>,
     decoder: bottle_spec::wire::Decoder,
 }
@@ -118,43 +120,30 @@ fn prepare(
     let certificates = certificates(&start.state, &start.upstream_ca).map_err(files)?;
     let mut reach = Reach { write: vec![start.state.clone(), start.requests.clone()], ..Reach::default() };
     let mut repositories = BTreeMap::new();
+    let (keeper, outgoing) = mpsc::unbounded_channel();
+    let vault = Vault::new(start.secrets, keeper.clone());
+    let surroundings = Surroundings { ssh_agent: start.ssh_agent, certificates, resolve: start.resolve };
     for listed in &start.repositories {
-        let wanted = listed.auth.as_ref().map(|auth| &auth.secret);
-        let secret = wanted.and_then(|wanted| start.secrets.iter().find(|held| held.source == *wanted));
-        let access =
-            Access::new(listed, secret.map(|held| &held.value), start.ssh_agent.as_deref(), certificates.as_deref());
-        let mirror = Mirror::new(&start.mirrors, access);
-        reach.write.push(mirror.make_directory().map_err(files)?);
+        let mirror = Mirror::new(&start.mirrors, Access::new(listed, &vault, &surroundings)).map_err(files)?;
+        reach.write.push(mirror.directory().to_owned());
         reach_of(listed, &mut reach);
         let repository = Repository::new(&listed.name, mirror, listed.push.clone(), &home);
         repositories.insert(listed.name.clone(), Arc::new(repository));
     }
-    let (keeper, outgoing) = mpsc::unbounded_channel();
+    mirrors::make_room(&start.mirrors, mirrors::MOST);
     let recorder = Recorder::new(keeper.clone());
     let door = Arc::new(Door {
         home,
         repositories,
         recorder: recorder.clone(),
-        frozen: AtomicBool::new(start.frozen),
-        scanner: Arc::new(scanner(&start.secrets, &start.canaries)),
+        frozen: watch::Sender::new(start.frozen),
+        searching: Searching::new(vault.clone(), start.canaries),
         requests: start.requests,
         bottle: start.bottle.to_string(),
         keeper,
         connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
     });
-    Ok((Prepared { door, listener: TcpListener::from(listener), recorder, outgoing, decoder }, reach))
-}
-
-/// Of everything that must not leave, whether it is for git or not.
-fn scanner(secrets: &[HeldSecret], canaries: &[HeldCanary]) -> Scanner {
-    let mut known = Known::builder();
-    for held in secrets {
-        known = known.secret(held.source.to_string(), held.value.expose().as_bytes());
-    }
-    for canary in canaries {
-        known = known.canary(canary.name.as_str(), canary.value.expose().as_bytes());
-    }
-    Scanner::new(known.build())
+    Ok((Prepared { door, listener: TcpListener::from(listener), recorder, vault, outgoing, decoder }, reach))
 }
 
 /// One file of all that is trusted, where the plan adds to the system's.
@@ -174,7 +163,7 @@ fn certificates(state: &Path, added: &[PathBuf]) -> io::Result<Option<PathBuf>> 
 
 impl Prepared {
     async fn run(self, link: UnixStream) -> Result<(), GitGateError> {
-        let Prepared { door, listener, recorder, mut outgoing, decoder } = self;
+        let Prepared { door, listener, recorder, vault, mut outgoing, decoder } = self;
         let mut link = Link::new(link, decoder).map_err(GitGateError::Link)?;
         listener.set_nonblocking(true).map_err(GitGateError::Door)?;
         let listener = tokio::net::TcpListener::from_std(listener).map_err(GitGateError::Door)?;
@@ -197,13 +186,13 @@ impl Prepared {
                     return Ok(());
                 }
                 Err(err) => return Err(GitGateError::Link(err)),
-                Ok(KeeperToGate::Freeze(frozen)) => door.frozen.store(frozen, Ordering::Relaxed),
+                Ok(KeeperToGate::Freeze(frozen)) => drop(door.frozen.send_replace(frozen)),
+                Ok(KeeperToGate::Secret { source, value }) => vault.deliver(&source, value),
                 Ok(KeeperToGate::Recorded { id, result }) => recorder.recorded(id, result),
                 Ok(
                     KeeperToGate::Start(_)
                     | KeeperToGate::StartGit(_)
                     | KeeperToGate::Record { .. }
-                    | KeeperToGate::Secret { .. }
                     | KeeperToGate::Policy(_),
                 ) => return Err(GitGateError::Link(LinkError::StartedTwice)),
             }

@@ -1,24 +1,19 @@
-//! The egress gate, kept alive: its secrets are read again where it asks, its records noted, others' records handed to it.
+//! The egress gate, kept alive: its records are noted, others' records handed to it.
 
 use super::{
-    freeze::Freezer,
-    gate::{Brief, Gate, GateChildError, Recipe},
+    gate::{Gate, GateChildError},
     kept::{Attendant, Keeping, keep_alive},
 };
 use crate::{audit_log::Notes, process::ProcessId, protocol::FrozenBy};
 use bottle_spec::{
     event::Head,
     gate_link::{GateStart, GateToKeeper, KeeperToGate},
-    secret::{Secret, SecretRef},
 };
 use std::{cell::Cell, collections::BTreeMap, io, rc::Rc};
 use tokio::{
     sync::{mpsc, oneshot},
     task::{JoinHandle, spawn_local},
 };
-
-/// How a `command:` secret is read again.
-pub type Refresh = fn(&SecretRef, &BTreeMap<String, String>) -> Result<Secret, String>;
 
 /// A gate that is kept alive.
 #[derive(Debug)]
@@ -37,22 +32,17 @@ pub(crate) struct Seen {
 
 impl KeptGate {
     /// `started` hears of every gate started later on: it goes into the journal.
-    #[expect(clippy::too_many_arguments, reason = "whom a gate is kept for, each of them once")]
-    pub(crate) fn keep(
+    pub(super) fn keep(
         gate: Gate,
-        brief: Brief,
-        recipe: Recipe,
-        refresher: Refresher,
+        keeping: Keeping,
         notes: Notes,
-        freezer: Freezer,
         records: mpsc::Receiver<ToRecord>,
         started: impl FnMut(ProcessId) + 'static,
     ) -> KeptGate {
         let seen = Rc::new(Seen::default());
         seen.pid.set(Some(gate.id.pid));
         let (end, ending) = oneshot::channel();
-        let keeping = Keeping::new(brief, recipe, freezer);
-        let attending = Attending { keeping, refresher, notes, records, seen: Rc::clone(&seen), started };
+        let attending = Attending { keeping, notes, records, seen: Rc::clone(&seen), started };
         let task = spawn_local(attending.until_the_end(gate, ending));
         KeptGate { end, task, seen }
     }
@@ -71,25 +61,8 @@ pub(crate) struct ToRecord {
     pub(crate) answer: oneshot::Sender<Result<u64, String>>,
 }
 
-/// Reads secrets again, off the keeper's thread.
-#[derive(Debug, Clone)]
-pub(crate) struct Refresher {
-    pub(crate) refresh: Refresh,
-    pub(crate) env: BTreeMap<String, String>,
-}
-
-impl Refresher {
-    async fn read(&self, source: &SecretRef) -> Result<Secret, String> {
-        let Refresher { refresh, env } = self.clone();
-        let source = source.clone();
-        let read = tokio::task::spawn_blocking(move || refresh(&source, &env)).await;
-        read.unwrap_or_else(|_| Err("reading it failed".to_owned()))
-    }
-}
-
 struct Attending<F> {
     keeping: Keeping,
-    refresher: Refresher,
     notes: Notes,
     records: mpsc::Receiver<ToRecord>,
     seen: Rc<Seen>,
@@ -128,21 +101,6 @@ impl<F: FnMut(ProcessId)> Attending<F> {
         }
         self.notes.note(head);
     }
-
-    /// Only what the plan names is read: a gate that was taken over cannot have the keeper run its own commands.
-    async fn renew(&mut self, source: &SecretRef) -> Result<Secret, String> {
-        let named = self.start().is_some_and(|start| start.secrets.iter().any(|held| held.source == *source));
-        if !named {
-            return Err("the plan names no such secret".to_owned());
-        }
-        let value = self.refresher.read(source).await?;
-        for held in self.start().into_iter().flat_map(|start| &mut start.secrets) {
-            if held.source == *source {
-                held.value = value.clone();
-            }
-        }
-        Ok(value)
-    }
 }
 
 impl<F: FnMut(ProcessId)> Attendant for Attending<F> {
@@ -177,15 +135,16 @@ impl<F: FnMut(ProcessId)> Attendant for Attending<F> {
                         Err(error) => return error,
                     }
                 }
-                switched = self.keeping.switched() => match gate.send(&switched, &[]).await {
+                news = self.keeping.news() => match gate.send(&news, &[]).await {
                     Ok(()) => continue,
                     Err(error) => return error,
                 },
             };
             match message {
                 Ok(GateToKeeper::RefreshSecret { source }) => {
-                    let value = self.renew(&source).await;
-                    if let Err(error) = gate.send(&KeeperToGate::Secret { source, value }, &[]).await {
+                    if let Some(failure) = self.keeping.renew(source).await
+                        && let Err(error) = gate.send(&failure, &[]).await
+                    {
                         return error;
                     }
                 }

@@ -5,7 +5,10 @@ use crate::{
     socket::{AsyncLink, SocketError},
     sys,
 };
-use bottle_spec::gate_link::{GateToKeeper, KeeperToGate};
+use bottle_spec::{
+    gate_link::{GateToKeeper, HeldSecret, KeeperToGate},
+    secret::{Secret, SecretRef},
+};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use std::{
     fs::File,
@@ -166,6 +169,26 @@ impl Brief {
             KeeperToGate::Start(start) => start.frozen = frozen,
             KeeperToGate::StartGit(start) => start.frozen = frozen,
             _ => {}
+        }
+    }
+
+    pub(super) fn secrets(&self) -> &[HeldSecret] {
+        match &self.start {
+            KeeperToGate::Start(start) => &start.secrets,
+            KeeperToGate::StartGit(start) => &start.secrets,
+            _ => &[],
+        }
+    }
+
+    /// The next gate has it, too.
+    pub(super) fn renew(&mut self, source: &SecretRef, value: &Secret) {
+        let secrets = match &mut self.start {
+            KeeperToGate::Start(start) => &mut start.secrets,
+            KeeperToGate::StartGit(start) => &mut start.secrets,
+            _ => return,
+        };
+        for held in secrets.iter_mut().filter(|held| held.source == *source) {
+            held.value = value.clone();
         }
     }
 }

@@ -5,8 +5,7 @@
 
 use super::{
     egress_gate::ToRecord,
-    freeze::Freezer,
-    gate::{Brief, Gate, GateChildError, Recipe},
+    gate::{Gate, GateChildError},
     kept::{Attendant, Keeping, keep_alive},
 };
 use crate::{process::ProcessId, protocol::FrozenBy};
@@ -25,16 +24,14 @@ pub(crate) struct KeptGitGate {
 }
 
 impl KeptGitGate {
-    pub(crate) fn keep(
+    pub(super) fn keep(
         gate: Gate,
-        brief: Brief,
-        recipe: Recipe,
-        freezer: Freezer,
+        keeping: Keeping,
         records: mpsc::Sender<ToRecord>,
         started: impl FnMut(ProcessId) + 'static,
     ) -> KeptGitGate {
         let (end, ending) = oneshot::channel();
-        let attending = Attending { keeping: Keeping::new(brief, recipe, freezer), records, started };
+        let attending = Attending { keeping, records, started };
         KeptGitGate { end, task: spawn_local(attending.until_the_end(gate, ending)) }
     }
 
@@ -79,7 +76,7 @@ impl<F: FnMut(ProcessId)> Attendant for Attending<F> {
                         Err(error) => return error,
                     }
                 }
-                switched = self.keeping.switched() => match gate.send(&switched, &[]).await {
+                news = self.keeping.news() => match gate.send(&news, &[]).await {
                     Ok(()) => continue,
                     Err(error) => return error,
                 },
@@ -90,6 +87,13 @@ impl<F: FnMut(ProcessId)> Attendant for Attending<F> {
                     spawn_local(async move {
                         let _ = answered.send((id, record(&records, event).await));
                     });
+                }
+                Ok(GateToKeeper::RefreshSecret { source }) => {
+                    if let Some(failure) = self.keeping.renew(source).await
+                        && let Err(error) = gate.send(&failure, &[]).await
+                    {
+                        return error;
+                    }
                 }
                 Ok(GateToKeeper::CanaryLeft) => self.keeping.freezer.freeze(FrozenBy::Canary),
                 Ok(GateToKeeper::Failed { message }) => return GateChildError::Refused(message),

@@ -6,12 +6,16 @@
 use super::{
     freeze::Freezer,
     gate::{Brief, Gate, GateChildError, Recipe},
+    renewal::Refresher,
 };
 use crate::{process::ProcessId, protocol::FrozenBy};
-use bottle_spec::gate_link::KeeperToGate;
+use bottle_spec::{
+    gate_link::KeeperToGate,
+    secret::{Secret, SecretRef},
+};
 use std::time::Duration;
 use tokio::{
-    sync::{oneshot, watch},
+    sync::{broadcast, oneshot, watch},
     time::sleep,
 };
 
@@ -25,12 +29,19 @@ pub(super) struct Keeping {
     pub(super) freezer: Freezer,
     recipe: Recipe,
     frozen: watch::Receiver<Option<FrozenBy>>,
+    refresher: Refresher,
+    renewed: broadcast::Receiver<(SecretRef, Secret)>,
 }
 
 impl Keeping {
-    pub(super) fn new(brief: Brief, recipe: Recipe, freezer: Freezer) -> Keeping {
-        let frozen = freezer.watch();
-        Keeping { brief, freezer, recipe, frozen }
+    pub(super) fn new(brief: Brief, recipe: Recipe, freezer: Freezer, refresher: Refresher) -> Keeping {
+        let (frozen, renewed) = (freezer.watch(), refresher.follow());
+        Keeping { brief, freezer, recipe, frozen, refresher, renewed }
+    }
+
+    /// Reads a secret again for the gate; what there is to say to it at once.
+    pub(super) async fn renew(&self, source: SecretRef) -> Option<KeeperToGate> {
+        self.refresher.renew(&self.brief, source).await
     }
 
     /// The switch is told to the gate though it has not moved: it may have while the gate was started.
@@ -38,11 +49,22 @@ impl Keeping {
         self.frozen.mark_changed();
     }
 
-    /// Comes when the kill switch was moved: what the gate is to be told.
-    pub(super) async fn switched(&mut self) -> KeeperToGate {
-        // Fails only without a freezer, and we hold one.
-        let _ = self.frozen.changed().await;
-        KeeperToGate::Freeze(self.frozen.borrow_and_update().is_some())
+    /// Comes when the kill switch was moved or a secret was read again: what the gate is to be told.
+    pub(super) async fn news(&mut self) -> KeeperToGate {
+        loop {
+            tokio::select! {
+                // Fails only without a freezer, and we hold one.
+                _ = self.frozen.changed() => {
+                    return KeeperToGate::Freeze(self.frozen.borrow_and_update().is_some());
+                }
+                renewed = self.renewed.recv() => {
+                    // Of too many at once the oldest are lost: what is refused then is read once more.
+                    let Ok((source, value)) = renewed else { continue };
+                    self.brief.renew(&source, &value);
+                    return KeeperToGate::Secret { source, value: Ok(value) };
+                }
+            }
+        }
     }
 }
 

@@ -32,9 +32,7 @@ fn the_git_gate_has_no_power_and_ends_with_what_it_started() {
     let pushing = stage.env.spawn(&stage.arguments(&ALLOW, &GitStage::with_commit(push)));
     let reached = stage.upstream.path().join("objects/reached");
     wait_until("the upstream to be reached", Duration::from_secs(30), || reached.exists());
-    let root = stage.env.root().to_string_lossy().into_owned();
-    let gate =
-        leftovers::processes(&root).into_iter().find(|(_, line)| line.contains("git-gate")).expect("a git gate").0;
+    let gate = git_gate(&stage);
     let group = group(gate);
     let members = processes_of(group);
     assert!(members.len() > 2, "git, ssh and hooks run in the gate's group: {members:?}");
@@ -80,12 +78,22 @@ fn a_push_changes_nothing_but_refs_and_objects() {
     assert!(!config.contains("hooksPath"), "{config}");
 }
 
-fn group(pid: u32) -> i32 {
+pub(super) fn git_gates(stage: &GitStage) -> Vec<u32> {
+    let root = stage.env.root().to_string_lossy().into_owned();
+    let processes = leftovers::processes(&root).into_iter();
+    processes.filter(|(_, line)| line.contains("git-gate")).map(|(pid, _)| pid).collect()
+}
+
+pub(super) fn git_gate(stage: &GitStage) -> u32 {
+    git_gates(stage).first().copied().expect("a git gate")
+}
+
+pub(super) fn group(pid: u32) -> i32 {
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
     rustix::process::getpgid(pid).expect("it is there").as_raw_pid()
 }
 
-fn processes_of(group: i32) -> Vec<u32> {
+pub(super) fn processes_of(group: i32) -> Vec<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let of_group = |pid: &u32| {

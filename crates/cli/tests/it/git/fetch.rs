@@ -36,7 +36,12 @@ fn what_is_not_listed_fails_with_one_line_that_says_what_to_do() {
         let error = ran.failure(128);
         let line =
             error.lines().find(|line| line.starts_with("fatal: remote error:")).unwrap_or_else(|| panic!("{error}"));
-        assert!(line.contains(&format!("no repository `{name}` here; it serves: app. Ask your operator")), "{line}");
+        assert!(
+            line.contains(&format!(
+                "no repository `{name}` here; it serves: app. Ask for it with the supervise tool `request_git`"
+            )),
+            "{line}"
+        );
     }
     assert!(stage.audited().iter().all(|line| line.ends_with("[unlisted_repository]")));
 }

@@ -111,3 +111,27 @@ fn an_upstream_by_https_takes_a_token_that_the_bottle_never_has() {
         assert!(found.lines().all(|line| line.contains("/nginx/")), "the token is on the disk: {found}");
     }
 }
+
+#[test]
+fn a_token_that_the_upstream_refuses_is_read_anew() {
+    let stage = GitStage::new();
+    let Some(web) = GitWeb::start(stage.env.root(), &stage.env.work(), &format!("Bearer {TOKEN}")) else {
+        println!("SKIPPED(no nginx or fcgiwrap): a token that is read anew");
+        return;
+    };
+    let receive = stage.upstream.path().join("config");
+    let config = std::fs::read_to_string(&receive).expect("a configuration");
+    std::fs::write(&receive, format!("{config}[http]\n\treceivepack = true\n")).expect("a file of ours");
+    let ca = stage.env.write("config/git-ca.pem", web.authority().pem());
+    let used = stage.env.root().join("used").display().to_string();
+    // Old at the start, new whenever it is asked for again.
+    let command =
+        format!("command:if [ -e {used} ]; then echo x >> {used}; echo {TOKEN}; else touch {used}; echo old-7f2c; fi");
+    let auth = format!("    auth: {{ scheme: bearer, secret: {} }}", serde_json::json!(command));
+    let ran = stage.start(&web.url("app.git"), &format!("{auth}\negress: {{ upstream_ca: {} }}", ca.display()), SCRIPT);
+    ran.success();
+    assert!(stage.pushed(), "{ran}");
+    let asked = std::fs::read_to_string(&used).expect("the command ran");
+    assert_eq!(asked, "x\n", "it is asked once, and not at every turn");
+    assert!(!ran.stdout.contains(TOKEN) && !ran.stderr.contains(TOKEN), "{ran}");
+}

@@ -26,6 +26,7 @@ impl Making<'_> {
             state,
             requests,
             upstream_ca: plan.egress.upstream_ca.clone(),
+            resolve: plan.egress.resolve.clone(),
             ssh_agent: self.request.refresh_env.get("SSH_AUTH_SOCK").map(PathBuf::from),
         };
         let brief = Brief { start: KeeperToGate::StartGit(Box::new(start)), audit: None, listeners };

@@ -153,8 +153,18 @@ fn numbers(body: &[u8]) -> usize {
     body.split(|it| !it.is_ascii_digit()).filter(|it| !it.is_empty()).count()
 }
 
+/// A number as programs write it: `0x8009002F_u32`.
+fn is_number(body: &[u8]) -> bool {
+    let digits = body.strip_prefix(b"0x").or_else(|| body.strip_prefix(b"0X"));
+    digits
+        .is_some_and(|it| it.iter().all(|it| it.is_ascii_hexdigit() || matches!(it, b'_' | b'u' | b'i' | b'U' | b'L')))
+}
+
 /// Letters of both cases with digits or signs between them, as no word of a program or of a language has them.
 fn strong_password(body: &[u8]) -> bool {
+    if is_number(body) {
+        return false;
+    }
     let has = |is: fn(&u8) -> bool| body.iter().any(is);
     let signs = body.iter().filter(|it| b"!@#%^*+~".contains(it)).count();
     let cases = has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase);

@@ -54,6 +54,7 @@ static EXACT: &[Way] = &[
     }),
     ("octal", |it| it.chars().map(|it| format!("\\{:03o}", u32::from(it))).collect::<String>().into()),
     ("quoted-printable", |it| hide::quoted(it).into()),
+    ("a comment in a picture", picture),
     ("gzip", |it| hide::gzip(it.as_bytes())),
     ("zlib", |it| hide::zlib(it.as_bytes())),
     ("zip", |it| hide::zip(it.as_bytes())),
@@ -114,6 +115,16 @@ static LOOSE: &[Way] = &[
     }),
     ("several separators", |it| hide::strewn(it, " - ").into()),
 ];
+
+/// The head of a JPEG with a comment and an EXIF segment that holds `text`, and some of the picture.
+fn picture(text: &str) -> Vec<u8> {
+    let mut bytes = vec![0xff, 0xd8, 0xff, 0xe1, 0, 60];
+    bytes.extend_from_slice(b"Exif\0\0II*\0\x08\0\0\0\x01\0\x0e\x01\x02\0\x28\0\0\0\x1a\0\0\0");
+    bytes.extend_from_slice(text.as_bytes());
+    bytes
+        .extend_from_slice(&[0, 0xff, 0xfe, 0, 4, 0x80, 0x81, 0xff, 0xda, 0, 8, 1, 1, 0, 0, 0x3f, 0, 0xa5, 0x5a, 0x91]);
+    bytes
+}
 
 /// What stands around it; none of it may help or harm.
 static AROUND: &[(&str, &str)] =

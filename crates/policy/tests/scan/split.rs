@@ -58,6 +58,21 @@ fn over_the_labels_of_a_host() {
     head(&format!("{a}.{b}.{c}.evil.test"), "/", &[], is);
 }
 
+/// What is written as a name of a header is in small letters, as HTTP/2 has it.
+#[test]
+fn over_a_name_and_its_value() {
+    for (value, is) in subjects().into_iter().skip(1) {
+        let [a, b, c] = thirds(value);
+        let plain = |text: &str| text.replace(|it: char| !it.is_ascii_alphanumeric(), "-").to_lowercase();
+        head("api.test", "/", &[(&plain(a), &format!("{b}{c}"))], is);
+        head("api.test", "/", &[("x-a", "1"), (&plain(a), b), (&plain(c), "1")], is);
+        for text in [format!("{a}: {b}{c}\n"), format!("{a}: {b}\n{c}: 1\n")] {
+            let (_, found) = through(&Shape::Text, text.as_bytes(), 11);
+            assert!(found.iter().any(is), "{text}: {found:?}");
+        }
+    }
+}
+
 fn body(shape: &Shape, text: &str, is: Is) {
     // A wrong content type hides nothing.
     for shape in [shape, &Shape::Raw, &Shape::Text] {
@@ -82,6 +97,8 @@ fn over_the_fields_of_a_body() {
         body(&Shape::Json, &format!(r#"{{"a:1,"b":"{a}","c":"{b}","d":"{c}"}} trailing"#), is);
         body(&Shape::Form, &format!("a={a}&b={b}&c={c}"), is);
         body(&Shape::Form, &format!("{a}=1&{b}=2&{c}=3"), is);
+        // Malformed: separators without fields, an escape that is none, no end.
+        body(&Shape::Form, &format!("x=%zz&&=;a={a}&;b={b}&c={c}&%"), is);
         body(&Shape::Xml, &format!("<svg><text>{a}</text><text>{b}</text><!-- x --><text>{c}</text></svg>"), is);
         body(&Shape::Xml, &format!("<svg a=\"{a}\" b=\"{b}\" c=\"{c}\"/>"), is);
         body(&Shape::EventStream, &format!("data: {a}\ndata: {b}\n\nevent: x\ndata: {c}\n\n"), is);
@@ -94,6 +111,9 @@ fn over_the_fields_of_a_body() {
             format!("--xyz\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{text}\r\n")
         };
         body(&multipart, &format!("{}{}{}--xyz--\r\n", part("a", a), part("b", b), part("c", c)), is);
+        // Malformed: nothing ends, and lines end with a line feed alone.
+        let open = format!("{}{}{}", part("a", a), part("b", b), part("c", c)).replace("\r\n", "\n");
+        body(&multipart, open.trim_end(), is);
         body(&multipart, &format!("{}--xyz--\r\n", part(&format!("a\"; filename=\"{value}.txt"), "x")), is);
         let encoded = super::hide::base64(value.as_bytes());
         body(&multipart, &format!("--xyz\r\nContent-Transfer-Encoding: base64\r\n\r\n{encoded}\r\n--xyz--"), is);

@@ -37,6 +37,12 @@ pub const MAX_HELD: u64 = 256 << 10;
 pub const GATHER_PAUSE: Duration = Duration::from_millis(10);
 /// What the screen holds back of a body goes on when its sender has paused for so long.
 pub const FLUSH_PAUSE: Duration = Duration::from_millis(20);
+/// What all decoders of compressed bodies may use together, in bytes: 7 of the greediest, 1,000 of gzip's.
+pub const MAX_DECODERS: usize = 128 << 20;
+/// Who finds none of it left waits for so long.
+pub const DECODER_TIME: Duration = Duration::from_secs(2);
+/// What a frozen gate's connections have left, to hear why.
+pub const FREEZE_TIME: Duration = Duration::from_millis(250);
 /// What is still read of a request that was answered before its end, so that its sender hears the answer: bytes, how long
 /// in all, and how long without any.
 pub const LINGER_BYTES: usize = 64 << 20;

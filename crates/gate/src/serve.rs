@@ -40,7 +40,7 @@ use std::{
         unix::net::{UnixListener, UnixStream},
     },
     path::PathBuf,
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{sync::mpsc, task::JoinSet};
@@ -174,7 +174,6 @@ fn prepare(received: Received, host: HostFiles) -> Result<Prepared, GateError> {
     let names = Names::new(&start.policy);
     let (keeper, questions) = mpsc::unbounded_channel();
     let vault = Vault::new(start.secrets, keeper);
-    let frozen = Arc::new(AtomicBool::new(start.frozen));
     let egress = Egress::new(Parts {
         policy: start.policy,
         issuer: Issuer::new(&start.authority).map_err(GateError::Authority)?,
@@ -184,7 +183,7 @@ fn prepare(received: Received, host: HostFiles) -> Result<Prepared, GateError> {
         resolver: host.resolver,
         upstream_roots: upstream_roots.clone(),
         canaries: start.canaries,
-        frozen,
+        frozen: start.frozen,
     });
     let egress = egress.map_err(GateError::Egress)?;
     let gate = Gate { vault, audit, names, egress, policy_digest, secrets, transparent, upstream_ca, upstream_roots };
@@ -326,8 +325,10 @@ impl Gate {
                 Err(LinkError::Closed) => return Ok(End::KeeperGone),
                 Err(err) => return Err(GateError::Link(err)),
                 Ok(KeeperToGate::Drain { seconds }) => return Ok(End::Drain(Duration::from_secs(seconds.into()))),
-                Ok(KeeperToGate::Freeze(true)) => self.egress.freeze(FrozenBy::Operator),
-                Ok(KeeperToGate::Freeze(false)) => self.egress.thaw(),
+                Ok(KeeperToGate::Freeze { frozen, canaries }) => {
+                    let answer = self.freeze(frozen, canaries);
+                    link.send(&answer).await.map_err(GateError::Link)?;
+                }
                 Ok(KeeperToGate::Secret { source, value }) => self.vault.deliver(&source, value),
                 Ok(KeeperToGate::Policy(policy)) => {
                     let answer = self.reload(*policy);
@@ -342,6 +343,15 @@ impl Gate {
                 }
             }
         }
+    }
+
+    fn freeze(&self, frozen: bool, canaries: u64) -> GateToKeeper {
+        if frozen {
+            self.egress.freeze(FrozenBy::Operator)
+        } else {
+            self.egress.thaw(canaries)
+        }
+        GateToKeeper::Frozen(self.egress.is_frozen())
     }
 
     /// What the git gate decided: of its own kind, or it is not written.

@@ -12,6 +12,7 @@ mod probe;
 mod reap;
 mod serve;
 mod spawn;
+mod still;
 mod sys;
 mod syscalls;
 

@@ -6,6 +6,7 @@ use crate::{
     reap::{Left, Programs},
     sentence,
     spawn::{SpawnError, spawn},
+    still::Still,
     sys,
 };
 use bottle_spec::init_link::{InitToKeeper, KeeperToInit, Spawn};
@@ -25,11 +26,11 @@ const DIAL_PATIENCE: Duration = Duration::from_millis(250);
 /// Obeys until the keeper is gone, or until it has asked for the end and nothing runs any more.
 pub(crate) fn serve(link: &mut Link) -> Result<(), InitError> {
     let signals = sys::child_signals().map_err(InitError::Reap)?;
-    let mut programs = Programs::default();
+    let (mut programs, mut still) = (Programs::default(), Still::default());
     let mut deadline = None;
     loop {
         while let Some(order) = link.pending().map_err(InitError::Link)? {
-            obey(order, link, &mut programs, &mut deadline)?;
+            obey(order, link, &mut programs, &mut still, &mut deadline)?;
         }
         // Also without a signal: a child may have ended before the descriptor was made.
         let (ended, left) = programs.reap().map_err(InitError::Reap)?;
@@ -76,6 +77,7 @@ fn obey(
     order: KeeperToInit,
     link: &mut Link,
     programs: &mut Programs,
+    still: &mut Still,
     deadline: &mut Option<Instant>,
 ) -> Result<(), InitError> {
     match order {
@@ -87,11 +89,8 @@ fn obey(
                 let _ = sys::signal_group(leader, signal);
             }
         }
-        KeeperToInit::Freeze(frozen) => {
-            // An error means that there is nothing to be stopped. SIGSTOP can be neither caught nor blocked, and the
-            // kernel sends it to all at once, so that nothing can be born meanwhile and stay awake.
-            let _ = sys::signal_all(if frozen { libc::SIGSTOP } else { libc::SIGCONT });
-        }
+        KeeperToInit::Freeze(true) => still.hold(),
+        KeeperToInit::Freeze(false) => still.release(),
         KeeperToInit::Dial { id, port } => dial(id, port, link)?,
         KeeperToInit::Stop { grace } => {
             ask_to_end(programs);

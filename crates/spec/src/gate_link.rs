@@ -40,7 +40,13 @@ pub enum KeeperToGate {
     },
     /// A new policy; an invalid one leaves the last good one in force.
     Policy(Box<EgressPolicy>),
-    Freeze(bool),
+    /// Everything stops, or may go on. A gate that has stopped by itself goes on only by an order that was given after
+    /// its keeper had heard of that.
+    Freeze {
+        frozen: bool,
+        /// How often this gate's keeper has heard [`GateToKeeper::CanaryLeft`] from it.
+        canaries: u64,
+    },
     /// Take no new connections, finish what is under way for at most this long, exit.
     Drain {
         seconds: u32,
@@ -173,4 +179,6 @@ pub enum GateToKeeper {
     },
     /// A canary was about to leave: the gate has stopped serving, and the bottle's processes should be stopped too.
     CanaryLeft,
+    /// The answer to [`KeeperToGate::Freeze`]: whether the gate is frozen now.
+    Frozen(bool),
 }

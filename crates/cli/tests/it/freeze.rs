@@ -22,8 +22,11 @@ fn states(mark: &str) -> Vec<char> {
     let ours = processes.filter(|path| {
         fs::read_to_string(path.join("cmdline")).is_ok_and(|line| line.starts_with("sh\0-c\0") && line.contains(mark))
     });
-    let state = |stat: String| stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
-    ours.filter_map(|path| state(fs::read_to_string(path.join("stat")).ok()?)).collect()
+    ours.filter_map(|path| state(&fs::read_to_string(path.join("stat")).ok()?)).collect()
+}
+
+fn state(stat: &str) -> Option<char> {
+    stat.rsplit(") ").next().and_then(|rest| rest.chars().next())
 }
 
 /// Whether none of them can go on. One that was stopped between `vfork` and `execve` is a shell, too, and its parent
@@ -65,6 +68,29 @@ fn a_frozen_bottle_stands_still_until_it_is_thawed() {
     // A frozen bottle can be stopped.
     stage.env.run(&["freeze", NAME]);
     assert_eq!(stage.env.run(&["stop", NAME]).code, Some(0));
+    drop(running);
+}
+
+/// The states of processes whose arguments are these.
+fn states_of(line: &str) -> Vec<char> {
+    let processes = fs::read_dir("/proc").expect("there is a /proc").flatten().map(|entry| entry.path());
+    let ours = processes.filter(|path| fs::read_to_string(path.join("cmdline")).is_ok_and(|found| found == line));
+    ours.filter_map(|path| state(&fs::read_to_string(path.join("stat")).ok()?)).collect()
+}
+
+#[test]
+fn what_had_stopped_itself_is_not_continued_by_a_thaw() {
+    let stage = Stage::new();
+    let script = "sh -c 'kill -STOP $$' stops-itself & sleep 86422";
+    let running = stage.spawn(&["--allow", "up.test", "--name", NAME], &["sh", "-c", script]);
+    let (stopped, awake) = ("sh\0-c\0kill -STOP $$\0stops-itself\0", "sleep\x0086422\0");
+    wait_until("one asleep and one stopped", SOON, || states_of(stopped) == ['T'] && states_of(awake) == ['S']);
+    stage.env.run(&["freeze", NAME]);
+    wait_until("both stopped", SOON, || states_of(stopped) == ['T'] && states_of(awake) == ['T']);
+    stage.env.run(&["thaw", NAME]);
+    wait_until("one awake again", SOON, || states_of(awake) == ['S']);
+    assert_eq!(states_of(stopped), ['T']);
+    stage.env.run(&["stop", NAME]);
     drop(running);
 }
 

@@ -1,10 +1,10 @@
 //! Decompresses what has to be searched: a response to be scrubbed (such requests ask for `identity`; an upstream that
 //! compresses all the same is decoded here rather than trusted), and the body of a request beside its bytes.
 //!
-//! Invariant: the output is bounded by [`MAX_RATIO`] times the input and its memory by the codings' windows, so a bomb
-//! ends its own message and nothing else.
+//! Invariant: the output is bounded by [`MAX_RATIO`] times the input and its memory by the codings' windows, and of all
+//! decoders together by `decoders`, so a bomb ends its own message and nothing else.
 
-use super::body::BodyError;
+use super::{body::BodyError, decoders::Claim};
 use async_compression::{
     tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder},
     zstd::DParameter,
@@ -67,6 +67,9 @@ impl Coding {
 /// A compressed body, decoded as it comes.
 pub(crate) struct Decoded<B> {
     decoder: Decoder<B>,
+    claim: Claim,
+    /// Whether the first byte has been seen.
+    begun: bool,
     output: u64,
     ended: bool,
 }
@@ -82,17 +85,17 @@ impl<B> Decoded<B>
 where
     B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
 {
-    /// `None` where the coding is not known, or is more than one.
-    pub(crate) fn new(coding: &HeaderValue, body: B) -> Option<Decoded<B>> {
-        Decoded::of(Coding::named(coding)?, body, None).ok()
+    /// Gives a body that is not encoded back.
+    pub(crate) fn new(coding: Coding, body: B, claim: Claim) -> Result<Decoded<B>, B> {
+        Decoded::of(coding, body, None, claim)
     }
 
     /// One that keeps what it takes, for [`Decoded::taken`]. Gives a body that is not encoded back.
-    pub(crate) fn searched(coding: Coding, body: B) -> Result<Decoded<B>, B> {
-        Decoded::of(coding, body, Some(BytesMut::new()))
+    pub(crate) fn searched(coding: Coding, body: B, claim: Claim) -> Result<Decoded<B>, B> {
+        Decoded::of(coding, body, Some(BytesMut::new()), claim)
     }
 
-    fn of(coding: Coding, body: B, taken: Option<BytesMut>) -> Result<Decoded<B>, B> {
+    fn of(coding: Coding, body: B, taken: Option<BytesMut>, claim: Claim) -> Result<Decoded<B>, B> {
         let reader = |body| Reader { body, chunk: Bytes::new(), input: 0, trailers: None, taken };
         let decoder = match coding {
             Coding::Identity => return Err(body),
@@ -108,7 +111,7 @@ where
                 Decoder::Zstd(ZstdDecoder::with_params(reader(body), &[window]))
             }
         };
-        Ok(Decoded { decoder, output: 0, ended: false })
+        Ok(Decoded { decoder, claim, begun: false, output: 0, ended: false })
     }
 
     /// The input since this was last asked. All that it says has been told when [`Decoded::poll`] is pending or has
@@ -120,6 +123,11 @@ where
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.ended {
             return Poll::Ready(self.reader().trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
+        }
+        if !self.begun && matches!(self.decoder, Decoder::Brotli(_)) {
+            let first = ready!(Pin::new(self.reader()).poll_fill_buf(cx)).ok().and_then(|bytes| bytes.first().copied());
+            self.begun = true;
+            first.into_iter().for_each(|first| self.claim.settle(first));
         }
         let mut chunk = BytesMut::zeroed(CHUNK);
         let mut buffer = ReadBuf::new(&mut chunk);

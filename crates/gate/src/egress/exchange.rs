@@ -80,7 +80,7 @@ where
 {
     let (stream, watch) = Guard::new(stream);
     let mut draining = egress.draining.subscribe();
-    let session = Arc::new(Session { egress, door, watch, place });
+    let session = Arc::new(Session { egress: Arc::clone(&egress), door, watch, place });
     let service = {
         let session = Arc::clone(&session);
         service_fn(move |request| {
@@ -99,9 +99,13 @@ where
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = activity.idle() => return,
+        () = egress.frozen_out() => return,
         () = drained(&mut draining) => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = egress.frozen_out() => return,
+            }
         }
     };
     if let Err(error) = &ended {
@@ -119,7 +123,8 @@ pub(crate) async fn serve_h2(
     place: Place,
 ) {
     let mut draining = egress.draining.subscribe();
-    let session = Arc::new(Session { egress, door: Door::Tunnel(origin), watch: Watch::default(), place });
+    let (door, watch) = (Door::Tunnel(origin), Watch::default());
+    let session = Arc::new(Session { egress: Arc::clone(&egress), door, watch, place });
     let service = {
         let session = Arc::clone(&session);
         service_fn(move |request| {
@@ -143,9 +148,13 @@ pub(crate) async fn serve_h2(
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = activity.idle() => return,
+        () = egress.frozen_out() => return,
         () = drained(&mut draining) => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = egress.frozen_out() => return,
+            }
         }
     };
     if let Err(error) = ended {
@@ -235,12 +244,12 @@ impl Session {
         let credentialed = live.credentials.inject(screened, &live.rules, &self.egress.vault)?;
         let seq = self.egress.allow(facts, credentialed.injected.is_some())?;
         let mut flow = Flow::new(&self.egress, &live.rules, facts, seq);
-        let answer = live.upstream.send(credentialed, &flow).await;
-        let mut answer = answer.map_err(|reason| stopped(reason, &judge, &flow, facts))?;
+        let mut answer =
+            self.sent(&live, credentialed, &flow).await.map_err(|reason| stopped(reason, &judge, &flow, facts))?;
         if let Some(again) = self.renewed(&live, &answer, spare, facts).await {
             let (again, seq) = (again?, self.egress.allow(facts, true)?);
             flow = Flow::new(&self.egress, &live.rules, facts, seq);
-            answer = live.upstream.send(again, &flow).await.map_err(|reason| stopped(reason, &judge, &flow, facts))?;
+            answer = self.sent(&live, again, &flow).await.map_err(|reason| stopped(reason, &judge, &flow, facts))?;
         }
         let Answer { response, method, scrubber, upgrade, .. } = answer;
         match (response.status(), upgrade) {
@@ -254,9 +263,20 @@ impl Session {
             _ => {
                 let inbound = live.rules.route(route).map_or(Inbound::Warn, |route| route.inbound);
                 let listener = Listener::new(&self.egress, facts, inbound, response.headers());
-                let response = respond(response, &method, scrubber.as_ref(), listener)?;
+                let decoders = &self.egress.decoders;
+                let response = respond(response, &method, scrubber.as_ref(), listener, decoders).await?;
                 Ok(response.map(|body| Returned::new(body, flow)))
             }
+        }
+    }
+
+    async fn sent(&self, live: &Live, credentialed: Credentialed, flow: &Arc<Flow>) -> Result<Answer, Reason> {
+        tokio::select! {
+            // The connection to the upstream may have broken off first.
+            answer = live.upstream.send(credentialed, flow) => {
+                answer.map_err(|reason| if self.egress.is_frozen() { Reason::Frozen } else { reason })
+            }
+            () = self.egress.frozen.frozen() => Err(Reason::Frozen),
         }
     }
 

@@ -165,6 +165,10 @@ impl Body for Sent {
         if this.stopped {
             return Poll::Ready(None);
         }
+        if this.flow.egress.is_frozen() {
+            this.stopped = true;
+            return Poll::Ready(Some(Err(BodyError::Frozen)));
+        }
         let polled = ready!(Pin::new(&mut this.body).poll_frame(cx));
         let length = match &polled {
             Some(Ok(frame)) => frame.data_ref().map_or_else(|| frame.trailers_ref().map_or(0, head_length), Bytes::len),
@@ -211,6 +215,9 @@ impl Body for Returned {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
+        if this.flow.as_ref().is_some_and(|flow| flow.egress.is_frozen()) {
+            return Poll::Ready(Some(Err(BodyError::Frozen)));
+        }
         let polled = ready!(Pin::new(&mut this.body).poll_frame(cx));
         if let (Some(flow), Some(Ok(frame))) = (&this.flow, &polled) {
             flow.receive(frame.data_ref().map_or(0, Bytes::len));

@@ -4,7 +4,7 @@
 //! request. A canary stops the bottle, whatever its route says. No more of a value than its first bytes and its length
 //! is kept.
 
-use super::{Egress, denial::Facts};
+use super::{Egress, decoders::Decoders, denial::Facts};
 use bottle_policy::{
     Rules,
     scan::{CANARY, Finding, Place},
@@ -76,6 +76,10 @@ impl Judge {
     pub(crate) fn new(egress: &Arc<Egress>, rules: &Arc<Rules>, route: usize, facts: &Facts) -> Arc<Judge> {
         let (egress, rules, facts) = (Arc::clone(egress), Arc::clone(rules), facts.clone());
         Arc::new(Judge { egress, rules, route, facts, blocked: OnceLock::new(), stopped: OnceLock::new() })
+    }
+
+    pub(crate) fn decoders(&self) -> &Decoders {
+        &self.egress.decoders
     }
 
     pub(crate) fn is_frozen(&self) -> bool {

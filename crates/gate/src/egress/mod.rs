@@ -15,6 +15,7 @@ mod authority;
 mod body;
 mod connect;
 mod decode;
+mod decoders;
 mod denial;
 mod dial;
 mod downstream;
@@ -22,6 +23,7 @@ mod exchange;
 mod flow;
 mod frames;
 pub(crate) mod framing;
+mod freezing;
 mod guard;
 pub(crate) mod hello;
 mod inbound;
@@ -45,23 +47,17 @@ mod websocket;
 use crate::{audit::Audit, ca::Issuer, limits::MAX_CONNECTIONS, synthetic::Names, vault::Vault};
 use arc_swap::ArcSwap;
 use bottle_policy::{Fault, Rules, budget::Ledger, inbound::Tools};
-use bottle_spec::{
-    event::{AuditEvent, FrozenBy},
-    gate_link::HeldCanary,
-    policy::EgressPolicy,
-    verdict::Reason,
-};
+use bottle_spec::{gate_link::HeldCanary, policy::EgressPolicy, verdict::Reason};
+use decoders::Decoders;
 use denial::Facts;
+use freezing::Switch;
 use hickory_resolver::TokioResolver;
 use inject::Credentials;
 use knowledge::Knowledge;
 use metrics::Metrics;
 use rustls::RootCertStore;
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 use tokio::sync::{Notify, Semaphore, watch};
@@ -82,8 +78,8 @@ pub struct Parts {
     /// What upstream certificates must lead to: the system's roots and the policy's `upstream_ca`.
     pub upstream_roots: RootCertStore,
     pub canaries: Vec<HeldCanary>,
-    /// While set, every new request is refused and every body that is under way stops.
-    pub frozen: Arc<AtomicBool>,
+    /// From the start.
+    pub frozen: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +111,8 @@ pub struct Egress {
     pub(crate) metrics: Metrics,
     /// The ledger's time begins here.
     opened: Instant,
-    frozen: Arc<AtomicBool>,
+    frozen: Switch,
+    decoders: Decoders,
     /// One permit per connection served.
     connections: Arc<Semaphore>,
     /// Told of each connection, for the pulse.
@@ -136,7 +133,8 @@ struct Live {
 
 impl Egress {
     pub fn new(parts: Parts) -> Result<Arc<Egress>, EgressError> {
-        let live = live(parts.policy, parts.upstream_roots, &parts.resolver, &parts.vault)?;
+        let frozen = Switch::new(parts.frozen);
+        let live = live(parts.policy, parts.upstream_roots, &parts.resolver, &parts.vault, &frozen)?;
         Ok(Arc::new(Egress {
             live: ArcSwap::from_pointee(live),
             issuer: parts.issuer,
@@ -149,7 +147,8 @@ impl Egress {
             ledger: Mutex::default(),
             metrics: Metrics::default(),
             opened: Instant::now(),
-            frozen: parts.frozen,
+            frozen,
+            decoders: Decoders::default(),
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             connected: Notify::new(),
             draining: watch::Sender::new(false),
@@ -160,7 +159,7 @@ impl Egress {
     /// Takes a new policy, or keeps the one in force and says why. Connections stay; their next requests are asked
     /// about under the new policy, and what lasts longer than a request ends where that no longer allows it.
     pub fn reload(&self, policy: EgressPolicy, upstream_roots: RootCertStore) -> Result<(), EgressError> {
-        let live = live(policy, upstream_roots, &self.resolver, &self.vault)?;
+        let live = live(policy, upstream_roots, &self.resolver, &self.vault, &self.frozen)?;
         self.live.store(Arc::new(live));
         self.reloads.send_replace(());
         Ok(())
@@ -172,34 +171,6 @@ impl Egress {
         let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
         // Fails only if the semaphore is closed, which it never is.
         let _ = tokio::time::timeout(limit, self.connections.acquire_many(all)).await;
-    }
-
-    /// Denies everything from now on, and has the keeper stop the bottle's processes where it does not know yet.
-    pub(crate) fn freeze(&self, by: FrozenBy) {
-        if !self.frozen.swap(true, Ordering::Relaxed) {
-            if let Err(error) = self.audit.record(AuditEvent::Frozen { frozen: true, by }) {
-                tracing::error!(%error, "the audit log could not be written");
-            }
-            if by == FrozenBy::Canary {
-                self.vault.call_stop();
-            }
-        }
-    }
-
-    /// Serves again, once that is written down.
-    pub(crate) fn thaw(&self) {
-        if !self.is_frozen() {
-            return;
-        }
-        let event = AuditEvent::Frozen { frozen: false, by: FrozenBy::Operator };
-        match self.audit.record(event) {
-            Ok(_) => self.frozen.store(false, Ordering::Relaxed),
-            Err(error) => tracing::error!(%error, "the audit log could not be written: it stays frozen"),
-        }
-    }
-
-    fn is_frozen(&self) -> bool {
-        self.frozen.load(Ordering::Relaxed)
     }
 
     /// Writes a permission down, and tells its number; it holds only if that worked.
@@ -226,9 +197,10 @@ fn live(
     roots: RootCertStore,
     resolver: &TokioResolver,
     vault: &Vault,
+    frozen: &Switch,
 ) -> Result<Live, EgressError> {
     let rules = Arc::new(Rules::new(policy).map_err(EgressError::Policy)?);
-    let upstream = Upstream::new(&rules, roots, resolver, vault).map_err(EgressError::Tls)?;
+    let upstream = Upstream::new(&rules, roots, resolver, vault, frozen).map_err(EgressError::Tls)?;
     let credentials = Credentials::new(&rules);
     Ok(Live { rules, upstream, credentials })
 }

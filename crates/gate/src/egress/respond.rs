@@ -3,7 +3,8 @@
 
 use super::{
     body::{ResponseBody, Source},
-    decode::Decoded,
+    decode::{Coding, Decoded},
+    decoders::Decoders,
     inbound::Listener,
     scrub::Scrubber,
 };
@@ -13,11 +14,12 @@ use hyper::body::Incoming;
 use std::sync::Arc;
 
 /// Makes the response to a request of this method.
-pub(crate) fn respond(
+pub(crate) async fn respond(
     response: Response<Incoming>,
     method: &Method,
     scrubber: Option<&Arc<Scrubber>>,
     listener: Option<Listener>,
+    decoders: &Decoders,
 ) -> Result<Response<ResponseBody>, Reason> {
     let (mut parts, body) = response.into_parts();
     strip_connection(&mut parts.headers);
@@ -35,7 +37,7 @@ pub(crate) fn respond(
     if scrubber.is_none() && listener.is_none() {
         return Ok(Response::from_parts(parts, ResponseBody::Streamed(body)));
     }
-    let source = source(&mut parts.headers, body)?;
+    let source = source(&mut parts.headers, body, decoders).await?;
     let unchanged = scrubber.is_none()
         && matches!(source, Source::Identity(_))
         && listener.as_ref().is_none_or(Listener::changes_nothing);
@@ -46,19 +48,16 @@ pub(crate) fn respond(
     Ok(Response::from_parts(parts, ResponseBody::filtered(source, scrubber.cloned(), listener)))
 }
 
-fn source(headers: &mut HeaderMap, body: Incoming) -> Result<Source, Reason> {
-    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => Ok(Source::Identity(body)),
-        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"identity") => Ok(Source::Identity(body)),
-        (Some(coding), None) => {
-            let decoded = Decoded::new(coding, body).ok_or(Reason::UpstreamProtocol)?;
+async fn source(headers: &mut HeaderMap, body: Incoming, decoders: &Decoders) -> Result<Source, Reason> {
+    // Several codings on one another cannot be searched.
+    let coding = Coding::of(headers).ok_or(Reason::UpstreamProtocol)?;
+    Ok(match Decoded::new(coding, body, decoders.claim(coding).await?) {
+        Err(body) => Source::Identity(body),
+        Ok(decoded) => {
             headers.remove(header::CONTENT_ENCODING);
-            Ok(Source::Encoded(Box::new(decoded)))
+            Source::Encoded(Box::new(decoded))
         }
-        // Several codings on one another cannot be searched.
-        (Some(_), Some(_)) => Err(Reason::UpstreamProtocol),
-    }
+    })
 }
 
 /// Takes off what concerns one connection only (RFC 9110, section 7.6.1), and what `Connection` names besides.

@@ -121,8 +121,8 @@ async fn screen_body(
     if coding == Coding::Identity && gathered.is_bare() {
         return whole(gathered.front, shape, scanner, judge).map(RequestBody::held);
     }
-    let ended = gathered.has_ended();
-    let body = ScreenedBody::new(gathered, coding, length, shape, scanner, judge);
+    let (ended, claim) = (gathered.has_ended(), judge.decoders().claim(coding).await?);
+    let body = ScreenedBody::new(gathered, (coding, claim), length, shape, scanner, judge);
     if !ended {
         return Ok(RequestBody::Screened(Box::new(body)));
     }

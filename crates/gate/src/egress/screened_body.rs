@@ -7,6 +7,7 @@
 use super::{
     body::BodyError,
     decode::{Coding, Decoded},
+    decoders::Claim,
     judge::{Judge, Replaceable},
     lingering::Lingering,
 };
@@ -99,18 +100,19 @@ enum Taken {
 }
 
 impl ScreenedBody {
-    /// `length` is what the agent announced.
+    /// `length` is what the agent announced; with the coding comes the memory to undo it in.
     pub(crate) fn new(
         body: Gathered,
-        coding: Coding,
+        coding: (Coding, Claim),
         length: Option<u64>,
         shape: Shape,
         scanner: &Arc<Scanner>,
         judge: &Arc<Judge>,
     ) -> ScreenedBody {
+        let (coding, claim) = coding;
         let redacts = judge.redacts() && coding == Coding::Identity;
         let raw = |shape| if redacts { scanner.stream(shape).redacting(judge.exempt()) } else { scanner.stream(shape) };
-        let (source, raw) = match Decoded::searched(coding, body) {
+        let (source, raw) = match Decoded::searched(coding, body, claim) {
             Ok(decoded) => (Source::Encoded(Box::new((decoded, scanner.stream(shape)))), raw(Shape::Raw)),
             Err(body) => (Source::Plain(body), raw(shape)),
         };

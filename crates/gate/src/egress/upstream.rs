@@ -6,6 +6,7 @@ use super::{
     body::BodyError,
     dial::{DialError, Dialer},
     flow::{Flow, Sent},
+    freezing::Switch,
     inject::{Credentialed, Injected},
     scrub::Scrubber,
 };
@@ -60,6 +61,7 @@ impl Upstream {
         roots: RootCertStore,
         resolver: &TokioResolver,
         vault: &Vault,
+        frozen: &Switch,
     ) -> Result<Upstream, rustls::Error> {
         let dialer = Arc::new(Dialer::new(rules, resolver, vault));
         let mut tls = ClientConfig::builder_with_provider(tls::provider())
@@ -67,9 +69,9 @@ impl Upstream {
             .with_root_certificates(roots)
             .with_no_client_auth();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let http1 = client(&dialer, tls.clone());
+        let http1 = client(&dialer, frozen, tls.clone());
         tls.alpn_protocols.insert(0, b"h2".to_vec());
-        Ok(Upstream { any: client(&dialer, tls), http1, dialer })
+        Ok(Upstream { any: client(&dialer, frozen, tls), http1, dialer })
     }
 
     pub(crate) fn dialer(&self) -> &Arc<Dialer> {
@@ -106,8 +108,9 @@ pub(crate) struct Answer {
     pub(super) upgrade: Option<OnUpgrade>,
 }
 
-fn client(dialer: &Arc<Dialer>, tls: ClientConfig) -> Client<Connector, Sent> {
-    let connector = Connector { dialer: Arc::clone(dialer), tls: TlsConnector::from(Arc::new(tls)) };
+fn client(dialer: &Arc<Dialer>, frozen: &Switch, tls: ClientConfig) -> Client<Connector, Sent> {
+    let (dialer, tls) = (Arc::clone(dialer), TlsConnector::from(Arc::new(tls)));
+    let connector = Connector { dialer, tls, frozen: frozen.clone() };
     Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
@@ -142,6 +145,7 @@ fn reason(error: &(dyn Error + 'static)) -> Reason {
 struct Connector {
     dialer: Arc<Dialer>,
     tls: TlsConnector,
+    frozen: Switch,
 }
 
 impl std::fmt::Debug for Connector {
@@ -157,12 +161,12 @@ impl Connector {
         let port = uri.port_u16().unwrap_or(super::authority::default_port(tls));
         let stream = self.dialer.dial(&host, port).await?;
         if !tls {
-            return Ok(TokioIo::new(Stream::Plain(stream)));
+            return Ok(TokioIo::new(Stream { socket: Socket::Plain(stream), frozen: self.frozen }));
         }
         let name = ServerName::try_from(String::from(host)).map_err(|_| DialError::NoAddress)?;
         let handshake = timeout(HANDSHAKE_TIME, self.tls.connect(name, stream)).await;
         let stream = handshake.map_err(|_| DialError::TlsTime)?.map_err(DialError::Tls)?;
-        Ok(TokioIo::new(Stream::Tls(Box::new(stream))))
+        Ok(TokioIo::new(Stream { socket: Socket::Tls(Box::new(stream)), frozen: self.frozen }))
     }
 }
 
@@ -180,31 +184,44 @@ impl tower_service::Service<Uri> for Connector {
     }
 }
 
+/// A connection on which nothing more is written once everything is frozen.
 #[derive(Debug)]
-enum Stream {
+struct Stream {
+    socket: Socket,
+    frozen: Switch,
+}
+
+#[derive(Debug)]
+enum Socket {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl Stream {
+    fn open(&self) -> io::Result<()> {
+        if self.frozen.is_frozen() { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+    }
+}
+
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        match self {
-            Stream::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+        match &self.socket {
+            Socket::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
                 Connected::new().negotiated_h2()
             }
-            Stream::Plain(_) | Stream::Tls(_) => Connected::new(),
+            Socket::Plain(_) | Socket::Tls(_) => Connected::new(),
         }
     }
 }
 
 macro_rules! each {
     ($self:ident, $stream:ident => $call:expr) => {
-        match $self.get_mut() {
-            Stream::Plain(inner) => {
+        match &mut $self.get_mut().socket {
+            Socket::Plain(inner) => {
                 let $stream = Pin::new(inner);
                 $call
             }
-            Stream::Tls(inner) => {
+            Socket::Tls(inner) => {
                 let $stream = Pin::new(inner.as_mut());
                 $call
             }
@@ -220,6 +237,7 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.open()?;
         each!(self, stream => stream.poll_write(cx, bytes))
     }
 
@@ -228,13 +246,14 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.open()?;
         each!(self, stream => stream.poll_write_vectored(cx, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Stream::Plain(stream) => stream.is_write_vectored(),
-            Stream::Tls(stream) => stream.is_write_vectored(),
+        match &self.socket {
+            Socket::Plain(stream) => stream.is_write_vectored(),
+            Socket::Tls(stream) => stream.is_write_vectored(),
         }
     }
 

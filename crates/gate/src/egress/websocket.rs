@@ -4,15 +4,13 @@ use super::{
     downstream::Activity,
     flow::Flow,
     frames::{Relay, farewell},
+    freezing::Switch,
     scrub::{Scrubber, Window},
 };
 use bottle_spec::verdict::Reason;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 const CHUNK: usize = 16 << 10;
@@ -55,7 +53,7 @@ pub(crate) struct Filters {
 
 /// Copies both ways until either side ends, nothing moves for too long, the bottle is frozen, or a filter refuses to go
 /// on: that reason is given back, and the agent has been told.
-pub(crate) async fn splice<D, U>(down: D, up: U, frozen: &AtomicBool, filters: Filters) -> Option<Reason>
+pub(crate) async fn splice<D, U>(down: D, up: U, frozen: &Switch, filters: Filters) -> Option<Reason>
 where
     D: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
@@ -82,6 +80,7 @@ where
     let ended = tokio::select! {
         ended = both => ended,
         () = activity.clone().idle() => return None,
+        () = frozen.frozen() => return None,
     };
     match ended {
         Err(Ended::Refused(reason)) => {
@@ -112,7 +111,7 @@ enum Ended {
 async fn copy<R, W>(
     mut from: R,
     mut to: W,
-    frozen: &AtomicBool,
+    frozen: &Switch,
     activity: &Activity,
     mut filter: Filter,
     account: impl Fn(usize) -> Result<(), Reason>,
@@ -124,7 +123,7 @@ where
     let mut buffer = BytesMut::with_capacity(CHUNK);
     loop {
         let amount = from.read_buf(&mut buffer).await.unwrap_or(0);
-        if frozen.load(Ordering::Relaxed) {
+        if frozen.is_frozen() {
             return Err(Ended::Broken);
         }
         activity.note();

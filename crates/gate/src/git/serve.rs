@@ -186,7 +186,7 @@ impl Prepared {
                     return Ok(());
                 }
                 Err(err) => return Err(GitGateError::Link(err)),
-                Ok(KeeperToGate::Freeze(frozen)) => drop(door.frozen.send_replace(frozen)),
+                Ok(KeeperToGate::Freeze { frozen, .. }) => drop(door.frozen.send_replace(frozen)),
                 Ok(KeeperToGate::Secret { source, value }) => vault.deliver(&source, value),
                 Ok(KeeperToGate::Recorded { id, result }) => recorder.recorded(id, result),
                 Ok(

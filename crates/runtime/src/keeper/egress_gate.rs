@@ -1,10 +1,11 @@
 //! The egress gate, kept alive: its records are noted, others' records handed to it.
 
 use super::{
+    freeze::GateIs,
     gate::{Gate, GateChildError},
     kept::{Attendant, Keeping, keep_alive},
 };
-use crate::{audit_log::Notes, process::ProcessId, protocol::FrozenBy};
+use crate::{audit_log::Notes, process::ProcessId};
 use bottle_spec::{
     event::Head,
     gate_link::{GateStart, GateToKeeper, KeeperToGate},
@@ -116,6 +117,7 @@ impl<F: FnMut(ProcessId)> Attendant for Attending<F> {
 
     fn serving(&mut self, gate: Option<&Gate>) {
         self.seen.pid.set(gate.map(|gate| gate.id.pid));
+        self.keeping.freezer.gate_is(if gate.is_some() { GateIs::Serving } else { GateIs::Gone });
         if gate.is_some() {
             self.seen.restarts.set(self.seen.restarts.get().saturating_add(1));
         }
@@ -154,7 +156,13 @@ impl<F: FnMut(ProcessId)> Attendant for Attending<F> {
                         let _ = answer.send(result);
                     }
                 }
-                Ok(GateToKeeper::CanaryLeft) => self.keeping.freezer.freeze(FrozenBy::Canary),
+                Ok(GateToKeeper::CanaryLeft) => {
+                    self.keeping.freezer.gate_is(GateIs::Frozen);
+                    self.keeping.canary_left();
+                }
+                Ok(GateToKeeper::Frozen(frozen)) => {
+                    self.keeping.freezer.gate_is(if frozen { GateIs::Frozen } else { GateIs::Serving });
+                }
                 Ok(GateToKeeper::Failed { message }) => return GateChildError::Refused(message),
                 Ok(GateToKeeper::Ready | GateToKeeper::PolicyApplied { .. } | GateToKeeper::Record { .. }) => {}
                 Err(source) => return GateChildError::Gone { log: gate.log.clone(), source },

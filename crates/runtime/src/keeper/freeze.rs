@@ -5,8 +5,8 @@
 //! a *sentinel*: a file named `freeze` in the runtime directory (all bottles) or in the bottle's own (this one), which
 //! anything that can write a file can make. While a sentinel is there, only its removal thaws.
 //!
-//! Invariant: the gate hears of it before the processes do, and a gate that is started while the bottle is frozen
-//! starts frozen.
+//! Invariants: the processes are stopped only after the gate has said that it is frozen, unless it is gone or does not
+//! say so within [`GATE_PATIENCE`]; a gate that is started while the bottle is frozen starts frozen.
 
 use super::init::Init;
 use crate::{protocol::FrozenBy, store::BottleDir, sys};
@@ -17,19 +17,41 @@ use std::{
     os::fd::OwnedFd,
     path::PathBuf,
     rc::Rc,
+    time::Duration,
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::{oneshot, watch},
+    task::spawn_local,
+    time::timeout,
 };
 
 /// Both of the sentinel in the runtime directory and in a bottle's own.
 const SENTINEL: &str = "freeze";
 
+/// A gate that does not answer may be as hostile as what it serves; the processes stop all the same.
+const GATE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What is known of the gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GateIs {
+    Serving,
+    Frozen,
+    /// Nothing leaves, and the next one starts as the bottle is.
+    Gone,
+}
+
+impl GateIs {
+    fn thawed(self) -> GateIs {
+        if self == GateIs::Frozen { GateIs::Serving } else { self }
+    }
+}
+
 /// One bottle's switch. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Freezer {
     state: Rc<watch::Sender<Option<FrozenBy>>>,
+    gate: Rc<watch::Sender<GateIs>>,
     init: Rc<Init>,
     sentinels: [PathBuf; 2],
     /// There while it is frozen, for `list`.
@@ -40,6 +62,7 @@ impl Freezer {
     pub(crate) fn new(bottle: &BottleDir, init: &Rc<Init>) -> Freezer {
         let freezer = Freezer {
             state: Rc::new(watch::Sender::new(None)),
+            gate: Rc::new(watch::Sender::new(GateIs::Serving)),
             init: Rc::clone(init),
             sentinels: sentinels(bottle),
             mark: bottle.frozen_mark(),
@@ -68,8 +91,23 @@ impl Freezer {
             tracing::warn!(?by, "frozen");
             // Only the list would not show it.
             let _ = File::create(&self.mark);
+            spawn_local(self.clone().stop_processes());
+        }
+    }
+
+    async fn stop_processes(self) {
+        let mut gate = self.gate.subscribe();
+        if timeout(GATE_PATIENCE, gate.wait_for(|gate| *gate != GateIs::Serving)).await.is_err() {
+            tracing::error!("the gate does not say that it is frozen");
+        }
+        // Thawed meanwhile, they are not stopped.
+        if self.frozen().is_some() {
             self.init.freeze(true);
         }
+    }
+
+    pub(crate) fn gate_is(&self, gate: GateIs) {
+        self.gate.send_replace(gate);
     }
 
     /// `false` = a sentinel is still there, whose path is given by [`Freezer::sentinel`].
@@ -79,6 +117,8 @@ impl Freezer {
         }
         if self.state.send_if_modified(|state| state.take().is_some()) {
             tracing::warn!("thawed");
+            // What it said of the freeze that is over does not count for the next.
+            self.gate.send_if_modified(|gate| std::mem::replace(gate, gate.thawed()) == GateIs::Frozen);
             let _ = fs::remove_file(&self.mark);
             self.init.freeze(false);
         }
@@ -137,4 +177,79 @@ fn sentinels(bottle: &BottleDir) -> [PathBuf; 2] {
 /// Whether a bottle that starts now starts frozen.
 pub(crate) fn has_sentinel(bottle: &BottleDir) -> bool {
     sentinels(bottle).iter().any(|path| path.symlink_metadata().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::socket::AsyncLink;
+    use bottle_spec::init_link::KeeperToInit;
+    use std::os::unix::net::UnixStream;
+
+    /// Runs with a freezer, its init, and what init hears.
+    fn with(run: impl AsyncFnOnce(Freezer, Rc<Init>, AsyncLink)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let directory = tempfile::tempdir().unwrap();
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let init = Rc::new(Init::new(ours).unwrap());
+            let (state, runtime) = (directory.path().join("state"), directory.path().join("run"));
+            let bottle = BottleDir { slug: "tester-abcde".parse().unwrap(), state, runtime };
+            run(Freezer::new(&bottle, &init), init, AsyncLink::new(theirs).unwrap()).await;
+        });
+    }
+
+    /// Until everything that can go on has.
+    async fn settled() {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[test]
+    fn processes_stop_only_after_the_gate_has() {
+        with(async |freezer, init, mut heard| {
+            for _ in 0..2 {
+                freezer.freeze(FrozenBy::Operator);
+                settled().await;
+                init.signal(7, 0);
+                freezer.gate_is(GateIs::Frozen);
+                assert!(matches!(heard.receive().await.unwrap(), KeeperToInit::Signal { id: 7, .. }));
+                assert!(matches!(heard.receive().await.unwrap(), KeeperToInit::Freeze(true)));
+                // Its word is good for one freeze.
+                assert!(freezer.thaw());
+                assert!(matches!(heard.receive().await.unwrap(), KeeperToInit::Freeze(false)));
+            }
+        });
+    }
+
+    #[test]
+    fn they_stop_without_a_gate_and_with_one_that_says_nothing() {
+        with(async |freezer, _init, mut heard| {
+            freezer.freeze(FrozenBy::Operator);
+            assert!(matches!(heard.receive().await.unwrap(), KeeperToInit::Freeze(true)));
+            assert!(freezer.thaw());
+            assert!(matches!(heard.receive().await.unwrap(), KeeperToInit::Freeze(false)));
+            freezer.gate_is(GateIs::Gone);
+            freezer.freeze(FrozenBy::Operator);
+            settled().await;
+            // Before the patience with a gate that is there is over.
+            let soon = timeout(GATE_PATIENCE / 2, heard.receive()).await;
+            assert!(matches!(soon, Ok(Ok(KeeperToInit::Freeze(true)))));
+        });
+    }
+
+    #[test]
+    fn what_is_thawed_before_the_gate_has_answered_is_not_stopped() {
+        with(async |freezer, init, mut heard| {
+            freezer.freeze(FrozenBy::Operator);
+            settled().await;
+            assert!(freezer.thaw());
+            freezer.gate_is(GateIs::Frozen);
+            settled().await;
+            init.signal(7, 0);
+            assert!(matches!(heard.receive().await.unwrap(), KeeperToInit::Freeze(false)));
+            assert!(matches!(heard.receive().await.unwrap(), KeeperToInit::Signal { id: 7, .. }));
+        });
+    }
 }

@@ -8,7 +8,7 @@ use super::{
     gate::{Gate, GateChildError},
     kept::{Attendant, Keeping, keep_alive},
 };
-use crate::{process::ProcessId, protocol::FrozenBy};
+use crate::process::ProcessId;
 use bottle_spec::gate_link::{GateToKeeper, KeeperToGate};
 use std::io;
 use tokio::{
@@ -95,7 +95,7 @@ impl<F: FnMut(ProcessId)> Attendant for Attending<F> {
                         return error;
                     }
                 }
-                Ok(GateToKeeper::CanaryLeft) => self.keeping.freezer.freeze(FrozenBy::Canary),
+                Ok(GateToKeeper::CanaryLeft) => self.keeping.canary_left(),
                 Ok(GateToKeeper::Failed { message }) => return GateChildError::Refused(message),
                 Ok(_) => {}
                 Err(source) => return GateChildError::Gone { log: gate.log.clone(), source },

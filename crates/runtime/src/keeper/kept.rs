@@ -31,12 +31,14 @@ pub(super) struct Keeping {
     frozen: watch::Receiver<Option<FrozenBy>>,
     refresher: Refresher,
     renewed: broadcast::Receiver<(SecretRef, Secret)>,
+    /// That the gate which serves has told of.
+    canaries: u64,
 }
 
 impl Keeping {
     pub(super) fn new(brief: Brief, recipe: Recipe, freezer: Freezer, refresher: Refresher) -> Keeping {
         let (frozen, renewed) = (freezer.watch(), refresher.follow());
-        Keeping { brief, freezer, recipe, frozen, refresher, renewed }
+        Keeping { brief, freezer, recipe, frozen, refresher, renewed, canaries: 0 }
     }
 
     /// Reads a secret again for the gate; what there is to say to it at once.
@@ -46,7 +48,14 @@ impl Keeping {
 
     /// The switch is told to the gate though it has not moved: it may have while the gate was started.
     fn tell_again(&mut self) {
+        self.canaries = 0;
         self.frozen.mark_changed();
+    }
+
+    /// The gate has frozen itself.
+    pub(super) fn canary_left(&mut self) {
+        self.canaries = self.canaries.saturating_add(1);
+        self.freezer.freeze(FrozenBy::Canary);
     }
 
     /// Comes when the kill switch was moved or a secret was read again: what the gate is to be told.
@@ -55,7 +64,8 @@ impl Keeping {
             tokio::select! {
                 // Fails only without a freezer, and we hold one.
                 _ = self.frozen.changed() => {
-                    return KeeperToGate::Freeze(self.frozen.borrow_and_update().is_some());
+                    let frozen = self.frozen.borrow_and_update().is_some();
+                    return KeeperToGate::Freeze { frozen, canaries: self.canaries };
                 }
                 renewed = self.renewed.recv() => {
                     // Of too many at once the oldest are lost: what is refused then is read once more.
@@ -100,8 +110,8 @@ pub(super) async fn keep_alive<A: Attendant, T>(
                 end = &mut ending => return Ok(Some((gate, end.ok()))),
                 error = attendant.attend(&mut gate) => tracing::error!(%error, "{} died; starting another", A::GATE),
             }
-            attendant.serving(None);
             gate.kill()?;
+            attendant.serving(None);
         }
         tokio::select! {
             _ = &mut ending => return Ok(None),

@@ -6,7 +6,7 @@ use async_compression::{
     tokio::write::{BrotliEncoder, GzipEncoder, ZlibEncoder, ZstdEncoder},
     zstd::CParameter,
 };
-use bottle_gate::limits::MAX_CONNECTIONS;
+use bottle_gate::limits::{MAX_CONNECTIONS, MAX_DECODERS};
 use bottle_testkit::{ScriptedUpstream, TlsUpstream, wait_until};
 use serde_json::json;
 use std::{io::Write, time::Duration};
@@ -167,4 +167,29 @@ fn a_decoder_remembers_no_more_than_the_rfc_lets_it_be_asked_to() {
     let (_upstream, gate) = injecting("zstd", &body);
     let answer = gate.curl(&["--http1.1", "https://api.test/"]);
     assert!(answer.body.is_empty() && answer.exit != Some(0), "{answer:?}");
+}
+
+/// Brotli streams that announce the largest window and never end.
+#[test]
+fn decoders_share_a_budget_and_one_more_is_refused() {
+    let upstream = TlsUpstream::start(&["api.test"]);
+    let gate = setup(&upstream, json!([{ "host": "api.test" }])).start();
+    let greedy = || {
+        let mut tls = gate.tunnel("api.test:443", "api.test").unwrap();
+        let head =
+            "POST /pipe HTTP/1.1\r\nHost: api.test\r\nContent-Encoding: br\r\nTransfer-Encoding: chunked\r\n\r\n";
+        tls.write_all(format!("{head}1\r\n\u{f}\r\n").as_bytes()).unwrap();
+        tls
+    };
+    let held: Vec<Tls> = (0..MAX_DECODERS / (18 << 20)).map(|_| greedy()).collect();
+    wait_until("all of them", LIMIT, || upstream.seen().len() == held.len());
+    assert!(until_closed(&mut greedy()).contains("limit_exceeded"));
+    assert_eq!(gate.curl(&["-d", "plain", "https://api.test/"]).status, 200);
+    drop(held);
+    let body = encoded("br", async |encoder| encoder.write_all(b"hello").await.unwrap());
+    let file = gate.path("body");
+    std::fs::write(&file, body).unwrap();
+    let data = format!("@{}", file.display());
+    let answer = gate.curl(&["-H", "Content-Encoding: br", "--data-binary", &data, "https://api.test/"]);
+    assert_eq!(answer.status, 200, "{answer:?}");
 }

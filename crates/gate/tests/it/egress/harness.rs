@@ -29,7 +29,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpStream},
     path::PathBuf,
     process::Command,
-    sync::{Arc, Mutex, atomic::AtomicBool},
+    sync::{Arc, Mutex},
     thread,
     time::Duration,
 };
@@ -129,7 +129,6 @@ impl Setup {
         let (keeper, questions) = mpsc::unbounded_channel();
         let vault = Vault::new(self.secrets, keeper);
         let names = Names::new(&policy);
-        let frozen = Arc::new(AtomicBool::new(false));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (egress, proxy, transparent) = runtime.block_on(async {
             let parts = Parts {
@@ -142,7 +141,7 @@ impl Setup {
                 resolver: resolver(self.dns),
                 upstream_roots: self.roots.clone(),
                 canaries: self.canaries,
-                frozen: Arc::clone(&frozen),
+                frozen: false,
             };
             fcntl_add_seals(&full, SealFlags::WRITE).unwrap();
             let egress = Egress::new(parts).unwrap();
@@ -169,19 +168,7 @@ impl Setup {
         let thread = thread::Builder::new().name("gate".to_owned()).spawn(move || runtime.block_on(pacing)).unwrap();
         let questions = Mutex::new(questions);
         let roots = self.roots;
-        Gate {
-            egress,
-            proxy,
-            transparent,
-            names,
-            vault,
-            questions,
-            frozen,
-            roots,
-            dir,
-            pace: Some(pace),
-            thread: Some(thread),
-        }
+        Gate { egress, proxy, transparent, names, vault, questions, roots, dir, pace: Some(pace), thread: Some(thread) }
     }
 }
 
@@ -211,7 +198,6 @@ pub(super) struct Gate {
     pub(super) names: Names,
     pub(super) vault: Vault,
     pub(super) questions: Mutex<mpsc::UnboundedReceiver<GateToKeeper>>,
-    pub(super) frozen: Arc<AtomicBool>,
     roots: RootCertStore,
     dir: tempfile::TempDir,
     /// Dropped, it ends the gate.

@@ -1,12 +1,10 @@
 //! HTTP: every request is asked about, none can be read in two ways, and limits hold.
 
 use super::harness::{Gate, LIMIT, bare, head, setup, until_closed};
+use bottle_spec::event::FrozenBy;
 use bottle_testkit::{ScriptedUpstream, TlsUpstream, wait_until};
 use serde_json::json;
-use std::{
-    io::{Read, Write},
-    sync::atomic::Ordering,
-};
+use std::io::{Read, Write};
 
 fn open(upstream: &TlsUpstream) -> Gate {
     setup(upstream, json!([{ "host": "api.test" }])).start()
@@ -211,13 +209,13 @@ fn a_frozen_bottle_sends_nothing() {
     let mut tls = gate.tunnel("api.test:443", "api.test").unwrap();
     tls.write_all(b"POST /sink HTTP/1.1\r\nHost: api.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n").unwrap();
     wait_until("the request", LIMIT, || gate.events().len() == 2);
-    gate.frozen.store(true, Ordering::Relaxed);
+    gate.egress.freeze(FrozenBy::Operator);
     tls.write_all(b"3\r\ndef\r\n0\r\n\r\n").unwrap();
     assert!(!head(&mut tls).starts_with("HTTP/1.1 200"));
     let answer = gate.curl(&["http://api.test/"]);
     assert_eq!((answer.status, answer.reason().as_str()), (503, "frozen"));
     assert_eq!(gate.curl(&["https://api.test/"]).connect, 503);
-    gate.frozen.store(false, Ordering::Relaxed);
+    gate.egress.thaw(0);
     assert_eq!(gate.curl(&["https://api.test/"]).status, 200);
 }
 

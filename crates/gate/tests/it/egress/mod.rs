@@ -5,6 +5,7 @@
 mod budgets;
 mod cost;
 mod floods;
+mod freezing;
 mod hardening;
 mod harness;
 mod http;

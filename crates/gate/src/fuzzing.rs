@@ -2,7 +2,8 @@
 //!
 //! The seeds in `fuzz/seeds` run as tests here.
 
-use crate::egress::{framing::Framing, hello};
+use crate::egress::{frames, framing::Framing, hello};
+use bytes::BytesMut;
 
 /// A TLS ClientHello; one that is whole stays the same with more bytes after it.
 pub fn hello(data: &[u8]) {
@@ -19,6 +20,30 @@ pub fn framing(data: &[u8]) {
     let chunks = passes(bytes, usize::from(*size) + 1);
     if let (Some(whole), Some(chunks)) = (whole, chunks) {
         assert_eq!(whole, chunks, "the cuts make a difference");
+    }
+}
+
+/// The head of a WebSocket's frame: the same wherever it is cut, and what is made of what follows reads the same.
+pub fn websocket(data: &[u8]) {
+    let whole = frames::head(data);
+    for cut in 0..data.len().min(16) {
+        match frames::head(data.get(..cut).unwrap_or_default()) {
+            Ok(None) => {}
+            found => assert_eq!(found, whole, "what comes later changes it"),
+        }
+    }
+    let Ok(Some(head)) = whole else { return };
+    let payload = data.get(head.bytes..).unwrap_or_default();
+    let mut made = BytesMut::new();
+    frames::write(&mut made, head.last, head.opcode, head.mask, payload);
+    // A control frame that is too long is none.
+    if let Ok(Some(again)) = frames::head(&made) {
+        assert_eq!(again, frames::Head { length: payload.len() as u64, bytes: again.bytes, ..head });
+        let mut masked = made.split_off(again.bytes);
+        frames::unmask(&mut masked, head.mask);
+        assert_eq!(masked, payload, "the mask comes off again");
+    } else {
+        assert!(head.opcode >= 8 && payload.len() > 125, "what is made is a frame");
     }
 }
 
@@ -44,7 +69,9 @@ fn passes(bytes: &[u8], size: usize) -> Option<usize> {
 mod tests {
     #[test]
     fn the_seeds_pass() {
-        for (target, run) in [("hello", super::hello as fn(&[u8])), ("framing", super::framing)] {
+        let targets =
+            [("hello", super::hello as fn(&[u8])), ("framing", super::framing), ("websocket", super::websocket)];
+        for (target, run) in targets {
             let seeds = format!("{}/../../fuzz/seeds/{target}", env!("CARGO_MANIFEST_DIR"));
             let mut count = 0;
             for seed in std::fs::read_dir(&seeds).unwrap() {

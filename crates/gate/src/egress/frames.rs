@@ -42,12 +42,13 @@ struct Frame {
 }
 
 /// A frame's head.
-struct Head {
-    last: bool,
-    opcode: u8,
-    length: u64,
-    mask: [u8; 4],
-    bytes: usize,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) last: bool,
+    pub(crate) opcode: u8,
+    pub(crate) length: u64,
+    pub(crate) mask: [u8; 4],
+    pub(crate) bytes: usize,
 }
 
 impl Relay {
@@ -144,7 +145,7 @@ impl Relay {
 }
 
 /// The head at the front of `bytes`, once it is all there.
-fn head(bytes: &[u8]) -> Result<Option<Head>, Reason> {
+pub(crate) fn head(bytes: &[u8]) -> Result<Option<Head>, Reason> {
     let [first, second, rest @ ..] = bytes else { return Ok(None) };
     let (last, opcode, short) = (first & FIN != 0, first & 0x0f, second & 0x7f);
     // Reserved bits belong to extensions, and there are none; an agent's frames are masked.
@@ -176,13 +177,13 @@ fn head(bytes: &[u8]) -> Result<Option<Head>, Reason> {
 }
 
 /// Masks, too.
-fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+pub(crate) fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     for (byte, key) in payload.iter_mut().zip(mask.iter().cycle()) {
         *byte ^= key;
     }
 }
 
-fn write(out: &mut BytesMut, last: bool, opcode: u8, mask: [u8; 4], payload: &[u8]) {
+pub(crate) fn write(out: &mut BytesMut, last: bool, opcode: u8, mask: [u8; 4], payload: &[u8]) {
     out.put_u8(if last { FIN | opcode } else { opcode });
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
         (Ok(length @ ..=125), _) => out.put_u8(MASKED | length),

@@ -21,7 +21,7 @@ mod dial;
 mod downstream;
 mod exchange;
 mod flow;
-mod frames;
+pub(crate) mod frames;
 pub(crate) mod framing;
 mod freezing;
 mod guard;

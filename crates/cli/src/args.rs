@@ -7,11 +7,13 @@ use crate::commands::{
     cleanup::CleanupArgs,
     completions::CompletionsArgs,
     cp::CpArgs,
+    dashboard::DashboardArgs,
     demo::{DemoArgs, agent::DemoAgentArgs},
     diff::DiffArgs,
     doctor::DoctorArgs,
     exec::ExecArgs,
     freeze::{FreezeArgs, ThawArgs},
+    grants::{GrantsArgs, RevokeArgs},
     init::InitArgs,
     list::ListArgs,
     logs::LogsArgs,
@@ -53,6 +55,9 @@ pub(crate) enum Command {
     /// The host side of one bottle's git door; started by its keeper.
     #[command(hide = true)]
     GitGate,
+    /// The host side of one bottle's supervise door; started by its keeper when somebody knocks.
+    #[command(hide = true)]
+    SuperviseGate,
     /// Fills one bottle's workspace; started by its keeper.
     #[command(hide = true)]
     Fill,
@@ -80,6 +85,9 @@ pub(crate) enum Verb {
     Requests(RequestsArgs),
     Approve(ApproveArgs),
     Deny(DenyArgs),
+    Grants(GrantsArgs),
+    Dashboard(DashboardArgs),
+    Revoke(RevokeArgs),
     Freeze(FreezeArgs),
     Thaw(ThawArgs),
     Cleanup(CleanupArgs),

@@ -6,6 +6,7 @@ pub(crate) mod audit;
 pub(crate) mod cleanup;
 pub(crate) mod completions;
 pub(crate) mod cp;
+pub(crate) mod dashboard;
 pub(crate) mod demo;
 pub(crate) mod diff;
 pub(crate) mod doctor;
@@ -13,6 +14,7 @@ pub(crate) mod exec;
 pub(crate) mod fill;
 pub(crate) mod freeze;
 pub(crate) mod gate;
+pub(crate) mod grants;
 pub(crate) mod init;
 pub(crate) mod keeper;
 pub(crate) mod list;
@@ -48,6 +50,7 @@ fn run(command: Command) -> Result<ExitCode, CliError> {
         Command::Keeper => keeper::run(),
         Command::Gate => gate::run(),
         Command::GitGate => gate::run_git(),
+        Command::SuperviseGate => gate::run_supervise(),
         Command::Fill => fill::run(),
         Command::DemoAgent(args) => demo::agent(&args),
         Command::Verb(verb) => perform(verb, &Context::gather()?),
@@ -63,6 +66,9 @@ fn perform(verb: Verb, context: &Context) -> Result<ExitCode, CliError> {
         Verb::Requests(args) => requests::list(args, context),
         Verb::Approve(args) => requests::approve(&args, context),
         Verb::Deny(args) => requests::deny(&args, context),
+        Verb::Dashboard(args) => dashboard::run(&args, context),
+        Verb::Grants(args) => grants::list(&args, context),
+        Verb::Revoke(args) => grants::revoke(&args, context),
         Verb::Resume(args) => resume::run(args, context),
         Verb::Attach(args) => attach::run(args, context),
         Verb::Exec(args) => exec::run(args, context),

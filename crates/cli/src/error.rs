@@ -100,6 +100,17 @@ pub(crate) fn report(error: &CliError) -> ExitCode {
     ExitCode::from(error.kind as u8)
 }
 
+/// The error and its causes in one line, for a screen that has no more.
+pub(crate) fn in_a_line(error: &CliError) -> String {
+    let mut text = error.message.clone();
+    let mut source = error.source.as_deref().map(|source| source as &dyn Error);
+    while let Some(cause) = source {
+        let _ = write!(text, ": {cause}");
+        source = cause.source();
+    }
+    text
+}
+
 /// Escapes each line on its own, so that our own line breaks stay.
 fn lines(text: &str) -> String {
     text.split('\n').map(|line| Escaped(line).to_string()).collect::<Vec<_>>().join("\n")

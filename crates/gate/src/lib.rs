@@ -30,6 +30,7 @@ pub mod limits;
 mod link;
 pub mod resolver;
 mod serve;
+pub mod supervise;
 pub mod synthetic;
 mod tls;
 pub mod vault;

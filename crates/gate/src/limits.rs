@@ -33,6 +33,10 @@ pub const IDLE_TIME: Duration = Duration::from_secs(600);
 pub const MAX_WHOLE: usize = 64 << 10;
 /// A request body kept so that the request can be repeated with a fresh secret, in bytes.
 pub const MAX_HELD: u64 = 256 << 10;
+/// Requests that wait for the operator at once, each with at most [`MAX_HELD`] of its body.
+pub const MAX_ASKED: usize = 8;
+/// How long the operator has; shorter than a connection lives on which nothing moves.
+pub const ASK_TIME: Duration = Duration::from_secs(540);
 /// A request body of unknown length that pauses for so long is sent on as it comes.
 pub const GATHER_PAUSE: Duration = Duration::from_millis(10);
 /// What the screen holds back of a body goes on when its sender has paused for so long.

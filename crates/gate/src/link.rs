@@ -5,7 +5,7 @@
 
 use crate::limits::MAX_DOORS;
 use bottle_spec::{
-    gate_link::{GateStart, GateToKeeper, GitStart, KeeperToGate},
+    gate_link::{GateStart, GateToKeeper, GitStart, KeeperToGate, SuperviseStart},
     wire::{self, Decoder, WireError},
 };
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
@@ -60,6 +60,14 @@ pub(crate) fn receive_start(link: &UnixStream) -> Result<Received, LinkError> {
 pub(crate) fn receive_git_start(link: &UnixStream) -> Result<Received<GitStart>, LinkError> {
     receive_first(link, |message| match message {
         KeeperToGate::StartGit(start) => Some(*start),
+        _ => None,
+    })
+}
+
+/// The same of a supervise gate.
+pub(crate) fn receive_supervise_start(link: &UnixStream) -> Result<Received<SuperviseStart>, LinkError> {
+    receive_first(link, |message| match message {
+        KeeperToGate::StartSupervise(start) => Some(*start),
         _ => None,
     })
 }

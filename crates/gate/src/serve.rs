@@ -11,7 +11,7 @@ use crate::{
     },
     ca::{CaError, Issuer},
     confine::{ConfineError, confine},
-    egress::{Egress, EgressError, Parts},
+    egress::{Egress, EgressError, Parts, Questions},
     host_files::{self, HostFileError},
     link::{self, Link, LinkError, Received},
     resolver::Resolver,
@@ -137,6 +137,7 @@ struct Gate {
     audit: Audit,
     names: Names,
     egress: Arc<Egress>,
+    operator: Questions,
     /// Of the policy that the gate started with.
     policy_digest: String,
     secrets: BTreeSet<SecretRef>,
@@ -173,6 +174,7 @@ fn prepare(received: Received, host: HostFiles) -> Result<Prepared, GateError> {
     let audit = Audit::resume(log, &start.bottle, signer, &start.audit_head).map_err(GateError::Audit)?;
     let names = Names::new(&start.policy);
     let (keeper, questions) = mpsc::unbounded_channel();
+    let operator = Questions::new(start.bottle.as_str(), keeper.clone());
     let vault = Vault::new(start.secrets, keeper);
     let egress = Egress::new(Parts {
         policy: start.policy,
@@ -183,10 +185,23 @@ fn prepare(received: Received, host: HostFiles) -> Result<Prepared, GateError> {
         resolver: host.resolver,
         upstream_roots: upstream_roots.clone(),
         canaries: start.canaries,
+        supervised: start.supervised,
+        questions: operator.clone(),
         frozen: start.frozen,
     });
     let egress = egress.map_err(GateError::Egress)?;
-    let gate = Gate { vault, audit, names, egress, policy_digest, secrets, transparent, upstream_ca, upstream_roots };
+    let gate = Gate {
+        vault,
+        audit,
+        names,
+        egress,
+        operator,
+        policy_digest,
+        secrets,
+        transparent,
+        upstream_ca,
+        upstream_roots,
+    };
     Ok(Prepared { gate, doors, metrics, questions, decoder })
 }
 
@@ -338,7 +353,15 @@ impl Gate {
                     let result = self.record(&event);
                     link.send(&GateToKeeper::Recorded { id, result }).await.map_err(GateError::Link)?;
                 }
-                Ok(KeeperToGate::Start(_) | KeeperToGate::StartGit(_) | KeeperToGate::Recorded { .. }) => {
+                Ok(KeeperToGate::Asked { id, result }) => self.operator.asked(&id, result),
+                Ok(KeeperToGate::Decided(decision)) => self.operator.decided(&decision),
+                Ok(KeeperToGate::Granted(_)) => {}
+                Ok(
+                    KeeperToGate::Start(_)
+                    | KeeperToGate::StartGit(_)
+                    | KeeperToGate::StartSupervise(_)
+                    | KeeperToGate::Recorded { .. },
+                ) => {
                     return Err(GateError::Link(LinkError::StartedTwice));
                 }
             }
@@ -354,7 +377,7 @@ impl Gate {
         GateToKeeper::Frozen(self.egress.is_frozen())
     }
 
-    /// What the git gate decided: of its own kind, or it is not written.
+    /// What was decided elsewhere: by the git gate, or about the agent's requests. Of such a kind, or it is not written.
     fn record(&self, event: &str) -> Result<u64, String> {
         let event: AuditEvent = serde_json::from_str(event).map_err(|_| "this is no event".to_owned())?;
         let metrics = &self.egress.metrics;
@@ -362,7 +385,8 @@ impl Gate {
             AuditEvent::Git(event) => metrics.git(event),
             AuditEvent::GitEnded(event) => metrics.git_ended(event.taken),
             AuditEvent::Finding(event) => metrics.found(event.action),
-            _ => return Err("this is no event of the git gate".to_owned()),
+            AuditEvent::Decided(_) | AuditEvent::GrantEnded { .. } => {}
+            _ => return Err("this is no event of another gate".to_owned()),
         }
         self.audit.record(event).map_err(|error| chain(&error))
     }

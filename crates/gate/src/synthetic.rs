@@ -203,6 +203,8 @@ mod tests {
             auth: None,
             private: false,
             inbound: Inbound::default(),
+            ask: false,
+            granted: None,
             on_finding: OnFinding::default(),
             exempt: Vec::new(),
         };

@@ -104,6 +104,11 @@ impl Vault {
         let _ = self.keeper.send(GateToKeeper::CanaryLeft);
     }
 
+    /// Tells the keeper that a grant for one request is spent.
+    pub(crate) fn tell_used(&self, request: String) {
+        let _ = self.keeper.send(GateToKeeper::Used { request });
+    }
+
     /// The secret newer than `generation`, which an upstream refused: at once if another request has renewed it
     /// already, else by asking the keeper. Asks at most once at a time and once every [`REFRESH_PAUSE`], so a bottle
     /// that provokes refusals cannot make the host run a secret's command over and over.

@@ -12,6 +12,7 @@ pub mod fragments;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod git;
+pub mod grant;
 pub mod inbound;
 pub mod learn;
 mod path;

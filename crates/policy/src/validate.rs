@@ -139,7 +139,7 @@ fn is_token(text: &str) -> bool {
 }
 
 /// Whether a wildcard stands right over a public suffix (`*.com`, `*.github.io`): names below it have many owners.
-fn is_public_suffix(pattern: &HostPattern) -> bool {
+pub(crate) fn is_public_suffix(pattern: &HostPattern) -> bool {
     match pattern {
         HostPattern::Exact(_) => false,
         HostPattern::Below(name) => match psl::suffix(name.as_str().as_bytes()) {

@@ -20,6 +20,8 @@ fn route(host: &str, methods: Option<&[&str]>, paths: Option<&[&str]>) -> Route 
         auth: None,
         private: false,
         inbound: Inbound::default(),
+        ask: false,
+        granted: None,
         on_finding: OnFinding::default(),
         exempt: Vec::new(),
     }

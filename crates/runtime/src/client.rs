@@ -5,7 +5,10 @@ use crate::{
     protocol::{ControlReply, ControlRequest, Frame, LaunchEvent, LaunchFailure, LaunchRequest, Status},
     socket::{Link, SocketError},
 };
-use bottle_spec::slug::Slug;
+use bottle_spec::{
+    operator::{Grant, OperatorDecision},
+    slug::Slug,
+};
 use std::{
     io::{self, Write as _},
     os::{
@@ -124,6 +127,32 @@ pub fn status(dirs: &Dirs, slug: &Slug) -> Result<Status, ClientError> {
 pub fn freeze(dirs: &Dirs, slug: &Slug, frozen: bool) -> Result<Status, ClientError> {
     match ask(dirs, slug, &ControlRequest::Freeze(frozen), None)? {
         (_, ControlReply::Status(status)) => Ok(status),
+        _ => Err(ClientError::Confused),
+    }
+}
+
+/// Gives the operator's answer to a request; comes back when it is in force, with what the gate has to say of it.
+pub fn decide(dirs: &Dirs, slug: &Slug, decision: OperatorDecision, kind: &str) -> Result<String, ClientError> {
+    let request = ControlRequest::Decide { decision: Box::new(decision), kind: kind.to_owned() };
+    done(ask(dirs, slug, &request, None)?.1)
+}
+
+/// What was granted to a bottle and holds.
+pub fn grants(dirs: &Dirs, slug: &Slug) -> Result<Vec<Grant>, ClientError> {
+    match ask(dirs, slug, &ControlRequest::Grants, None)? {
+        (_, ControlReply::Grants(grants)) => Ok(grants),
+        _ => Err(ClientError::Confused),
+    }
+}
+
+/// Takes a grant back; comes back when the gate goes by it no more.
+pub fn revoke(dirs: &Dirs, slug: &Slug, request: &str) -> Result<String, ClientError> {
+    done(ask(dirs, slug, &ControlRequest::Revoke { request: request.to_owned() }, None)?.1)
+}
+
+fn done(reply: ControlReply) -> Result<String, ClientError> {
+    match reply {
+        ControlReply::Done { notice } => Ok(notice),
         _ => Err(ClientError::Confused),
     }
 }

@@ -20,8 +20,10 @@ mod kept;
 mod making;
 pub mod output;
 mod ports;
+mod queue;
 mod renewal;
 mod session;
+mod supervise;
 mod teardown;
 mod terminal;
 
@@ -53,6 +55,7 @@ use git_gate::KeptGitGate;
 use kept::Keeping;
 use making::{Making, StepError};
 use output::Output;
+use queue::Queue;
 use renewal::Refresher;
 use rustix::process::{Resource, Rlimit, setrlimit, setsid};
 use session::Left;
@@ -68,6 +71,7 @@ use std::{
     rc::Rc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+use supervise::KeptSuperviseGate;
 use teardown::Remains;
 use terminal::Terminal;
 use tokio::{
@@ -358,6 +362,8 @@ struct Made {
     recipe: gate::Recipe,
     git: Option<(gate::Gate, gate::Brief)>,
     git_recipe: gate::Recipe,
+    supervise: Option<OwnedFd>,
+    supervise_recipe: gate::Recipe,
     agent: init::Program,
     control: std::os::unix::net::UnixListener,
     ports: Vec<(u16, std::net::TcpListener)>,
@@ -368,6 +374,7 @@ struct Made {
 impl Made {
     fn take(making: Making<'_>) -> Result<Made, KeeperError> {
         let (recipe, git_recipe, cwd) = (making.recipe(), making.git_recipe(), making.cwd());
+        let supervise_recipe = making.supervise_recipe();
         match making {
             Making {
                 room: Some(room),
@@ -375,6 +382,7 @@ impl Made {
                 brief: Some(brief),
                 git,
                 git_brief,
+                supervise,
                 agent: Some(agent),
                 control: Some(control),
                 ports,
@@ -382,7 +390,21 @@ impl Made {
                 ..
             } => {
                 let git = git.zip(git_brief);
-                Ok(Made { room, gate, brief, recipe, git, git_recipe, agent, control, ports, cgroup, cwd })
+                Ok(Made {
+                    room,
+                    gate,
+                    brief,
+                    recipe,
+                    git,
+                    git_recipe,
+                    supervise,
+                    supervise_recipe,
+                    agent,
+                    control,
+                    ports,
+                    cgroup,
+                    cwd,
+                })
             }
             _ => Err(KeeperError::Setup(io::Error::other("a step left nothing behind"))),
         }
@@ -408,8 +430,10 @@ impl Running {
         code: watch::Receiver<Option<u8>>,
         journal: &Journal,
     ) -> io::Result<Running> {
-        let Made { room, gate, brief, recipe, git, git_recipe, agent, control, ports, cgroup, cwd } = made;
+        let Made { room, gate, brief, recipe, git, git_recipe, agent, control, ports, cgroup, cwd, .. } = made;
+        let (supervise, supervise_recipe) = (made.supervise, made.supervise_recipe);
         let refresher = Refresher::new(parts.refresh, request.refresh_env.clone());
+        let run_as = brief.run_as();
         let (mut journal, mut git_journal) = (journal.second()?, journal.second()?);
         let log = brief.audit.as_ref().ok_or_else(|| io::Error::other("a gate has an audit log"))?;
         let notes = Notes::keep(log.try_clone()?, bottle.audit());
@@ -422,14 +446,28 @@ impl Running {
             }
         });
         let (records, to_record) = mpsc::channel(RECORDS);
+        let opened = Queue::open(bottle.requests(), request.plan.egress.clone(), records.clone());
+        let (queue, ends) = opened.map_err(io::Error::other)?;
         let keeping = Keeping::new(brief, recipe, freezer.clone(), refresher.clone());
-        let gate = KeptGate::keep(gate, keeping, notes, to_record, move |id| {
+        let gate = KeptGate::keep(gate, keeping, notes, to_record, Rc::clone(&queue), ends, move |id| {
             // The gate ends with its keeper in any case.
             let _ = journal.done(Step::Gate, vec![making::gate_thing(id)]);
         });
+        let supervise = match supervise {
+            Some(listener) => {
+                let told = supervise::Told {
+                    bottle: bottle.slug.clone(),
+                    git: request.plan.git.clone(),
+                    secrets: request.plan.secrets.clone(),
+                    run_as,
+                };
+                Some(KeptSuperviseGate::keep(listener, told, supervise_recipe, Rc::clone(&queue))?)
+            }
+            None => None,
+        };
         let git = git.map(|(gate, brief)| {
             let keeping = Keeping::new(brief, git_recipe, freezer.clone(), refresher);
-            KeptGitGate::keep(gate, keeping, records, move |id| {
+            KeptGitGate::keep(gate, keeping, records, queue.granted(), move |id| {
                 let _ = git_journal.done(Step::Gate, vec![making::git_gate_thing(id)]);
             })
         });
@@ -445,6 +483,7 @@ impl Running {
             init_pid: room.id.pid,
             gate: Rc::clone(&gate.seen),
             freezer,
+            queue,
             agent: agent.id,
             terminal,
             env: request.plan.env.clone(),
@@ -458,7 +497,7 @@ impl Running {
             .map(|(port, listener)| spawn_local(ports::serve(listener, port, Rc::clone(&room.init))))
             .collect();
         let clients = spawn_local(control::serve(control, Rc::clone(&shared)));
-        let remains = Remains { room, gate, git, ports, cgroup, sentinels, runtime: bottle.runtime.clone() };
+        let remains = Remains { room, gate, git, supervise, ports, cgroup, sentinels, runtime: bottle.runtime.clone() };
         Ok(Running { remains, shared, exit: agent.exit, clients })
     }
 }

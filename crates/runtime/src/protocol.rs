@@ -5,7 +5,13 @@
 //! to [`Frame`]s: a kind byte, a big-endian `u32` length and raw bytes, so that a terminal's bytes need no encoding.
 
 use crate::dirs::Dirs;
-use bottle_spec::{gate_link::HeldSecret, init_link::WindowSize, plan::Plan, slug::Slug};
+use bottle_spec::{
+    gate_link::HeldSecret,
+    init_link::WindowSize,
+    operator::{Grant, OperatorDecision},
+    plan::Plan,
+    slug::Slug,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -134,6 +140,17 @@ pub enum ControlRequest {
     Wait,
     /// Stop everything, or let it go on; answered with [`ControlReply::Status`].
     Freeze(bool),
+    /// The operator's answer to a request of this kind; answered with [`ControlReply::Done`] when it is in force.
+    Decide {
+        decision: Box<OperatorDecision>,
+        kind: String,
+    },
+    /// What was granted; answered with [`ControlReply::Grants`].
+    Grants,
+    /// Take a grant back; answered with [`ControlReply::Done`] when the gate goes by it no more.
+    Revoke {
+        request: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,6 +162,11 @@ pub enum ControlReply {
     Ended {
         code: Option<u8>,
     },
+    /// It is done; `notice` is empty where there is nothing to add.
+    Done {
+        notice: String,
+    },
+    Grants(Vec<Grant>),
     /// `code` is the exit code that the caller should give: 126 and 127 as a shell's, 4 where the host cannot.
     Refused {
         code: u8,

@@ -266,6 +266,10 @@ impl BottleDir {
         self.state.join("egress").join("git-gate.log")
     }
 
+    pub fn supervise_log(&self) -> PathBuf {
+        self.state.join("egress").join("supervise-gate.log")
+    }
+
     /// Requests to the operator, and the answers.
     pub fn requests(&self) -> PathBuf {
         self.state.join("supervise")

@@ -7,6 +7,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 pub const PROXY_PORT: u16 = 8888;
 /// Where the resolver door answers, over UDP and TCP. It looks nothing up.
 pub const RESOLVER_PORT: u16 = 53;
+/// The supervise door, as MCP clients name it.
+pub const MCP_URL: &str = "http://127.0.0.1:9100/mcp";
 /// The first address and prefix length of the synthetic addresses (RFC 2544 benchmarking range).
 pub const SYNTHETIC_NET: (Ipv4Addr, u8) = (Ipv4Addr::new(198, 18, 0, 0), 15);
 

@@ -1,6 +1,6 @@
 //! Audit events: one per security decision, with a schema that stays.
 
-use crate::verdict::Reason;
+use crate::{operator::Grant, verdict::Reason};
 use serde::{Deserialize, Serialize};
 
 /// The JSON Schema of [`AuditRecord`].
@@ -58,6 +58,43 @@ pub enum AuditEvent {
         frozen: bool,
         by: FrozenBy,
     },
+    /// A request of the agent's to its operator has its answer.
+    Decided(DecidedEvent),
+    /// What was granted holds no more.
+    GrantEnded {
+        /// The request's id, which is the grant's.
+        request: String,
+        how: GrantEnd,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecidedEvent {
+    pub request: String,
+    /// As [`crate::operator::Requested::kind`].
+    pub kind: String,
+    pub decision: Decision,
+    pub by: DecidedBy,
+    /// What a yes gives, where it gives more than that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<Grant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecidedBy {
+    Operator,
+    /// Nobody answered in time.
+    Time,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantEnd {
+    Expired,
+    Revoked,
+    /// By the one request that it was for.
+    Used,
 }
 
 mod git;
@@ -125,6 +162,8 @@ pub enum FindingAction {
     Block,
     Redact,
     Log,
+    /// The operator is asked; whether it went on, the request's own record says.
+    Ask,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

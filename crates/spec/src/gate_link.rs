@@ -1,5 +1,6 @@
 //! What keeper and gate say to each other over the socket that is the gate's standard input ([`crate::wire`] frames).
-//! A bottle with repositories has a second gate, the git gate, which speaks the same language.
+//! A bottle with repositories has a second gate, the git gate, and one that may ask its operator a third, the supervise
+//! gate; they speak the same language.
 //!
 //! The first message is [`KeeperToGate::Start`]; with it ride the descriptors: the audit log first, then one listener
 //! per door, in the order of `doors`, and last the scrapers' listener where `metrics` is set. When the socket closes,
@@ -10,6 +11,8 @@ use crate::{
     event::Head,
     git::GitRepository,
     host::HostName,
+    operator::{Grant, OperatorDecision},
+    plan::PlannedSecret,
     policy::EgressPolicy,
     secret::{Secret, SecretRef},
     slug::Slug,
@@ -23,6 +26,15 @@ pub enum KeeperToGate {
     Start(Box<GateStart>),
     /// The first message to a git gate; its one door's listener rides with it.
     StartGit(Box<GitStart>),
+    /// The first message to a supervise gate; its one door's listener rides with it.
+    StartSupervise(Box<SuperviseStart>),
+    /// The answer to [`GateToKeeper::Ask`]: whether it is put before the operator; if not, why.
+    Asked {
+        id: String,
+        result: Result<(), String>,
+    },
+    /// A request has its answer, from the operator or by its time.
+    Decided(Box<OperatorDecision>),
     /// To the gate that writes the audit log, from the git gate: [`GateToKeeper::Record`].
     Record {
         id: u64,
@@ -47,6 +59,8 @@ pub enum KeeperToGate {
         /// How often this gate's keeper has heard [`GateToKeeper::CanaryLeft`] from it.
         canaries: u64,
     },
+    /// To the git gate: what the operator granted and holds, all of it.
+    Granted(Vec<Grant>),
     /// Take no new connections, finish what is under way for at most this long, exit.
     Drain {
         seconds: u32,
@@ -67,6 +81,9 @@ pub struct GateStart {
     /// Whether the last descriptor is a Unix listener for scrapers of the metrics.
     #[serde(default)]
     pub metrics: bool,
+    /// Whether the agent can ask its operator at a supervise door.
+    #[serde(default)]
+    pub supervised: bool,
     pub authority: Authority,
     pub audit_key: AuditKey,
     /// What the log must hold already.
@@ -86,6 +103,8 @@ pub struct GitStart {
     pub canaries: Vec<HeldCanary>,
     #[serde(default)]
     pub frozen: bool,
+    #[serde(default)]
+    pub supervised: bool,
     /// The mirrors that all bottles of a user share.
     pub mirrors: PathBuf,
     /// This bottle's own repositories.
@@ -99,6 +118,27 @@ pub struct GitStart {
     pub resolve: BTreeMap<HostName, SocketAddr>,
     /// The user's ssh agent.
     pub ssh_agent: Option<PathBuf>,
+}
+
+/// What a supervise gate serves from. It holds no secret and reaches no file and no network.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SuperviseStart {
+    pub bottle: Slug,
+    /// As in force, grants included.
+    pub policy: EgressPolicy,
+    pub git: Vec<GitRepository>,
+    pub secrets: Vec<PlannedSecret>,
+    /// What was asked in this run, oldest first.
+    pub asked: Vec<PastRequest>,
+    pub run_as: Option<(u32, u32)>,
+}
+
+/// A request as its file holds it, and the answer where there is one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastRequest {
+    /// [`crate::operator::OperatorRequest`], as JSON that the keeper keeps unread.
+    pub request: String,
+    pub decision: Option<OperatorDecision>,
 }
 
 /// The key that signs the checkpoints of one run's audit log. The user's own key, which vouches for it, stays with the
@@ -176,6 +216,23 @@ pub enum GateToKeeper {
     Recorded {
         id: u64,
         result: Result<u64, String>,
+    },
+    /// A request for the operator: [`crate::operator::OperatorRequest`] of this id, as JSON that the keeper keeps unread.
+    /// At `expires` (milliseconds since the Unix epoch) it counts as denied.
+    Ask {
+        id: String,
+        /// As [`crate::operator::Requested::kind`].
+        kind: String,
+        request: String,
+        expires: u64,
+    },
+    /// Nobody waits for this request any more.
+    Withdraw {
+        id: String,
+    },
+    /// The one request that a grant of this id gave leave for has passed.
+    Used {
+        request: String,
     },
     /// A canary was about to leave: the gate has stopped serving, and the bottle's processes should be stopped too.
     CanaryLeft,

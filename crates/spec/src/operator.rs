@@ -1,8 +1,17 @@
-//! Requests to the operator and the answers, as files of a bottle's `supervise/`: `<id>.request.json`, written by the
-//! gate that waits, and `<id>.decision.json`, written by the operator's command.
+//! Requests to the operator and the answers, as files of a bottle's `supervise/`: `<id>.request.json`, made by the gate
+//! that waits, and `<id>.decision.json`, written by the keeper on the operator's word.
 //!
 //! Invariant: a decision names the very request that was shown, by the hash of its file: what was shown is what is
 //! granted. Every text in a request may be the agent's; escape it before a person sees it.
+
+mod asked;
+mod grant;
+
+pub use asked::{
+    EgressRequest, GitRequest, HeldRequest, MAX_CHOICES, MAX_METHODS, MAX_PATHS, MAX_REFS, MAX_TEXT, QuestionRequest,
+    SecretRequest, Unfit,
+};
+pub use grant::{Gives, Grant, Term};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -27,7 +36,28 @@ pub struct OperatorRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Requested {
+    /// A push that waits at the git door.
     Push(PushRequest),
+    /// A request that waits at the egress door.
+    Held(HeldRequest),
+    Egress(EgressRequest),
+    Git(GitRequest),
+    SecretRoute(SecretRequest),
+    Question(QuestionRequest),
+}
+
+impl Requested {
+    /// As the tag says it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Requested::Push(_) => "push",
+            Requested::Held(_) => "held",
+            Requested::Egress(_) => "egress",
+            Requested::Git(_) => "git",
+            Requested::SecretRoute(_) => "secret_route",
+            Requested::Question(_) => "question",
+        }
+    }
 }
 
 /// A push that waits for a yes.
@@ -62,6 +92,26 @@ pub struct OperatorDecision {
     /// For the agent to read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// To a question: the choice, or what the operator wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
+    /// What the bottle may do from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<Grant>,
+}
+
+impl OperatorDecision {
+    /// A no that nobody said.
+    pub fn no(id: &str, request: String, why: &str) -> OperatorDecision {
+        OperatorDecision {
+            id: id.to_owned(),
+            request,
+            allow: false,
+            why: Some(why.to_owned()),
+            answer: None,
+            grant: None,
+        }
+    }
 }
 
 /// SHA-256 of a request's file, in hex.

@@ -2,6 +2,7 @@
 
 use crate::{
     host::{HostName, HostPattern},
+    operator::{Gives, Grant},
     secret::SecretRef,
 };
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,19 @@ pub struct EgressPolicy {
 }
 
 impl EgressPolicy {
+    /// With what was granted besides.
+    pub fn with_grants(&self, grants: &[Grant]) -> EgressPolicy {
+        let routes = |before: bool| {
+            grants.iter().filter_map(move |grant| match &grant.gives {
+                Gives::Route { route, first } if *first == before => Some((**route).clone()),
+                _ => None,
+            })
+        };
+        let mut policy = self.clone();
+        policy.routes = routes(true).chain(self.routes.iter().cloned()).chain(routes(false)).collect();
+        policy
+    }
+
     /// Every port that something may leave by.
     pub fn ports(&self) -> BTreeSet<u16> {
         let observed = if self.observe { &DEFAULT_PORTS[..] } else { &[] };
@@ -86,6 +100,22 @@ pub struct Route {
     /// What becomes of responses that give the agent orders.
     #[serde(default)]
     pub inbound: Inbound,
+    /// Whether the operator is asked about each request.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ask: bool,
+    /// The operator's yes that this route comes from; none = the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted: Option<Granted>,
+}
+
+/// Where a route comes from that the operator granted to a running bottle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Granted {
+    /// The request's id.
+    pub request: String,
+    /// One request may pass, and none after it.
+    pub once: bool,
 }
 
 impl Route {
@@ -102,6 +132,8 @@ impl Route {
             on_finding: OnFinding::default(),
             exempt: Vec::new(),
             inbound: Inbound::default(),
+            ask: false,
+            granted: None,
         }
     }
 }

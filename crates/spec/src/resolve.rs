@@ -4,6 +4,7 @@
 //! in the plan's notices.
 
 use crate::{
+    door::MCP_URL,
     facts::{HostFacts, PathKind},
     manifest::{Mistake, Mistakes, Place, Placed},
     plan::{Backend, Image, Limits, Mount, Plan, PlannedSecret, Provider, Workspace},
@@ -49,7 +50,7 @@ pub fn resolve(request: &Request, host: &HostFacts) -> Result<Plan, Mistakes> {
         git,
         secrets,
         canaries: request.canaries,
-        supervise: request.supervise.as_ref().is_some_and(|supervise| supervise.value),
+        supervise: request.supervise.as_ref().is_none_or(|supervise| supervise.value),
         limits: Limits { pids: request.limits.pids.or(Some(DEFAULT_PIDS)), ..request.limits },
         ports: ports(request),
         notices: resolver.notices,
@@ -71,14 +72,25 @@ fn fitted(request: &Request, host: &HostFacts) -> Request {
 
 /// The provider's command, with the prompt where it takes one as an argument.
 fn command(request: &Request) -> Vec<String> {
-    let prompt = ["--append-system-prompt".to_owned(), request.prompt.clone()];
     match (&request.command, request.provider.value) {
         (Some(command), _) => command.clone(),
-        (None, Provider::Claude) if request.prompt.is_empty() => vec!["claude".to_owned()],
-        (None, Provider::Claude) => std::iter::once("claude".to_owned()).chain(prompt).collect(),
+        (None, Provider::Claude) => claude(request),
         // Refused; the name is good enough for a plan that is thrown away.
         (None, provider) => vec![format!("{provider:?}").to_lowercase()],
     }
+}
+
+/// With the supervise door among its servers, besides those of its own configuration.
+fn claude(request: &Request) -> Vec<String> {
+    let mut command = vec!["claude".to_owned()];
+    if request.supervise.as_ref().is_none_or(|supervise| supervise.value) {
+        let server = format!(r#"{{"mcpServers":{{"bot-bottle":{{"type":"http","url":"{MCP_URL}"}}}}}}"#);
+        command.extend(["--mcp-config".to_owned(), server]);
+    }
+    if !request.prompt.is_empty() {
+        command.extend(["--append-system-prompt".to_owned(), request.prompt.clone()]);
+    }
+    command
 }
 
 fn ports(request: &Request) -> Vec<u16> {
@@ -96,7 +108,6 @@ struct Resolver<'a> {
 
 impl Resolver<'_> {
     fn refuse_what_is_not_built(&mut self, request: &Request) {
-        let later = "it comes with a later version";
         let backend = &request.backend;
         if backend.value != Backend::Namespace {
             let message = format!("the {} backend is not built yet", backend.value.as_str());
@@ -111,10 +122,6 @@ impl Resolver<'_> {
         if let Some(skill) = request.skills.first() {
             let message = "skills are not built yet; they come with a later version";
             self.mistakes.push(Mistake::new(&skill.place, message).hint("remove `skills`, or mount them"));
-        }
-        if let Some(supervise) = request.supervise.as_ref().filter(|supervise| supervise.value) {
-            let message = format!("supervision is not built yet; {later}");
-            self.mistakes.push(Mistake::new(&supervise.place, message).hint("remove `supervise` or set it to false"));
         }
     }
 

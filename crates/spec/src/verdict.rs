@@ -67,6 +67,7 @@ reasons! {
     BudgetExceeded = "budget_exceeded", 429, "this bottle has spent what it may send in one period";
     Inbound = "inbound", 502, "the response holds text that gives orders to an agent";
     Frozen = "frozen", 503, "the operator has frozen this bottle";
+    NotApproved = "not_approved", 403, "the operator did not approve this request";
     PolicyError = "policy_error", 403, "the policy could not be applied";
     LimitExceeded = "limit_exceeded", 429, "this bottle has reached a limit of its gate";
     NameNotResolved = "name_not_resolved", 502, "the host's name could not be resolved";

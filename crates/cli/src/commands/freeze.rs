@@ -74,7 +74,7 @@ fn switch(which: &Which, frozen: bool, context: &Context) -> Result<ExitCode, Cl
     failed.map_or(Ok(ExitCode::SUCCESS), |error| Err(told(error)))
 }
 
-fn running(context: &Context) -> Result<Vec<Slug>, CliError> {
+pub(crate) fn running(context: &Context) -> Result<Vec<Slug>, CliError> {
     let listed = open(context)?.list().map_err(super::list::unreadable)?;
     let live = listed.into_iter().filter(|bottle| matches!(bottle.state, State::Running | State::Frozen));
     Ok(live.filter_map(|bottle| bottle.slug.parse().ok()).collect())

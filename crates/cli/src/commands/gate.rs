@@ -1,4 +1,4 @@
-//! `bot-bottle gate` and `bot-bottle git-gate`, hidden: they speak over their standard input.
+//! `bot-bottle gate`, `git-gate` and `supervise-gate`, hidden: they speak over their standard input.
 
 use crate::error::CliError;
 use std::{io, os::unix::net::UnixStream, process::ExitCode};
@@ -13,6 +13,14 @@ pub(crate) fn run_git() -> Result<ExitCode, CliError> {
     bottle_runtime::process::name_self(c"bottle-git-gate");
     super::keeper::log();
     bottle_gate::git::serve(link()?).map_err(|error| CliError::host("the git gate ended").because(error))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn run_supervise() -> Result<ExitCode, CliError> {
+    bottle_runtime::process::name_self(c"bottle-ask-gate");
+    super::keeper::log();
+    bottle_gate::supervise::serve(link()?)
+        .map_err(|error| CliError::host("the supervise gate ended").because(error))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn unreadable(error: StoreError) -> CliError {
     }
 }
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
@@ -72,7 +72,7 @@ pub(crate) fn name(state: State) -> &'static str {
     }
 }
 
-fn age(milliseconds: u64) -> String {
+pub(crate) fn age(milliseconds: u64) -> String {
     match milliseconds / 1000 {
         seconds @ 0..60 => format!("{seconds}s"),
         seconds @ 60..3600 => format!("{}m", seconds / 60),

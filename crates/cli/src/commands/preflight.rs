@@ -206,6 +206,9 @@ fn route(route: &Route) -> String {
         OnFinding::Ask => line.push_str("  findings asked about"),
         OnFinding::Log => line.push_str("  findings logged only"),
     }
+    if route.ask {
+        line.push_str("  each asked about");
+    }
     match route.inbound {
         Inbound::Warn => {}
         Inbound::Strip => line.push_str("  orders to the agent stripped"),

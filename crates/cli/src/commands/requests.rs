@@ -1,17 +1,27 @@
 //! `bot-bottle requests`, `approve` and `deny`: what agents ask for, and the answers.
 //!
-//! Invariant: everything shown is escaped line by line; an answer is to the very text that was shown, by its hash.
+//! Invariant: everything shown is escaped line by line; an answer is to the very text that was shown, by its hash, and
+//! what a yes gives is computed from the structure that was shown.
+
+mod answer;
+mod shown;
+
+pub(crate) use answer::{ApproveArgs, DenyArgs, answer_shown, approve, deny};
+pub(crate) use shown::grant;
 
 use super::list::open;
 use crate::{compose::Context, error::CliError};
+use bottle_policy::grant::risks;
 use bottle_spec::{
     escape::Escaped,
-    operator::{DECISION, OperatorDecision, OperatorRequest, PushRequest, REQUEST, Requested, digest, is_id},
+    operator::{DECISION, OperatorRequest, REQUEST, Requested, digest, is_id},
+    plan::Plan,
+    slug::Slug,
 };
+use bottle_tui::event::Request;
+use serde::Serialize;
 use std::{
-    fmt::Write as _,
     fs,
-    path::PathBuf,
     process::ExitCode,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -26,87 +36,60 @@ pub(crate) struct RequestsArgs {
     json: bool,
 }
 
-/// Say yes to a request
-#[derive(Debug, clap::Args)]
-pub(crate) struct ApproveArgs {
-    /// As `bot-bottle requests` names it
-    id: String,
-    /// Do not show it and ask once more
-    #[arg(long, short)]
-    yes: bool,
-}
-
-/// Say no to a request
-#[derive(Debug, clap::Args)]
-pub(crate) struct DenyArgs {
-    /// As `bot-bottle requests` names it
-    id: String,
-    /// What the agent is told
-    #[arg(long)]
-    reason: Option<String>,
-}
-
 /// A request that waits, with the hash of what it was read from.
 struct Found {
     request: OperatorRequest,
     digest: String,
-    directory: PathBuf,
+    bottle: Slug,
+    plan: Plan,
+}
+
+/// A request with what a person should weigh.
+#[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    request: &'a OperatorRequest,
+    risks: Vec<String>,
+}
+
+impl Found {
+    fn listed(&self) -> Listed<'_> {
+        Listed { request: &self.request, risks: risks(&self.request.what, &self.plan) }
+    }
 }
 
 pub(crate) fn list(args: RequestsArgs, context: &Context) -> Result<ExitCode, CliError> {
     if let Some(id) = &args.id {
         let found = named(id, context)?;
         if args.json {
-            context.ui.json(&found.request)?;
+            context.ui.json(&found.listed())?;
         } else {
-            context.ui.result(&whole(&found.request))?;
+            context.ui.result(&shown::whole(&found))?;
         }
         return Ok(ExitCode::SUCCESS);
     }
     let found = all(context)?;
     if args.json {
-        let requests: Vec<&OperatorRequest> = found.iter().map(|found| &found.request).collect();
+        let requests: Vec<Listed<'_>> = found.iter().map(Found::listed).collect();
         context.ui.json(&requests)?;
     } else {
-        context.ui.result(&found.iter().map(|found| line(&found.request)).collect::<String>())?;
+        context.ui.result(&found.iter().map(|found| shown::line(&found.request)).collect::<String>())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn approve(args: &ApproveArgs, context: &Context) -> Result<ExitCode, CliError> {
-    let found = named(&args.id, context)?;
-    if !args.yes {
-        if !context.ui.can_ask() {
-            return Err(CliError::usage("there is no terminal to ask at").next("look at it first, then add --yes"));
-        }
-        context.ui.say(&whole(&found.request));
-        if !context.ui.confirm("Approve this, as it stands here?")? {
-            return Err(CliError::denied("nothing was approved; the request still waits"));
-        }
-    }
-    decide(&found, true, None)
-}
-
-pub(crate) fn deny(args: &DenyArgs, context: &Context) -> Result<ExitCode, CliError> {
-    decide(&named(&args.id, context)?, false, args.reason.clone())
-}
-
-/// Whole or not at all; the first answer counts.
-fn decide(found: &Found, allow: bool, why: Option<String>) -> Result<ExitCode, CliError> {
-    let id = &found.request.id;
-    let failed = |error| CliError::host("the answer cannot be written").because(error);
-    let decision = OperatorDecision { id: id.clone(), request: found.digest.clone(), allow, why };
-    let text = serde_json::to_vec(&decision).map_err(|error| CliError::bug("no answer").because(error))?;
-    let making = found.directory.join(format!(".{id}.decision.{}", std::process::id()));
-    fs::write(&making, text).map_err(failed)?;
-    let given = fs::hard_link(&making, found.directory.join(format!("{id}{DECISION}")));
-    let _ = fs::remove_file(&making);
-    match given {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            Err(CliError::usage(format!("the request {id} has been answered")))
-        }
-        other => other.map(|()| ExitCode::SUCCESS).map_err(failed),
-    }
+/// For a screen.
+pub(crate) fn snapshot(context: &Context) -> Result<Vec<Request>, CliError> {
+    let shown = |found: Found| Request {
+        id: found.request.id.clone(),
+        digest: found.digest.clone(),
+        bottle: found.request.bottle.clone(),
+        summary: shown::summary(&found.request.what),
+        risks: risks(&found.request.what, &found.plan),
+        whole: shown::whole(&found).lines().map(str::to_owned).collect(),
+        approvable: !matches!(found.request.what, Requested::Question(_)),
+    };
+    Ok(all(context)?.into_iter().map(shown).collect())
 }
 
 fn named(id: &str, context: &Context) -> Result<Found, CliError> {
@@ -125,67 +108,25 @@ fn all(context: &Context) -> Result<Vec<Found>, CliError> {
     let store = open(context)?;
     let mut found = Vec::new();
     for listed in store.list().map_err(super::list::unreadable)? {
-        let Ok(slug) = listed.slug.parse() else { continue };
-        let directory = store.bottle(&slug).requests();
+        let Ok(slug) = listed.slug.parse::<Slug>() else { continue };
+        let bottle = store.bottle(&slug);
+        let Ok(plan) = bottle.plan() else { continue };
+        let directory = bottle.requests();
         for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let Some(id) = name.to_str().and_then(|name| name.strip_suffix(REQUEST)) else { continue };
             let Ok(text) = fs::read(entry.path()) else { continue };
             let Ok(request) = serde_json::from_slice::<OperatorRequest>(&text) else { continue };
             let answered = directory.join(format!("{id}{DECISION}")).exists();
-            if request.id == id && request.expires > now() && !answered {
-                found.push(Found { request, digest: digest(&text), directory: directory.clone() });
+            // A gate that was taken over can say what it likes, but not of another bottle.
+            let own = request.id == id && request.bottle == slug.as_str();
+            if own && request.expires > now() && !answered {
+                found.push(Found { request, digest: digest(&text), bottle: slug.clone(), plan: plan.clone() });
             }
         }
     }
     found.sort_by_key(|found| found.request.made);
     Ok(found)
-}
-
-fn line(request: &OperatorRequest) -> String {
-    let Requested::Push(push) = &request.what;
-    let refs: Vec<String> = push.refs.iter().map(|one| Escaped(&one.reference).to_string()).collect();
-    let flagged = if push.flags.is_empty() { "" } else { "  (runs something)" };
-    let left = request.expires.saturating_sub(now()) / 60_000;
-    format!(
-        "{}  {}  push to {}: {}  {} commits{flagged}  {left}m left\n",
-        request.id,
-        Escaped(&request.bottle),
-        Escaped(&push.repository),
-        refs.join(" "),
-        push.commits.len()
-    )
-}
-
-fn whole(request: &OperatorRequest) -> String {
-    let Requested::Push(push) = &request.what;
-    let mut text = line(request);
-    let _ = writeln!(text, "upstream   {}", Escaped(&push.upstream));
-    for one in &push.refs {
-        let at = |object: &Option<String>| object.as_deref().map_or("nothing".to_owned(), |it| Escaped(it).to_string());
-        let _ = writeln!(text, "ref        {} from {} to {}", Escaped(&one.reference), at(&one.old), at(&one.new));
-    }
-    lines(&mut text, "runs       ", &push.flags);
-    lines(&mut text, "commit     ", &push.commits);
-    text.push('\n');
-    diff(&mut text, push);
-    text
-}
-
-fn lines(text: &mut String, label: &str, lines: &[String]) {
-    for line in lines {
-        let _ = writeln!(text, "{label}{}", Escaped(line));
-    }
-}
-
-fn diff(text: &mut String, push: &PushRequest) {
-    // A tab is part of many a file and moves nothing but what follows it.
-    for line in push.diff.lines() {
-        let _ = writeln!(text, "{}", Escaped(&line.replace('\t', "    ")));
-    }
-    if push.cut {
-        text.push_str("(there is more than is shown here)\n");
-    }
 }
 
 fn now() -> u64 {

@@ -20,6 +20,7 @@ mod mounted;
 mod policy;
 mod screen;
 mod stage;
+mod supervise;
 mod tools;
 mod volume;
 mod words;

@@ -42,7 +42,7 @@ async fn until(stream: &mut Downstream, length: usize) -> io::Result<bool> {
 }
 
 async fn tunnel_asked(egress: Arc<Egress>, mut stream: Downstream, place: Place) {
-    let mut facts = Facts { method: Some(Method::CONNECT), ..Facts::default() };
+    let mut facts = Facts { method: Some(Method::CONNECT), supervised: egress.supervised, ..Facts::default() };
     let asked = match timeout(HEAD_TIME, head(&mut stream)).await {
         Ok(Ok(head)) => target(&head),
         Ok(Err(reason)) => Err(reason),

@@ -5,12 +5,14 @@
 use super::{authority::Origin, body::ResponseBody, judge::Found};
 use bottle_policy::{budget::Over, scan::CANARY};
 use bottle_spec::{
+    door::MCP_URL,
     event::{AuditEvent, Decision, EgressEvent},
     verdict::Reason,
 };
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header, uri::PathAndQuery};
 use serde::Serialize;
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// What is known of a request when it is decided about. Cheap to clone.
@@ -25,6 +27,8 @@ pub(crate) struct Facts {
     pub(crate) finding: Option<Arc<Found>>,
     /// Which budget it would have gone over.
     pub(crate) over: Option<Over>,
+    /// Whether the agent can ask its operator.
+    pub(crate) supervised: bool,
 }
 
 #[derive(Serialize)]
@@ -38,6 +42,9 @@ struct Shown<'a> {
     finding: Option<&'a Found>,
     #[serde(skip_serializing_if = "Option::is_none")]
     budget: Option<&'a str>,
+    /// The call by which the agent asks for leave; it adds a reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ask: Option<Value>,
     next_step: String,
 }
 
@@ -72,6 +79,7 @@ impl Facts {
             path: self.target.as_ref().map(PathAndQuery::path),
             finding: self.finding.as_deref(),
             budget: self.over.map(|over| over.budget),
+            ask: self.ask(reason),
             next_step: self.next_step(reason),
         };
         serde_json::to_vec(&shown).unwrap_or_default().into()
@@ -105,6 +113,26 @@ impl Facts {
         [head.as_bytes(), &body].concat()
     }
 
+    /// A tool of the supervise door, with its arguments, where there is one that helps.
+    fn ask(&self, reason: Reason) -> Option<Value> {
+        let asking = [Reason::NoRoute, Reason::PortNotAllowed, Reason::MethodNotAllowed, Reason::PathNotAllowed];
+        let origin = self.origin.as_ref().filter(|_| self.supervised && asking.contains(&reason))?;
+        let mut arguments = Map::new();
+        arguments.insert("host".to_owned(), json!(origin.host.as_str()));
+        if origin.port != 443 {
+            arguments.insert("port".to_owned(), json!(origin.port));
+        }
+        // Of a tunnel, what will be asked in it is not known.
+        if let Some(method) = self.method.as_ref().filter(|method| **method != Method::CONNECT) {
+            arguments.insert("methods".to_owned(), json!([method.as_str()]));
+        }
+        if let Some(target) = &self.target {
+            arguments.insert("paths".to_owned(), json!([target.path()]));
+        }
+        arguments.insert("reason".to_owned(), json!(""));
+        Some(json!({ "server": MCP_URL, "tool": "request_egress", "arguments": arguments }))
+    }
+
     fn after_finding(&self, host: &str) -> String {
         let rule = self.finding.as_ref().map_or("RULE", |found| found.rule);
         if rule == CANARY {
@@ -123,6 +151,9 @@ impl Facts {
         let method = self.method.as_ref().map_or("METHOD", Method::as_str);
         let path = self.target.as_ref().map_or("/PATH", PathAndQuery::path);
         match reason {
+            _ if self.ask(reason).is_some() => {
+                "call the tool in `ask` with a reason, then wait_for_decision with the id it gives".to_owned()
+            }
             Reason::NoRoute => {
                 format!(
                     "ask the operator to add `- host: {host}` to the bottle's `egress.routes`, or to run with `--allow {host}`"

@@ -195,6 +195,7 @@ impl Session {
             origin: self.origin(),
             method: Some(request.method().clone()),
             target: request.uri().path_and_query().cloned(),
+            supervised: self.egress.supervised,
             ..Facts::default()
         };
         match self.exchange(Lingering::within(request), &mut facts).await {
@@ -240,12 +241,21 @@ impl Session {
             screened.hold(MAX_HELD).await.map_err(|reason| blamed(reason, &judge, facts))?;
             spare = screened.spare();
         }
+        self.approved(&live, &mut screened, &judge, facts).await?;
         self.afford(&live, &screened, facts)?;
         let credentialed = live.credentials.inject(screened, &live.rules, &self.egress.vault)?;
+        self.egress.take_once(&live.rules, route)?;
         let seq = self.egress.allow(facts, credentialed.injected.is_some())?;
         let mut flow = Flow::new(&self.egress, &live.rules, facts, seq);
-        let mut answer =
-            self.sent(&live, credentialed, &flow).await.map_err(|reason| stopped(reason, &judge, &flow, facts))?;
+        let lent = self.lent(&live, route, facts, method_override);
+        let answer = match &lent {
+            None => self.sent(&live, credentialed, &flow).await,
+            Some(lent) => tokio::select! {
+                answer = self.sent(&live, credentialed, &flow) => answer,
+                reason = lent.refusal() => return Err(reason),
+            },
+        };
+        let mut answer = answer.map_err(|reason| stopped(reason, &judge, &flow, facts))?;
         if let Some(again) = self.renewed(&live, &answer, spare, facts).await {
             let (again, seq) = (again?, self.egress.allow(facts, true)?);
             flow = Flow::new(&self.egress, &live.rules, facts, seq);
@@ -254,7 +264,8 @@ impl Session {
         let Answer { response, method, scrubber, upgrade, .. } = answer;
         match (response.status(), upgrade) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(upgrade)) => {
-                let lasting = Lasting::request(&self.egress, facts.clone(), method_override);
+                let once = live.rules.route(route).and_then(|route| route.granted.as_ref()).is_some_and(|it| it.once);
+                let lasting = Lasting::request(&self.egress, facts.clone(), method_override).for_once(once);
                 let relay = Relay::new(&scanner, &judge);
                 let filters = Filters { up: Some(relay), down: scrubber, flow: Some(flow) };
                 self.switch(response, upgrade, filters, lasting, facts).map(|response| response.map(Returned::from))
@@ -265,7 +276,7 @@ impl Session {
                 let listener = Listener::new(&self.egress, facts, inbound, response.headers());
                 let decoders = &self.egress.decoders;
                 let response = respond(response, &method, scrubber.as_ref(), listener, decoders).await?;
-                Ok(response.map(|body| Returned::new(body, flow)))
+                Ok(response.map(|body| Returned::new(body, flow, lent)))
             }
         }
     }
@@ -278,6 +289,33 @@ impl Session {
             }
             () = self.egress.frozen.frozen() => Err(Reason::Frozen),
         }
+    }
+
+    /// Asks the operator where the route or what was found says so.
+    async fn approved(
+        &self,
+        live: &Live,
+        screened: &mut Screened,
+        judge: &Judge,
+        facts: &mut Facts,
+    ) -> Result<(), Reason> {
+        if judge.asks() {
+            // So that what is found in it is found before anything goes on.
+            screened.hold(MAX_HELD).await.map_err(|reason| blamed(reason, judge, facts))?;
+        }
+        let found = judge.take_asked();
+        if found.is_empty() && !live.rules.route(screened.route).is_some_and(|route| route.ask) {
+            return Ok(());
+        }
+        self.egress.ask(facts, &found).await?;
+        // The policy may be another one by now; what it no longer allows the yes does not bring back.
+        Lasting::request(&self.egress, facts.clone(), false).allowed()
+    }
+
+    /// What can be taken back while it is under way: a request by a route that was granted, and not for this very one.
+    fn lent(&self, live: &Live, route: usize, facts: &Facts, method_override: bool) -> Option<Lasting> {
+        let granted = live.rules.route(route)?.granted.as_ref().filter(|granted| !granted.once);
+        granted.map(|_| Lasting::request(&self.egress, facts.clone(), method_override))
     }
 
     /// Spends what the request costs besides its body, which pays as it goes.

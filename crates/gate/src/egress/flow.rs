@@ -8,6 +8,7 @@ use super::{
     Egress,
     body::{BodyError, RequestBody, ResponseBody},
     denial::Facts,
+    lasting::Lasting,
 };
 use bottle_policy::{
     Rules,
@@ -191,21 +192,29 @@ impl Body for Sent {
 }
 
 /// A body on its way to the agent; one without a flow is the gate's own.
-#[derive(Debug)]
 pub(crate) struct Returned {
     body: ResponseBody,
     flow: Option<Arc<Flow>>,
+    /// Comes when what was granted is taken back.
+    revoked: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
+}
+
+impl std::fmt::Debug for Returned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Returned").field("body", &self.body).finish_non_exhaustive()
+    }
 }
 
 impl Returned {
-    pub(crate) fn new(body: ResponseBody, flow: Arc<Flow>) -> Returned {
-        Returned { body, flow: Some(flow) }
+    pub(crate) fn new(body: ResponseBody, flow: Arc<Flow>, lent: Option<Lasting>) -> Returned {
+        let revoked = lent.filter(|_| !body.is_end_stream()).map(|lent| Box::pin(lent.revoked()) as _);
+        Returned { body, flow: Some(flow), revoked }
     }
 }
 
 impl From<ResponseBody> for Returned {
     fn from(body: ResponseBody) -> Returned {
-        Returned { body, flow: None }
+        Returned { body, flow: None, revoked: None }
     }
 }
 
@@ -217,6 +226,12 @@ impl Body for Returned {
         let this = self.get_mut();
         if this.flow.as_ref().is_some_and(|flow| flow.egress.is_frozen()) {
             return Poll::Ready(Some(Err(BodyError::Frozen)));
+        }
+        if let Some(revoked) = &mut this.revoked
+            && revoked.as_mut().poll(cx).is_ready()
+        {
+            this.revoked = None;
+            return Poll::Ready(Some(Err(BodyError::Refused(Reason::NoRoute))));
         }
         let polled = ready!(Pin::new(&mut this.body).poll_frame(cx));
         if let (Some(flow), Some(Ok(frame))) = (&this.flow, &polled) {

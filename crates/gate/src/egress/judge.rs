@@ -15,7 +15,7 @@ use bottle_spec::{
     verdict::Reason,
 };
 use serde::Serialize;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Findings of one request that are written down one by one; the first says enough to look.
 const MAX_TOLD: usize = 16;
@@ -38,6 +38,13 @@ pub(crate) struct Found {
 impl Found {
     pub(crate) fn place(&self) -> &Place {
         &self.lies
+    }
+
+    /// For the operator, in a line; the value's first bytes and length at most.
+    pub(crate) fn told(&self) -> String {
+        let name = self.name.as_deref().map(|name| format!(" {name}")).unwrap_or_default();
+        let through = if self.through.is_empty() { String::new() } else { format!(", in {}", self.through) };
+        format!("{}{name} in {}: {}{through}", self.rule, self.place, self.shown)
     }
 
     fn of(finding: &Finding) -> Found {
@@ -68,6 +75,8 @@ pub(crate) struct Judge {
     route: usize,
     facts: Facts,
     blocked: OnceLock<Arc<Found>>,
+    /// What the operator is to be asked about; none = they can be asked no more.
+    asked: Mutex<Option<Vec<Arc<Found>>>>,
     /// Why the body was stopped: an HTTP library may tell its caller only that it was.
     stopped: OnceLock<Reason>,
 }
@@ -75,7 +84,19 @@ pub(crate) struct Judge {
 impl Judge {
     pub(crate) fn new(egress: &Arc<Egress>, rules: &Arc<Rules>, route: usize, facts: &Facts) -> Arc<Judge> {
         let (egress, rules, facts) = (Arc::clone(egress), Arc::clone(rules), facts.clone());
-        Arc::new(Judge { egress, rules, route, facts, blocked: OnceLock::new(), stopped: OnceLock::new() })
+        let asked = Mutex::new(Some(Vec::new()));
+        Arc::new(Judge { egress, rules, route, facts, blocked: OnceLock::new(), asked, stopped: OnceLock::new() })
+    }
+
+    /// What the operator is to be asked about before the request goes on. What is found later is refused: then its
+    /// beginning is on its way.
+    pub(crate) fn take_asked(&self) -> Vec<Arc<Found>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+    }
+
+    /// Whether findings are asked about on this route.
+    pub(crate) fn asks(&self) -> bool {
+        self.on_finding() == OnFinding::Ask
     }
 
     pub(crate) fn decoders(&self) -> &Decoders {
@@ -124,7 +145,12 @@ impl Judge {
             if action == FindingAction::Block {
                 verdict = Err(Reason::Finding);
                 let _ = self.blocked.set(Arc::new(Found::of(finding)));
-            } else if let Err(error) = recorded {
+                continue;
+            }
+            if action == FindingAction::Ask && self.put_off(finding).is_none() {
+                verdict = verdict.and(Err(Reason::PolicyError));
+            }
+            if let Err(error) = recorded {
                 tracing::error!(%error, "the audit log could not be written: denied");
                 verdict = verdict.and(Err(Reason::PolicyError));
             }
@@ -141,6 +167,17 @@ impl Judge {
         verdict
     }
 
+    fn put_off(&self, finding: &Finding) -> Option<()> {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.as_mut().map(|asked| asked.push(Arc::new(Found::of(finding))))
+    }
+
+    /// Whether nothing of the request is on its way yet, and the operator sees all that is found.
+    fn can_ask(&self) -> bool {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.as_ref().is_some_and(|asked| asked.len() < MAX_TOLD)
+    }
+
     fn action(&self, finding: &Finding, replaceable: Replaceable) -> FindingAction {
         if finding.rule == CANARY {
             return FindingAction::Block;
@@ -148,7 +185,7 @@ impl Judge {
         match self.on_finding() {
             OnFinding::Log => FindingAction::Log,
             OnFinding::Redact if finding.span.is_some() && replaceable == Replaceable::InPlace => FindingAction::Redact,
-            // Nobody can be asked yet.
+            OnFinding::Ask if self.can_ask() => FindingAction::Ask,
             OnFinding::Block | OnFinding::Ask | OnFinding::Redact => FindingAction::Block,
         }
     }

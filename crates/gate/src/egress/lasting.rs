@@ -1,8 +1,8 @@
-//! What one decision let through for long: a tunnel that is handed on, a WebSocket.
+//! What one decision let through for long: a tunnel that is handed on, a WebSocket, a response by a route that was granted.
 //!
 //! Invariant: it lasts no longer than the policy that allowed it. Under each new policy it is asked about anew, by the
-//! question that it was allowed by, and a refusal is written down and ends it. Requests need none of this: each of them
-//! is decided about when it comes.
+//! question that it was allowed by, and a refusal is written down and ends it. Requests by the plan's own routes need
+//! none of this: each of them is decided about when it comes.
 
 use super::{Egress, denial::Facts};
 use bottle_policy::{Question, Rules};
@@ -14,32 +14,52 @@ pub(crate) struct Lasting {
     egress: Arc<Egress>,
     facts: Facts,
     method_override: bool,
+    /// Granted for itself alone: spent, and not asked about again.
+    once: bool,
 }
 
 impl Lasting {
     /// A tunnel whose TLS is not ended here: no method, no path.
     pub(crate) fn tunnel(egress: &Arc<Egress>, facts: Facts) -> Lasting {
-        Lasting { egress: Arc::clone(egress), facts, method_override: false }
+        Lasting { egress: Arc::clone(egress), facts, method_override: false, once: false }
     }
 
     /// A request that became something else.
     pub(crate) fn request(egress: &Arc<Egress>, facts: Facts, method_override: bool) -> Lasting {
-        Lasting { egress: Arc::clone(egress), facts, method_override }
+        Lasting { egress: Arc::clone(egress), facts, method_override, once: false }
     }
 
-    /// Returns when the policy in force no longer allows it.
+    pub(crate) fn for_once(self, once: bool) -> Lasting {
+        Lasting { once, ..self }
+    }
+
+    /// Returns when the policy in force no longer allows it, and that is written down.
     pub(crate) async fn revoked(self) {
+        let reason = self.refusal().await;
+        self.egress.deny(&self.facts, reason);
+    }
+
+    /// The same, for one who writes it down.
+    pub(crate) async fn refusal(&self) -> Reason {
+        if self.once {
+            return pending().await;
+        }
         let mut reloads = self.egress.reloads.subscribe();
         loop {
             // Asked before the first wait, too: a policy may have come since the decision.
             if let Err(reason) = self.ask(&self.egress.live.load().rules) {
-                return self.egress.deny(&self.facts, reason);
+                return reason;
             }
             if reloads.changed().await.is_err() {
                 // The door itself is gone, and its connections with it.
                 return pending().await;
             }
         }
+    }
+
+    /// Whether the policy in force allows it.
+    pub(crate) fn allowed(&self) -> Result<(), Reason> {
+        self.ask(&self.egress.live.load().rules)
     }
 
     fn ask(&self, rules: &Rules) -> Result<(), Reason> {

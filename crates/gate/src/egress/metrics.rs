@@ -39,7 +39,7 @@ struct Counts {
     others: Count,
     denials: BTreeMap<&'static str, u64>,
     /// Blocked, redacted, logged.
-    findings: [u64; 3],
+    findings: [u64; 4],
     /// Fetches, and refs of pushes, by whether they were allowed.
     git: BTreeMap<(&'static str, &'static str), u64>,
     /// Why they were not.
@@ -77,11 +77,12 @@ impl Metrics {
     }
 
     pub(crate) fn found(&self, action: FindingAction) {
-        let [blocked, redacted, logged] = &mut self.counts().findings;
+        let [blocked, redacted, logged, asked] = &mut self.counts().findings;
         *match action {
             FindingAction::Block => blocked,
             FindingAction::Redact => redacted,
             FindingAction::Log => logged,
+            FindingAction::Ask => asked,
         } += 1;
     }
 
@@ -158,7 +159,7 @@ impl Counts {
             let _ = writeln!(text, "bot_bottle_denials_total{{reason=\"{reason}\"}} {number}");
         }
         family(text, "bot_bottle_findings", "counter", "What the scan found in what was to leave.");
-        for (action, number) in ["block", "redact", "log"].iter().zip(self.findings) {
+        for (action, number) in ["block", "redact", "log", "ask"].iter().zip(self.findings) {
             let _ = writeln!(text, "bot_bottle_findings_total{{action=\"{action}\"}} {number}");
         }
         family(text, "bot_bottle_git", "counter", "Fetches, and refs of pushes, decided about at the git door.");

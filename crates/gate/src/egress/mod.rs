@@ -11,6 +11,7 @@
 //! Tasks: one per connection, and one per WebSocket that outlives its connection's HTTP. No channels.
 
 mod accept;
+mod ask;
 mod authority;
 mod body;
 mod connect;
@@ -46,6 +47,7 @@ mod websocket;
 
 use crate::{audit::Audit, ca::Issuer, limits::MAX_CONNECTIONS, synthetic::Names, vault::Vault};
 use arc_swap::ArcSwap;
+pub use ask::Questions;
 use bottle_policy::{Fault, Rules, budget::Ledger, inbound::Tools};
 use bottle_spec::{gate_link::HeldCanary, policy::EgressPolicy, verdict::Reason};
 use decoders::Decoders;
@@ -57,7 +59,8 @@ use knowledge::Knowledge;
 use metrics::Metrics;
 use rustls::RootCertStore;
 use std::{
-    sync::{Arc, Mutex},
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::sync::{Notify, Semaphore, watch};
@@ -80,6 +83,9 @@ pub struct Parts {
     pub canaries: Vec<HeldCanary>,
     /// From the start.
     pub frozen: bool,
+    /// Whether refusals say how to ask the operator.
+    pub supervised: bool,
+    pub questions: Questions,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +119,10 @@ pub struct Egress {
     opened: Instant,
     frozen: Switch,
     decoders: Decoders,
+    supervised: bool,
+    questions: Questions,
+    /// Grants for one request that had it.
+    used: Mutex<BTreeSet<String>>,
     /// One permit per connection served.
     connections: Arc<Semaphore>,
     /// Told of each connection, for the pulse.
@@ -149,6 +159,9 @@ impl Egress {
             opened: Instant::now(),
             frozen,
             decoders: Decoders::default(),
+            supervised: parts.supervised,
+            questions: parts.questions,
+            used: Mutex::default(),
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             connected: Notify::new(),
             draining: watch::Sender::new(false),
@@ -171,6 +184,18 @@ impl Egress {
         let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
         // Fails only if the semaphore is closed, which it never is.
         let _ = tokio::time::timeout(limit, self.connections.acquire_many(all)).await;
+    }
+
+    /// Takes what a route that was granted for one request gives; a second one finds nothing.
+    fn take_once(&self, rules: &Rules, route: usize) -> Result<(), Reason> {
+        let granted = rules.route(route).and_then(|route| route.granted.as_ref()).filter(|granted| granted.once);
+        let Some(granted) = granted else { return Ok(()) };
+        let first = self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(granted.request.clone());
+        if !first {
+            return Err(Reason::NoRoute);
+        }
+        self.vault.tell_used(granted.request.clone());
+        Ok(())
     }
 
     /// Writes a permission down, and tells its number; it holds only if that worked.

@@ -123,7 +123,8 @@ mod tests {
     async fn only_an_answer_to_this_very_request_is_a_yes() {
         let dir = tempfile::tempdir().unwrap();
         let waiting = Waiting::new(dir.path(), "a-bcdef", push()).unwrap();
-        let answer = |request: String| OperatorDecision { id: waiting.id.clone(), request, allow: true, why: None };
+        let answer =
+            |request: String| OperatorDecision { allow: true, ..OperatorDecision::no(&waiting.id, request, "") };
         fs::write(&waiting.decision, serde_json::to_vec(&answer("0".repeat(64))).unwrap()).unwrap();
         assert!(matches!(waiting.answer().await, Answer::Deny(Some(_))));
         let shown = digest(&fs::read(&waiting.request).unwrap());

@@ -20,6 +20,7 @@ use bottle_spec::{
     escape::Escaped,
     event::{AuditEvent, Decision, GitEvent, GitOperation, GitReason},
     gate_link::GateToKeeper,
+    operator::{Gives, Grant},
 };
 use std::{collections::BTreeMap, io, os::fd::OwnedFd, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 use tokio::{
@@ -45,6 +46,8 @@ pub(crate) struct Door {
     pub(crate) repositories: BTreeMap<String, Arc<Repository>>,
     pub(crate) recorder: Recorder,
     pub(crate) frozen: watch::Sender<bool>,
+    /// Whether refusals say how to ask the operator.
+    pub(super) supervised: bool,
     pub(super) searching: Searching,
     /// Where requests to the operator go.
     pub(super) requests: PathBuf,
@@ -77,6 +80,17 @@ pub(crate) enum Denied {
 }
 
 impl Door {
+    /// Goes by these grants from now on, and by no others.
+    pub(super) fn grant(&self, grants: &[Grant]) {
+        for (name, repository) in &self.repositories {
+            let refs = grants.iter().filter_map(|grant| match &grant.gives {
+                Gives::Refs { repository, refs } if repository == name => Some(refs.clone()),
+                _ => None,
+            });
+            repository.grant(refs.flatten().collect());
+        }
+    }
+
     /// Serves until it is dropped, and with it every connection.
     pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener) -> io::Result<()> {
         let mut served = tokio::task::JoinSet::new();
@@ -185,7 +199,7 @@ impl Door {
             self.deny(operation, &name, GitReason::Frozen).await;
             return Err(Denied::Frozen);
         }
-        if operation == GitOperation::Push && repository.rules.is_none() {
+        if operation == GitOperation::Push && repository.rules().is_none() {
             self.deny(operation, &name, GitReason::RefNotAllowed).await;
             return Err(Denied::Push(name));
         }

@@ -22,6 +22,7 @@ use bottle_policy::{
     scan::{CANARY, Place},
 };
 use bottle_spec::{
+    door::MCP_URL,
     escape::Escaped,
     event::{AuditEvent, Decision, FindingAction, FindingEvent, GitEnded, GitEvent, GitOperation, GitReason},
     gate_link::GateToKeeper,
@@ -136,15 +137,26 @@ impl Door {
         flags: &mut std::collections::BTreeSet<String>,
     ) -> Verdict {
         let change = self.change(update, received, repository).await?;
-        judge(repository.rules.as_ref(), &update.reference, change).map_err(|refusal| {
+        judge(repository.rules().as_ref(), &update.reference, change).map_err(|refusal| {
             let reason = match refusal {
                 Refusal::Delete => GitReason::DeleteNotAllowed,
                 Refusal::Force => GitReason::ForceNotAllowed,
                 Refusal::Nothing | Refusal::Name(_) | Refusal::Malformed => GitReason::RefNotAllowed,
             };
-            (reason, refusal.to_string())
+            let told = match refusal {
+                Refusal::Name(_) if self.supervised => {
+                    let reference = serde_json::Value::from(update.reference.as_str());
+                    let name = serde_json::Value::from(name);
+                    format!(
+                        "{refusal}; ask for it: call request_git of {MCP_URL} with \
+                         {{\"repository\":{name},\"refs\":[{reference}],\"reason\":\"\"}}"
+                    )
+                }
+                refusal => refusal.to_string(),
+            };
+            (reason, told)
         })?;
-        let exempt = repository.rules.as_ref().map_or_else(Vec::new, |rules| rules.exempt.clone());
+        let exempt = repository.rules().as_ref().map_or_else(Vec::new, |rules| rules.exempt.clone());
         let scanner = self.searching.scanner();
         let named = scanner.piece(Place::Name, update.reference.as_bytes());
         let mut screened = Screened::default();
@@ -257,7 +269,7 @@ impl Door {
         name: &str,
         repository: &Arc<Repository>,
     ) -> Result<(), HookError> {
-        let asks = repository.rules.as_ref().is_none_or(|rules| rules.approval == Approval::Ask) || !flags.is_empty();
+        let asks = repository.rules().as_ref().is_none_or(|rules| rules.approval == Approval::Ask) || !flags.is_empty();
         let mut approved = false;
         if asks && judged.iter().any(|judged| judged.verdict.is_ok()) {
             match self.ask(hooks, judged, flags, name, repository).await? {

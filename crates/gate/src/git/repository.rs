@@ -8,17 +8,20 @@ use super::{
     hooks::Update,
     mirror::{Freshness, Mirror, MirrorError},
 };
-use bottle_spec::git::PushRules;
+use bottle_spec::git::{PushRules, RefPattern};
 use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
+    sync::PoisonError,
 };
 use tokio::sync::Mutex;
 
 #[derive(Debug)]
 pub(crate) struct Repository {
-    pub(crate) rules: Option<PushRules>,
+    rules: Option<PushRules>,
+    /// Refs that the operator granted besides.
+    granted: std::sync::Mutex<Vec<RefPattern>>,
     pub(crate) mirror: Mirror,
     path: PathBuf,
     /// The refs of the mirror that were taken over last.
@@ -41,7 +44,18 @@ impl Repository {
     pub(crate) fn new(name: &str, mirror: Mirror, rules: Option<PushRules>, home: &Home) -> Repository {
         let path = home.repositories().join(format!("{name}.git"));
         tidy(&path);
-        Repository { rules, mirror, path, synchronised: Mutex::default() }
+        Repository { rules, granted: std::sync::Mutex::default(), mirror, path, synchronised: Mutex::default() }
+    }
+
+    /// As they are now.
+    pub(crate) fn rules(&self) -> Option<PushRules> {
+        let mut rules = self.rules.clone()?;
+        rules.refs.extend(self.granted.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+        Some(rules)
+    }
+
+    pub(crate) fn grant(&self, refs: Vec<RefPattern>) {
+        *self.granted.lock().unwrap_or_else(PoisonError::into_inner) = refs;
     }
 
     pub(crate) fn path(&self) -> &Path {

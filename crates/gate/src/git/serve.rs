@@ -137,6 +137,7 @@ fn prepare(
         repositories,
         recorder: recorder.clone(),
         frozen: watch::Sender::new(start.frozen),
+        supervised: start.supervised,
         searching: Searching::new(vault.clone(), start.canaries),
         requests: start.requests,
         bottle: start.bottle.to_string(),
@@ -189,9 +190,12 @@ impl Prepared {
                 Ok(KeeperToGate::Freeze { frozen, .. }) => drop(door.frozen.send_replace(frozen)),
                 Ok(KeeperToGate::Secret { source, value }) => vault.deliver(&source, value),
                 Ok(KeeperToGate::Recorded { id, result }) => recorder.recorded(id, result),
+                Ok(KeeperToGate::Granted(grants)) => door.grant(&grants),
+                Ok(KeeperToGate::Asked { .. } | KeeperToGate::Decided(_)) => {}
                 Ok(
                     KeeperToGate::Start(_)
                     | KeeperToGate::StartGit(_)
+                    | KeeperToGate::StartSupervise(_)
                     | KeeperToGate::Record { .. }
                     | KeeperToGate::Policy(_),
                 ) => return Err(GitGateError::Link(LinkError::StartedTwice)),

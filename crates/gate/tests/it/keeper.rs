@@ -126,6 +126,7 @@ impl Bottle {
             canaries: Vec::new(),
             frozen: false,
             metrics: false,
+            supervised: false,
             authority: self.authority.clone(),
             audit_key: sign::certify(&user_key(), &"tester-abcde".parse().unwrap()).unwrap(),
             audit_head: self.head.clone(),

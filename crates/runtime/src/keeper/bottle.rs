@@ -1,6 +1,6 @@
 //! A running bottle as the keeper's tasks see it.
 
-use super::{egress_gate::Seen, freeze::Freezer, init::Init, session::Seat, terminal::Terminal};
+use super::{egress_gate::Seen, freeze::Freezer, init::Init, queue::Queue, session::Seat, terminal::Terminal};
 use bottle_spec::slug::Slug;
 use std::{collections::BTreeMap, rc::Rc};
 use tokio::sync::{mpsc, watch};
@@ -18,6 +18,7 @@ pub(crate) struct Bottle {
     pub(crate) init_pid: i32,
     pub(crate) gate: Rc<Seen>,
     pub(crate) freezer: Freezer,
+    pub(crate) queue: Rc<Queue>,
     pub(crate) agent: u32,
     pub(crate) terminal: Option<Rc<Terminal>>,
     /// Of the agent, and of what is run beside it.

@@ -5,7 +5,9 @@
 
 use super::{
     bottle::{Bottle, Ended},
+    chain,
     init::{InitError, Order},
+    queue::Refusal,
     session::{self, Left, Seat},
     terminal::Terminal,
 };
@@ -13,7 +15,7 @@ use crate::{
     protocol::{Console, ControlReply, ControlRequest, FrozenBy, Status},
     socket::{AsyncLink, SocketError},
 };
-use bottle_spec::init_link::WindowSize;
+use bottle_spec::{event::GrantEnd, init_link::WindowSize};
 use std::{collections::BTreeMap, io, os::unix::net::UnixListener, rc::Rc, time::Duration};
 use tokio::{
     task::{JoinSet, spawn_local},
@@ -88,6 +90,15 @@ async fn converse(socket: io::Result<std::os::unix::net::UnixStream>, bottle: Rc
             refuse(&link, 2, &format!("{sentinel} keeps it frozen; remove that file")).await
         }
         ControlRequest::Wait => wait(&link, &bottle).await,
+        ControlRequest::Decide { decision, kind } => {
+            let decided = bottle.queue.decide(*decision, &kind).await;
+            done(&link, decided).await
+        }
+        ControlRequest::Grants => reply(&link, &ControlReply::Grants(bottle.queue.grants())).await,
+        ControlRequest::Revoke { request } => {
+            let ended = bottle.queue.end(&request, GrantEnd::Revoked).await;
+            done(&link, ended.map(|()| String::new())).await
+        }
     }
 }
 
@@ -97,6 +108,16 @@ async fn reply(link: &AsyncLink, reply: &ControlReply) -> Result<(), SocketError
 
 async fn refuse(link: &AsyncLink, code: u8, message: &str) -> Result<(), SocketError> {
     reply(link, &ControlReply::Refused { code, message: message.to_owned() }).await
+}
+
+async fn done(link: &AsyncLink, done: Result<String, Refusal>) -> Result<(), SocketError> {
+    match done {
+        Ok(notice) => reply(link, &ControlReply::Done { notice }).await,
+        Err(refusal) => {
+            let host = matches!(refusal, Refusal::Audit(_) | Refusal::Gate(_) | Refusal::Write(_));
+            refuse(link, if host { 4 } else { 2 }, &chain(&refusal).join(": ")).await
+        }
+    }
 }
 
 async fn wait(link: &AsyncLink, bottle: &Bottle) -> Result<(), SocketError> {

@@ -4,13 +4,20 @@ use super::{
     freeze::GateIs,
     gate::{Gate, GateChildError},
     kept::{Attendant, Keeping, keep_alive},
+    queue::{Asker, Ends, Queue},
 };
 use crate::{audit_log::Notes, process::ProcessId};
 use bottle_spec::{
     event::Head,
     gate_link::{GateStart, GateToKeeper, KeeperToGate},
+    policy::EgressPolicy,
 };
-use std::{cell::Cell, collections::BTreeMap, io, rc::Rc};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, VecDeque},
+    io,
+    rc::Rc,
+};
 use tokio::{
     sync::{mpsc, oneshot},
     task::{JoinHandle, spawn_local},
@@ -38,12 +45,15 @@ impl KeptGate {
         keeping: Keeping,
         notes: Notes,
         records: mpsc::Receiver<ToRecord>,
+        queue: Rc<Queue>,
+        ends: Ends,
         started: impl FnMut(ProcessId) + 'static,
     ) -> KeptGate {
         let seen = Rc::new(Seen::default());
         seen.pid.set(Some(gate.id.pid));
         let (end, ending) = oneshot::channel();
-        let attending = Attending { keeping, notes, records, seen: Rc::clone(&seen), started };
+        let (policies, seen_by) = (ends.policies, Rc::clone(&seen));
+        let attending = Attending { keeping, notes, records, queue, policies, seen: seen_by, started };
         let task = spawn_local(attending.until_the_end(gate, ending));
         KeptGate { end, task, seen }
     }
@@ -62,10 +72,19 @@ pub(crate) struct ToRecord {
     pub(crate) answer: oneshot::Sender<Result<u64, String>>,
 }
 
+/// A policy for the gate to go by. Dropped unanswered, the gate went away over it.
+#[derive(Debug)]
+pub(crate) struct ToApply {
+    pub(crate) policy: EgressPolicy,
+    pub(crate) answer: oneshot::Sender<Result<String, String>>,
+}
+
 struct Attending<F> {
     keeping: Keeping,
     notes: Notes,
     records: mpsc::Receiver<ToRecord>,
+    queue: Rc<Queue>,
+    policies: mpsc::Receiver<ToApply>,
     seen: Rc<Seen>,
     started: F,
 }
@@ -95,6 +114,13 @@ impl<F: FnMut(ProcessId)> Attending<F> {
         }
     }
 
+    /// Only what a gate has taken is given to the next one.
+    fn applied(&mut self, policy: EgressPolicy, accepted: bool) {
+        if let Some(start) = self.start().filter(|_| accepted) {
+            start.policy = policy;
+        }
+    }
+
     /// The next gate must find these records, too.
     fn noted(&mut self, head: Head) {
         if let Some(start) = self.start() {
@@ -118,6 +144,9 @@ impl<F: FnMut(ProcessId)> Attendant for Attending<F> {
     fn serving(&mut self, gate: Option<&Gate>) {
         self.seen.pid.set(gate.map(|gate| gate.id.pid));
         self.keeping.freezer.gate_is(if gate.is_some() { GateIs::Serving } else { GateIs::Gone });
+        if gate.is_none() {
+            self.queue.withdraw_all(Asker::Egress);
+        }
         if gate.is_some() {
             self.seen.restarts.set(self.seen.restarts.get().saturating_add(1));
         }
@@ -126,9 +155,26 @@ impl<F: FnMut(ProcessId)> Attendant for Attending<F> {
     async fn attend(&mut self, gate: &mut Gate) -> GateChildError {
         let mut recording: BTreeMap<u64, oneshot::Sender<Result<u64, String>>> = BTreeMap::new();
         let mut number = 0_u64;
+        // In the order in which they were sent, which is that of their answers.
+        let mut applying: VecDeque<ToApply> = VecDeque::new();
+        let mut answers = self.queue.news();
         loop {
             let message = tokio::select! {
                 message = gate.link.receive() => message,
+                Some(to_apply) = self.policies.recv() => {
+                    let policy = KeeperToGate::Policy(Box::new(to_apply.policy.clone()));
+                    applying.push_back(to_apply);
+                    match gate.send(&policy, &[]).await {
+                        Ok(()) => continue,
+                        Err(error) => return error,
+                    }
+                }
+                Ok(decision) = answers.recv() => {
+                    match gate.send(&KeeperToGate::Decided(Box::new(decision)), &[]).await {
+                        Ok(()) => continue,
+                        Err(error) => return error,
+                    }
+                }
                 Some(ToRecord { event, answer }) = self.records.recv() => {
                     number += 1;
                     recording.insert(number, answer);
@@ -164,7 +210,21 @@ impl<F: FnMut(ProcessId)> Attendant for Attending<F> {
                     self.keeping.freezer.gate_is(if frozen { GateIs::Frozen } else { GateIs::Serving });
                 }
                 Ok(GateToKeeper::Failed { message }) => return GateChildError::Refused(message),
-                Ok(GateToKeeper::Ready | GateToKeeper::PolicyApplied { .. } | GateToKeeper::Record { .. }) => {}
+                Ok(GateToKeeper::PolicyApplied { accepted, message }) => {
+                    if let Some(ToApply { policy, answer }) = applying.pop_front() {
+                        self.applied(policy, accepted);
+                        let _ = answer.send(if accepted { Ok(message) } else { Err(message) });
+                    }
+                }
+                Ok(GateToKeeper::Ask { id, kind, request, expires }) => {
+                    let result = self.queue.ask(Asker::Egress, &id, &kind, request, expires);
+                    if let Err(error) = gate.send(&KeeperToGate::Asked { id, result }, &[]).await {
+                        return error;
+                    }
+                }
+                Ok(GateToKeeper::Withdraw { id }) => self.queue.withdraw(Asker::Egress, &id),
+                Ok(GateToKeeper::Used { request }) => self.queue.used(request),
+                Ok(GateToKeeper::Ready | GateToKeeper::Record { .. }) => {}
                 Err(source) => return GateChildError::Gone { log: gate.log.clone(), source },
             }
         }

@@ -163,6 +163,14 @@ pub(crate) struct Brief {
 }
 
 impl Brief {
+    /// The host uid and gid of the gate and of others that are confined as it is.
+    pub(super) fn run_as(&self) -> Option<(u32, u32)> {
+        match &self.start {
+            KeeperToGate::Start(start) => start.run_as,
+            _ => None,
+        }
+    }
+
     /// Whether the gate starts frozen.
     pub(super) fn freeze(&mut self, frozen: bool) {
         match &mut self.start {

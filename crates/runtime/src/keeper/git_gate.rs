@@ -9,10 +9,13 @@ use super::{
     kept::{Attendant, Keeping, keep_alive},
 };
 use crate::process::ProcessId;
-use bottle_spec::gate_link::{GateToKeeper, KeeperToGate};
+use bottle_spec::{
+    gate_link::{GateToKeeper, KeeperToGate},
+    operator::Grant,
+};
 use std::io;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::{JoinHandle, spawn_local},
 };
 
@@ -28,10 +31,11 @@ impl KeptGitGate {
         gate: Gate,
         keeping: Keeping,
         records: mpsc::Sender<ToRecord>,
+        granted: watch::Receiver<Vec<Grant>>,
         started: impl FnMut(ProcessId) + 'static,
     ) -> KeptGitGate {
         let (end, ending) = oneshot::channel();
-        let attending = Attending { keeping, records, started };
+        let attending = Attending { keeping, records, granted, started };
         KeptGitGate { end, task: spawn_local(attending.until_the_end(gate, ending)) }
     }
 
@@ -45,6 +49,7 @@ impl KeptGitGate {
 struct Attending<F> {
     keeping: Keeping,
     records: mpsc::Sender<ToRecord>,
+    granted: watch::Receiver<Vec<Grant>>,
     started: F,
 }
 
@@ -67,11 +72,20 @@ impl<F: FnMut(ProcessId)> Attendant for Attending<F> {
 
     async fn attend(&mut self, gate: &mut Gate) -> GateChildError {
         let (answered, mut answers) = mpsc::unbounded_channel();
+        self.granted.mark_changed();
         loop {
             let message = tokio::select! {
                 message = gate.link.receive() => message,
                 Some((id, result)) = answers.recv() => {
                     match gate.send(&KeeperToGate::Recorded { id, result }, &[]).await {
+                        Ok(()) => continue,
+                        Err(error) => return error,
+                    }
+                }
+                // Fails only without a queue, which lives as long as the bottle.
+                Ok(()) = self.granted.changed() => {
+                    let grants = self.granted.borrow_and_update().clone();
+                    match gate.send(&KeeperToGate::Granted(grants), &[]).await {
                         Ok(()) => continue,
                         Err(error) => return error,
                     }

@@ -19,8 +19,8 @@ use tokio::{
     time::sleep,
 };
 
-const FIRST_BACKOFF: Duration = Duration::from_millis(20);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+pub(super) const FIRST_BACKOFF: Duration = Duration::from_millis(20);
+pub(super) const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 
 /// What every kind of gate is kept with.
 #[derive(Debug)]

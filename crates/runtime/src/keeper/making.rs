@@ -73,6 +73,8 @@ pub(crate) struct Making<'a> {
     /// Where the plan has repositories.
     pub(crate) git: Option<Gate>,
     pub(crate) git_brief: Option<Brief>,
+    /// The supervise door's listener, where the plan has one.
+    pub(crate) supervise: Option<OwnedFd>,
     pub(crate) agent: Option<Program>,
 }
 
@@ -117,6 +119,7 @@ impl<'a> Making<'a> {
             brief: None,
             git: None,
             git_brief: None,
+            supervise: None,
             agent: None,
         }
     }
@@ -127,6 +130,10 @@ impl<'a> Making<'a> {
 
     pub(crate) fn git_recipe(&self) -> Recipe {
         Recipe { role: "git-gate", program: self.parts.program.clone(), log: self.bottle.git_gate_log() }
+    }
+
+    pub(crate) fn supervise_recipe(&self) -> Recipe {
+        Recipe { role: "supervise-gate", program: self.parts.program.clone(), log: self.bottle.supervise_log() }
     }
 
     /// The agent's working directory.
@@ -249,6 +256,8 @@ impl<'a> Making<'a> {
         let audit_key = (self.parts.certify)(&seed, &self.bottle.slug).map_err(StepError::AuditKey)?;
         let (git, others): (Vec<_>, Vec<_>) =
             std::mem::take(&mut room.listeners).into_iter().partition(|(door, _)| *door == Door::Git);
+        let (supervise, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|(door, _)| *door == Door::Supervise);
+        self.supervise = supervise.into_iter().map(|(_, listener)| listener).next();
         let (doors, mut listeners): (Vec<Door>, Vec<OwnedFd>) = others.into_iter().unzip();
         let metrics = self.metrics.take();
         let start = GateStart {
@@ -259,6 +268,7 @@ impl<'a> Making<'a> {
             canaries: decoys::planted(self.bottle).map_err(StepError::Store)?,
             frozen: freeze::has_sentinel(self.bottle),
             metrics: metrics.is_some(),
+            supervised: self.supervise.is_some(),
             authority,
             audit_key,
             audit_head,
@@ -305,6 +315,9 @@ impl<'a> Making<'a> {
         }
         if let Some(git) = &mut self.git {
             git.ready().await.map_err(StepError::GitGate)?;
+        }
+        if let Some(door) = &self.supervise {
+            super::supervise::clear(door).map_err(StepError::Canary)?;
         }
         self.canary = None;
         Ok(())
@@ -425,11 +438,12 @@ fn remove(path: &std::path::Path) -> Result<(), StepError> {
     beneath::remove_tree(path).map_err(|source| StepError::Remove { path: path.to_owned(), source })
 }
 
-/// The proxy, the resolver, git where there are repositories, and a transparent door for every port that some route allows.
+/// The proxy, the resolver, git where there are repositories, the operator's where it may be asked, and a transparent door for every port that some route allows.
 fn doors(plan: &Plan) -> Vec<Door> {
     let fixed = [Door::Proxy, Door::ResolverUdp, Door::ResolverTcp];
     let git = (!plan.git.is_empty()).then_some(Door::Git);
-    let own: Vec<Door> = fixed.into_iter().chain(git).collect();
+    let supervise = plan.supervise.then_some(Door::Supervise);
+    let own: Vec<Door> = fixed.into_iter().chain(git).chain(supervise).collect();
     let mut ports = plan.egress.ports();
     ports.retain(|port| own.iter().all(|door| door.address().port() != *port));
     own.into_iter().chain(ports.into_iter().map(|port| Door::Transparent { port })).collect()

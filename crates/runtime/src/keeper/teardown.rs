@@ -6,6 +6,7 @@ use super::{
     egress_gate::KeptGate,
     git_gate::KeptGitGate,
     making::{MadeRoom, StepError, end_room, remove_state},
+    supervise::KeptSuperviseGate,
 };
 use crate::{
     beneath, cgroup, guard,
@@ -28,6 +29,7 @@ pub(crate) struct Remains {
     pub(crate) room: MadeRoom,
     pub(crate) gate: KeptGate,
     pub(crate) git: Option<KeptGitGate>,
+    pub(crate) supervise: Option<KeptSuperviseGate>,
     pub(crate) ports: Vec<JoinHandle<std::io::Result<()>>>,
     pub(crate) cgroup: Option<PathBuf>,
     /// Whoever follows the sentinels does so until this goes.
@@ -42,7 +44,7 @@ pub(crate) async fn run(
     grace: u32,
     journal: &mut Journal,
 ) -> (Result<(), StepError>, Option<u8>) {
-    let Remains { room, gate, git, ports, cgroup, sentinels, runtime } = remains;
+    let Remains { room, gate, git, supervise, ports, cgroup, sentinels, runtime } = remains;
     drop(sentinels);
     for port in ports {
         port.abort();
@@ -64,6 +66,11 @@ pub(crate) async fn run(
         Some(git) => git.end().await.map_err(StepError::Gate),
         None => Ok(()),
     };
+    let supervise = match supervise {
+        Some(supervise) => supervise.end().await.map_err(StepError::Gate),
+        None => Ok(()),
+    };
+    let git = git.and(supervise);
     let drained = gate.drain(DRAIN).await.map_err(StepError::Gate).and(git);
     let _ = journal.done(Step::Drain, Vec::new());
     let _ = journal.make(Step::Remove, Vec::new());

@@ -17,7 +17,7 @@ pub(super) const EGRESS: Keys =
     Keys { of: "`egress`", names: &["routes", "upstream_ca", "resolve", "upstream_proxy"], strict: false };
 pub(super) const ROUTE: Keys = Keys {
     of: "a route",
-    names: &["host", "ports", "methods", "paths", "tls", "auth", "private", "on_finding", "exempt", "inbound"],
+    names: &["host", "ports", "methods", "paths", "tls", "auth", "private", "on_finding", "exempt", "inbound", "ask"],
     strict: true,
 };
 const INBOUND: &[(&str, Inbound)] =
@@ -81,8 +81,22 @@ fn route(walk: &mut Walk<'_>, node: &Node) -> Option<Route> {
         Some(auth) => Some(auth?),
         None => None,
     };
-    let (private, on_finding, inbound) = (private?, on_finding?, inbound?);
-    Some(Route { host: host?.host, ports, methods, paths, tls, auth, private, on_finding, exempt, inbound })
+    let ask = table.take("ask").map_or(Some(false), |node| walk.truth(node, "`ask`"));
+    let (private, on_finding, inbound, ask) = (private?, on_finding?, inbound?, ask?);
+    Some(Route {
+        host: host?.host,
+        ports,
+        methods,
+        paths,
+        tls,
+        auth,
+        private,
+        on_finding,
+        exempt,
+        inbound,
+        ask,
+        granted: None,
+    })
 }
 
 /// Under passthrough the gate sees bytes: what would need more is a mistake, not a wish that is quietly dropped.

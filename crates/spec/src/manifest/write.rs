@@ -94,6 +94,9 @@ fn lines(route: &Route) -> Vec<String> {
         Inbound::Off => Some("\"off\""),
     };
     lines.extend(inbound.map(|action| format!("inbound: {action}")));
+    if route.ask {
+        lines.push("ask: true".to_owned());
+    }
     lines
 }
 

@@ -80,6 +80,9 @@ pub(super) fn environment(request: &Request, secrets: &[PlannedSecret], host: &H
         // A git that was not built for `/usr` looks for it elsewhere.
         env.insert("GIT_CONFIG_SYSTEM".to_owned(), "/etc/gitconfig".to_owned());
     }
+    if request.supervise.as_ref().is_none_or(|supervise| supervise.value) {
+        env.insert("BOT_BOTTLE_MCP_URL".to_owned(), crate::door::MCP_URL.to_owned());
+    }
     if host.programs.contains("java") || request.image.value != Image::Host {
         env.insert("JAVA_TOOL_OPTIONS".to_owned(), java_options());
     }

@@ -1,11 +1,12 @@
 //! `bot-bottle audit show`: records as lines for people.
 
-use super::{escaped, logs};
+use super::{super::requests, escaped, logs};
 use crate::{compose::Context, error::CliError};
 use bottle_spec::{
+    escape::Escaped,
     event::{
-        AuditEvent, AuditRecord, Decision, EgressEvent, FindingAction, FindingEvent, FrozenBy, GitEnded, GitEvent,
-        GitOperation, InboundAction, InboundEvent,
+        AuditEvent, AuditRecord, DecidedBy, DecidedEvent, Decision, EgressEvent, FindingAction, FindingEvent, FrozenBy,
+        GitEnded, GitEvent, GitOperation, GrantEnd, InboundAction, InboundEvent,
     },
     slug::Slug,
 };
@@ -69,10 +70,29 @@ fn told(record: &AuditRecord) -> String {
         AuditEvent::Frozen { frozen: false, .. } => "thawed".to_owned(),
         AuditEvent::Frozen { by: FrozenBy::Operator, .. } => "frozen by the operator".to_owned(),
         AuditEvent::Frozen { by: FrozenBy::Canary, .. } => "frozen: a canary was about to leave".to_owned(),
+        AuditEvent::Decided(event) => decided(event),
+        AuditEvent::GrantEnded { request, how } => {
+            let how = match how {
+                GrantEnd::Expired => "its time is over",
+                GrantEnd::Revoked => "revoked",
+                GrantEnd::Used => "used",
+            };
+            format!("grant {} ended: {how}", Escaped(request))
+        }
         AuditEvent::Checkpoint(checkpoint) => format!("checkpoint, signed by {}", short(&checkpoint.signer)),
         AuditEvent::Gap { lost } => format!("{lost} denials could not be written before this"),
     };
     format!("{clock} {what}")
+}
+
+fn decided(event: &DecidedEvent) -> String {
+    let answer = match (event.by, event.decision) {
+        (DecidedBy::Time, _) => "not answered in time",
+        (DecidedBy::Operator, Decision::Allow) => "approved",
+        (DecidedBy::Operator, Decision::Deny) => "denied",
+    };
+    let grant = event.grant.as_ref().map(|grant| format!(": {}", requests::grant(grant))).unwrap_or_default();
+    format!("request {} ({}) {answer}{grant}", Escaped(&event.request), Escaped(&event.kind))
 }
 
 fn short(hash: &str) -> String {
@@ -84,6 +104,7 @@ fn finding(event: &FindingEvent) -> String {
         FindingAction::Block => "blocked",
         FindingAction::Redact => "redacted",
         FindingAction::Log => "passed on",
+        FindingAction::Ask => "asked about",
     };
     let name = event.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
     let through = if event.through.is_empty() { String::new() } else { format!(" through {}", event.through) };

@@ -16,7 +16,7 @@ impl GitStage {
         self.shell(flags, &GitStage::with_commit(script))
     }
 
-    pub(super) fn with_commit(script: &str) -> String {
+    pub(crate) fn with_commit(script: &str) -> String {
         format!(
             "git config --global user.name Agent; git config --global user.email agent@example.test
              git config --global init.defaultBranch main; git config --global advice.detachedHead false

@@ -3,7 +3,7 @@
 use bottle_gate::{
     audit::Audit,
     ca::{self, Issuer},
-    egress::{Egress, Parts},
+    egress::{Egress, Parts, Questions},
     synthetic::Names,
     vault::Vault,
 };
@@ -47,6 +47,7 @@ pub(super) struct Setup {
     dns: Option<SocketAddr>,
     transparent: Ipv4Addr,
     audit_full: bool,
+    supervised: bool,
 }
 
 /// A policy of these routes, where every name is `upstream`.
@@ -74,6 +75,7 @@ pub(super) fn bare(routes: Value) -> Setup {
         dns: None,
         transparent: Ipv4Addr::LOCALHOST,
         audit_full: false,
+        supervised: false,
     }
 }
 
@@ -112,6 +114,11 @@ impl Setup {
         self
     }
 
+    pub(super) fn supervised(mut self) -> Setup {
+        self.supervised = true;
+        self
+    }
+
     pub(super) fn set(mut self, key: &str, value: Value) -> Setup {
         self.policy[key] = value;
         self
@@ -127,6 +134,7 @@ impl Setup {
         let log = if self.audit_full { full.try_clone().unwrap().into() } else { log };
         let policy: EgressPolicy = serde_json::from_value(self.policy).unwrap();
         let (keeper, questions) = mpsc::unbounded_channel();
+        let operator = Questions::new("tester-abcde", keeper.clone());
         let vault = Vault::new(self.secrets, keeper);
         let names = Names::new(&policy);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -142,6 +150,8 @@ impl Setup {
                 upstream_roots: self.roots.clone(),
                 canaries: self.canaries,
                 frozen: false,
+                supervised: self.supervised,
+                questions: operator.clone(),
             };
             fcntl_add_seals(&full, SealFlags::WRITE).unwrap();
             let egress = Egress::new(parts).unwrap();
@@ -168,7 +178,19 @@ impl Setup {
         let thread = thread::Builder::new().name("gate".to_owned()).spawn(move || runtime.block_on(pacing)).unwrap();
         let questions = Mutex::new(questions);
         let roots = self.roots;
-        Gate { egress, proxy, transparent, names, vault, questions, roots, dir, pace: Some(pace), thread: Some(thread) }
+        Gate {
+            egress,
+            proxy,
+            transparent,
+            names,
+            vault,
+            questions,
+            operator,
+            roots,
+            dir,
+            pace: Some(pace),
+            thread: Some(thread),
+        }
     }
 }
 
@@ -198,6 +220,7 @@ pub(super) struct Gate {
     pub(super) names: Names,
     pub(super) vault: Vault,
     pub(super) questions: Mutex<mpsc::UnboundedReceiver<GateToKeeper>>,
+    pub(super) operator: Questions,
     roots: RootCertStore,
     dir: tempfile::TempDir,
     /// Dropped, it ends the gate.

@@ -2,6 +2,7 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "lengths of short messages")]
 
+mod asked;
 mod budgets;
 mod cost;
 mod floods;

@@ -172,9 +172,6 @@ fn a_route_says_what_a_finding_does() {
     let answer = gate.curl(&[&format!("https://api.test/echo?q={SECRET}")]);
     assert_eq!(answer.reason(), "finding");
 
-    let gate = protected(&upstream, json!({ "on_finding": "ask" })).start();
-    assert_eq!(ask(&gate).reason(), "finding");
-
     let gate = protected(&upstream, json!({ "exempt": ["known-secret"] })).start();
     assert_eq!(ask(&gate).status, 200);
     assert_eq!(findings(&gate), []);

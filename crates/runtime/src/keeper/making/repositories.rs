@@ -22,6 +22,7 @@ impl Making<'_> {
             secrets: copies(self.request),
             canaries: decoys::planted(self.bottle).map_err(StepError::Store)?,
             frozen: freeze::has_sentinel(self.bottle),
+            supervised: plan.supervise,
             mirrors,
             state,
             requests,

@@ -1,0 +1,151 @@
+//! The answers: yes, as asked or to less; no, with a word to the agent.
+
+use super::{Found, named, shown};
+use crate::{compose::Context, error::CliError, terminal::told};
+use bottle_policy::grant::{Narrowing, grant, narrowed};
+use bottle_runtime::client;
+use bottle_spec::{
+    escape::Escaped,
+    notation::Period,
+    operator::{OperatorDecision, Requested, Term},
+    policy::PathPattern,
+};
+use std::process::ExitCode;
+
+/// Say yes to a request, as it stands or to less
+#[derive(Debug, clap::Args)]
+pub(crate) struct ApproveArgs {
+    /// As `bot-bottle requests` names it
+    id: String,
+    /// Only these methods of those asked for
+    #[arg(long = "method", value_name = "METHOD")]
+    methods: Vec<String>,
+    /// Only these paths, within those asked for
+    #[arg(long = "path", value_name = "PATH")]
+    paths: Vec<String>,
+    /// Only these refs of those asked for
+    #[arg(long = "ref", value_name = "REF")]
+    refs: Vec<String>,
+    /// For one request
+    #[arg(long, conflicts_with_all = ["period", "bottle"])]
+    once: bool,
+    /// For so long, as 30s, 10m or 2h
+    #[arg(long = "for", value_name = "TIME", conflicts_with = "bottle")]
+    period: Option<Period>,
+    /// For as long as the bottle runs
+    #[arg(long)]
+    bottle: bool,
+    /// The answer to a question
+    #[arg(long, value_name = "TEXT")]
+    answer: Option<String>,
+    /// A word to the agent
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Do not show it and ask once more
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// Say no to a request
+#[derive(Debug, clap::Args)]
+pub(crate) struct DenyArgs {
+    /// As `bot-bottle requests` names it
+    id: String,
+    /// What the agent is told
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+pub(crate) fn approve(args: &ApproveArgs, context: &Context) -> Result<ExitCode, CliError> {
+    let found = named(&args.id, context)?;
+    let decision = yes(args, &found)?;
+    if !args.yes {
+        if !context.ui.can_ask() {
+            return Err(CliError::usage("there is no terminal to ask at").next("look at it first, then add --yes"));
+        }
+        context.ui.say(&shown::whole(&found));
+        if let Some(grant) = &decision.grant {
+            context.ui.say(&format!("a yes gives {}\n", shown::grant(grant)));
+        }
+        if !context.ui.confirm("Approve this, as it stands here?")? {
+            return Err(CliError::denied("nothing was approved; the request still waits"));
+        }
+    }
+    answer(&found, decision, context)
+}
+
+pub(crate) fn deny(args: &DenyArgs, context: &Context) -> Result<ExitCode, CliError> {
+    let found = named(&args.id, context)?;
+    answer(&found, no(&found, args.reason.clone()), context)
+}
+
+/// The answer to a request as it was on a screen: no narrowing = no.
+pub(crate) fn answer_shown(
+    id: &str,
+    digest: &str,
+    narrowing: Option<&Narrowing>,
+    context: &Context,
+) -> Result<(), CliError> {
+    let found = named(id, context)?;
+    if found.digest != digest {
+        return Err(CliError::usage("the request is not the one that was shown"));
+    }
+    let decision = match narrowing {
+        Some(narrowing) => granting(&found, narrowing)?.1,
+        None => no(&found, None),
+    };
+    answer(&found, decision, context).map(drop)
+}
+
+fn no(found: &Found, why: Option<String>) -> OperatorDecision {
+    OperatorDecision { why, ..OperatorDecision::no(&found.request.id, found.digest.clone(), "") }
+}
+
+/// The yes, with what it gives: computed from the request that is shown and the bottle's plan.
+fn yes(args: &ApproveArgs, found: &Found) -> Result<OperatorDecision, CliError> {
+    let (asked, decision) = granting(found, &narrowing(args))?;
+    if let Requested::Question(question) = &asked {
+        let choices: Vec<String> = question.choices.iter().map(|choice| Escaped(choice).to_string()).collect();
+        match &args.answer {
+            None => return Err(CliError::usage("a question takes an answer").next("add --answer TEXT")),
+            Some(answer) if !choices.is_empty() && !question.choices.contains(answer) => {
+                let hint = format!("the choices are: {}", choices.join("; "));
+                return Err(CliError::usage("this is none of the choices").next(hint));
+            }
+            Some(_) => {}
+        }
+    } else if args.answer.is_some() {
+        return Err(CliError::usage("only a question takes an answer"));
+    }
+    Ok(OperatorDecision { why: args.reason.clone(), answer: args.answer.clone(), ..decision })
+}
+
+/// What is left of the request, and the yes to that.
+fn granting(found: &Found, narrowing: &Narrowing) -> Result<(Requested, OperatorDecision), CliError> {
+    let unfit = |error| CliError::usage("this cannot be granted").because(error);
+    let asked = narrowed(&found.request.what, narrowing).map_err(unfit)?;
+    let grant = grant(&found.request.id, &asked, &found.plan).map_err(unfit)?;
+    Ok((asked, OperatorDecision { allow: true, grant, ..no(found, None) }))
+}
+
+fn narrowing(args: &ApproveArgs) -> Narrowing {
+    let some = |texts: &[String]| (!texts.is_empty()).then(|| texts.to_vec());
+    let period = args.period.map(|Period(seconds)| Term::Seconds(seconds));
+    let term = if args.once { Some(Term::Once) } else { period.or_else(|| args.bottle.then_some(Term::Bottle)) };
+    Narrowing {
+        methods: some(&args.methods).map(|methods| methods.iter().map(|method| method.to_ascii_uppercase()).collect()),
+        paths: some(&args.paths).map(|paths| paths.into_iter().map(PathPattern).collect()),
+        refs: some(&args.refs),
+        term,
+    }
+}
+
+/// The keeper writes it down, and comes back when it is in force.
+fn answer(found: &Found, decision: OperatorDecision, context: &Context) -> Result<ExitCode, CliError> {
+    let kind = found.request.what.kind();
+    let notice = client::decide(&context.dirs, &found.bottle, decision, kind).map_err(told)?;
+    if !notice.is_empty() {
+        context.ui.say(&format!("{}\n", Escaped(&notice)));
+    }
+    Ok(ExitCode::SUCCESS)
+}

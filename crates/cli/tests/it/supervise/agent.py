@@ -33,7 +33,8 @@ async def decision(request):
     """Waits for as long as it takes, over whatever breaks on the way."""
     while True:
         try:
-            status, text = await call("wait_for_decision", {"id": request, "seconds": 20})
+            # The SDK goes on waiting for an answer whose connection was cut.
+            status, text = await call("wait_for_decision", {"id": request, "seconds": 5}, read_timeout_seconds=8)
         except Exception as error:
             say("again", type(error).__name__)
             await asyncio.sleep(0.1)

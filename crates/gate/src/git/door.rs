@@ -63,7 +63,7 @@ pub(crate) enum Denied {
     #[error("{0}")]
     Request(RequestError),
     #[error(
-        "the git gate serves no repository `{}` here; it serves: {served}. Ask for it with the supervise tool `request_git`, or have your operator list it under `git:` in the bottle's manifest",
+        "the git gate serves no repository `{}` here; it serves: {served}. Your operator can list it under `git:` in the bottle's manifest: ask for that with the supervise tool `ask_operator`",
         Escaped(asked)
     )]
     Unlisted { asked: String, served: String },

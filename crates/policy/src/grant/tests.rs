@@ -1,3 +1,5 @@
+//! What a request becomes, and what is said of it beforehand.
+
 use super::*;
 use bottle_spec::{operator::GitRequest, policy::OnFinding, secret::SecretRef};
 use serde_json::{Value, json};

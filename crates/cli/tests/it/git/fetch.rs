@@ -38,7 +38,7 @@ fn what_is_not_listed_fails_with_one_line_that_says_what_to_do() {
             error.lines().find(|line| line.starts_with("fatal: remote error:")).unwrap_or_else(|| panic!("{error}"));
         assert!(
             line.contains(&format!(
-                "no repository `{name}` here; it serves: app. Ask for it with the supervise tool `request_git`"
+                "no repository `{name}` here; it serves: app. Your operator can list it under `git:`"
             )),
             "{line}"
         );

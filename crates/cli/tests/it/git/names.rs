@@ -74,7 +74,7 @@ fn a_repository_whose_name_begins_with_a_listed_one_is_another_one() {
             told.contains(&format!("no repository `https://github.com/acme/{name}` here; it serves: lib.")),
             "{ran}"
         );
-        assert!(told.contains("`request_git`") && told.contains("under `git:` in the bottle's manifest"), "{ran}");
+        assert!(told.contains("`ask_operator`") && told.contains("under `git:` in the bottle's manifest"), "{ran}");
     }
 }
 

@@ -1,3 +1,5 @@
+//! The queue from both ends: what an agent asks, what an operator answers, and what is there after a crash.
+
 use super::*;
 use bottle_spec::{
     host::HostPattern,

@@ -97,7 +97,8 @@ fn submodules_that_are_listed_come_along_and_others_fail_with_one_line() {
     assert_eq!(ran.success(), "of the submodule\n");
     let ran = forge.run(&[("app", application)], "", &script);
     assert!(
-        ran.failure(1).contains("no repository `github.com:acme/lib.git` here; it serves: app. Ask for it"),
+        ran.failure(1)
+            .contains("no repository `github.com:acme/lib.git` here; it serves: app. Your operator can list it"),
         "{ran}"
     );
 }

@@ -1,5 +1,5 @@
 """An agent that knows the Model Context Protocol by the official SDK. The test's own part follows, as `async def main()`."""
-import asyncio, json, os, subprocess, sys
+import asyncio, itertools, json, os, subprocess, sys
 
 sys.path.insert(0, "/tools/mcp")
 from mcp import Client
@@ -30,11 +30,16 @@ async def call(tool, arguments, **more):
 
 
 async def decision(request):
-    """Waits for as long as it takes, over whatever breaks on the way."""
-    while True:
+    """Waits for as long as it takes, over whatever breaks on the way. Each wait that the server has begun leaves a file."""
+    for turn in itertools.count():
+
+        async def waits(*_):
+            open(f"/tmp/waits-{turn}", "w").close()
+
         try:
             # The SDK goes on waiting for an answer whose connection was cut.
-            status, text = await call("wait_for_decision", {"id": request, "seconds": 5}, read_timeout_seconds=8)
+            status, text = await call(
+                "wait_for_decision", {"id": request, "seconds": 5}, read_timeout_seconds=8, progress_callback=waits)
         except Exception as error:
             say("again", type(error).__name__)
             await asyncio.sleep(0.1)

@@ -2,7 +2,7 @@
 
 use super::{LITTLE, SOON, agent, approve, has_sdk, waiting};
 use crate::{gate::pid_of, stage::Stage};
-use bottle_testkit::wait_until;
+use bottle_testkit::{wait_for, wait_until};
 use rustix::process::{Signal, kill_process};
 
 #[test]
@@ -16,9 +16,16 @@ async def main():
     told, text = await ask(fetch("/echo/a")[1])
     say(told["status"], fetch("/echo/a")[0])
 "#;
-    let running = agent(&stage, &LITTLE, main);
+    let name = "wait-kqzmb";
+    let running = agent(&stage, &[&LITTLE[..], &["--name", name]].concat(), main);
     waiting(&stage.env);
+    let mut waits = String::new();
     for _ in 0..2 {
+        // Between two waits nobody would miss it.
+        waits = wait_for("the agent's next wait", SOON, || {
+            let last = stage.env.run(&["exec", name, "sh", "-c", "ls -t /tmp/waits-* | head -n 1"]).stdout;
+            (!last.is_empty() && last != waits).then_some(last)
+        });
         let first = pid_of(&stage, "supervise-gate").expect("a supervise gate");
         kill_process(first, Signal::KILL).expect("our own gate");
         wait_until("another one", SOON, || pid_of(&stage, "supervise-gate").is_some_and(|pid| pid != first));

@@ -15,6 +15,7 @@ mod filling;
 mod freeze;
 mod gate;
 mod git_gate;
+mod house;
 mod init;
 mod kept;
 mod making;
@@ -22,6 +23,7 @@ pub mod output;
 mod ports;
 mod queue;
 mod renewal;
+mod running;
 mod session;
 mod supervise;
 mod teardown;
@@ -31,13 +33,11 @@ pub(crate) use making::remove_state;
 pub use renewal::Refresh;
 
 use crate::{
-    audit_log::Notes,
-    journal::{Journal, JournalError, Step, Thing},
+    journal::JournalError,
     launch::{Cause, LaunchError, launch},
-    process::ProcessId,
     protocol::{FailureKind, LaunchEvent, LaunchFailure, LaunchRequest, Lifetime, Origin},
     socket::{AsyncLink, SocketError},
-    store::{BottleDir, Lock, Metadata, State, Store, StoreError},
+    store::{BottleDir, Lock, Metadata, State, StoreError},
     sys,
     workspace::clone,
 };
@@ -49,34 +49,22 @@ use bottle_spec::{
     secret::Secret,
     slug::Slug,
 };
-use egress_gate::KeptGate;
-use freeze::Freezer;
-use git_gate::KeptGitGate;
-use kept::Keeping;
+use house::House;
 use making::{Making, StepError};
-use output::Output;
-use queue::Queue;
-use renewal::Refresher;
+use running::{Made, Running};
 use rustix::process::{Resource, Rlimit, setrlimit, setsid};
 use session::Left;
 use std::{
     error::Error,
-    fs::File,
     io,
-    os::{
-        fd::OwnedFd,
-        unix::{fs::OpenOptionsExt as _, net::UnixStream},
-    },
+    os::{fd::OwnedFd, unix::net::UnixStream},
     path::PathBuf,
     rc::Rc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
-use supervise::KeptSuperviseGate;
-use teardown::Remains;
-use terminal::Terminal;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     task::{LocalSet, spawn_local},
     time::sleep,
 };
@@ -85,8 +73,6 @@ use tokio::{
 const GRACE: u32 = 5;
 /// How long clients have to hear of the end.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// Records of the git gate that may wait for the gate that writes them.
-const RECORDS: usize = 64;
 /// A bottle that runs for so long runs on.
 const SETTLED: Duration = Duration::from_secs(1);
 /// The agent's exit code where it was ended with its bottle.
@@ -243,65 +229,6 @@ async fn at_launch_link(link: AsyncLink, bottle: Rc<Bottle>, lifetime: Lifetime)
     }
 }
 
-/// A bottle's directory, locked, with its journal begun.
-struct House {
-    bottle: BottleDir,
-    lock: Lock,
-    metadata: Metadata,
-    journal: Journal,
-}
-
-impl House {
-    fn open(request: &LaunchRequest) -> Result<House, KeeperError> {
-        let store = Store::open(request.dirs.clone()).map_err(KeeperError::Store)?;
-        let keeper = ProcessId::own().map_err(KeeperError::Setup)?;
-        let (bottle, lock, before) = match &request.origin {
-            Origin::New { name } => {
-                let (bottle, lock) = store.create(&request.plan.agent, name.as_ref()).map_err(KeeperError::Store)?;
-                (bottle, lock, None)
-            }
-            Origin::Resume { slug } => {
-                let (bottle, lock) = store.take(slug).map_err(KeeperError::Store)?;
-                let before = bottle.metadata().map_err(KeeperError::Store)?;
-                (bottle, lock, Some(before))
-            }
-        };
-        let mut journal = Journal::open(&bottle.journal(), request.hold_at.clone()).map_err(KeeperError::Journal)?;
-        let own = Thing::Process { role: "keeper".to_owned(), id: keeper };
-        journal.make(Step::State, vec![own.clone()]).map_err(KeeperError::Journal)?;
-        log_to(&bottle).map_err(KeeperError::Setup)?;
-        let metadata = Metadata {
-            slug: bottle.slug.clone(),
-            agent: request.plan.agent.clone(),
-            bottle: request.plan.bottle.clone(),
-            backend: request.plan.backend,
-            created: before.as_ref().map_or_else(now, |before| before.created),
-            state: State::Creating,
-            keeper,
-            ephemeral: request.ephemeral,
-            wall_seconds: request.wall_seconds,
-            host_id: before.and_then(|before| before.host_id),
-            exit_code: None,
-            ports: request.plan.ports.clone(),
-        };
-        bottle.write_metadata(&metadata).map_err(KeeperError::Store)?;
-        bottle.write_plan(&request.plan).map_err(KeeperError::Store)?;
-        journal.done(Step::State, vec![own]).map_err(KeeperError::Journal)?;
-        Ok(House { bottle, lock, metadata, journal })
-    }
-}
-
-/// Last words (a panic's, too) go to the bottle's own log.
-fn log_to(bottle: &BottleDir) -> io::Result<()> {
-    let log = File::options().create(true).append(true).mode(0o600).open(bottle.keeper_log())?;
-    Ok(rustix::stdio::dup2_stderr(&log)?)
-}
-
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// The undo of [`Step::State`], and the launcher's answer.
 async fn give_up(
     error: LaunchError<StepError>,
@@ -352,152 +279,4 @@ pub(crate) fn chain(error: &dyn Error) -> Vec<String> {
         source = error.source();
     }
     causes
-}
-
-/// Everything that the launch made, taken out of its hands.
-struct Made {
-    room: making::MadeRoom,
-    gate: gate::Gate,
-    brief: gate::Brief,
-    recipe: gate::Recipe,
-    git: Option<(gate::Gate, gate::Brief)>,
-    git_recipe: gate::Recipe,
-    supervise: Option<OwnedFd>,
-    supervise_recipe: gate::Recipe,
-    agent: init::Program,
-    control: std::os::unix::net::UnixListener,
-    ports: Vec<(u16, std::net::TcpListener)>,
-    cgroup: Option<PathBuf>,
-    cwd: String,
-}
-
-impl Made {
-    fn take(making: Making<'_>) -> Result<Made, KeeperError> {
-        let (recipe, git_recipe, cwd) = (making.recipe(), making.git_recipe(), making.cwd());
-        let supervise_recipe = making.supervise_recipe();
-        match making {
-            Making {
-                room: Some(room),
-                gate: Some(gate),
-                brief: Some(brief),
-                git,
-                git_brief,
-                supervise,
-                agent: Some(agent),
-                control: Some(control),
-                ports,
-                cgroup,
-                ..
-            } => {
-                let git = git.zip(git_brief);
-                Ok(Made {
-                    room,
-                    gate,
-                    brief,
-                    recipe,
-                    git,
-                    git_recipe,
-                    supervise,
-                    supervise_recipe,
-                    agent,
-                    control,
-                    ports,
-                    cgroup,
-                    cwd,
-                })
-            }
-            _ => Err(KeeperError::Setup(io::Error::other("a step left nothing behind"))),
-        }
-    }
-}
-
-struct Running {
-    remains: Remains,
-    shared: Rc<Bottle>,
-    exit: watch::Receiver<Option<u8>>,
-    clients: tokio::task::JoinHandle<io::Result<()>>,
-}
-
-impl Running {
-    #[expect(clippy::too_many_arguments, reason = "the one place where everything meets")]
-    fn start(
-        made: Made,
-        request: &LaunchRequest,
-        parts: &KeeperParts,
-        bottle: &BottleDir,
-        stops: mpsc::Sender<u32>,
-        ended: watch::Receiver<Option<Ended>>,
-        code: watch::Receiver<Option<u8>>,
-        journal: &Journal,
-    ) -> io::Result<Running> {
-        let Made { room, gate, brief, recipe, git, git_recipe, agent, control, ports, cgroup, cwd, .. } = made;
-        let (supervise, supervise_recipe) = (made.supervise, made.supervise_recipe);
-        let refresher = Refresher::new(parts.refresh, request.refresh_env.clone());
-        let run_as = brief.run_as();
-        let (mut journal, mut git_journal) = (journal.second()?, journal.second()?);
-        let log = brief.audit.as_ref().ok_or_else(|| io::Error::other("a gate has an audit log"))?;
-        let notes = Notes::keep(log.try_clone()?, bottle.audit());
-        let freezer = Freezer::new(bottle, &room.init);
-        let (sentinels, end) = oneshot::channel();
-        let follower = freezer.clone();
-        spawn_local(async move {
-            if let Err(error) = follower.follow_sentinels(end).await {
-                tracing::error!(%error, "sentinels are not followed");
-            }
-        });
-        let (records, to_record) = mpsc::channel(RECORDS);
-        let opened = Queue::open(bottle.requests(), request.plan.egress.clone(), records.clone());
-        let (queue, ends) = opened.map_err(io::Error::other)?;
-        let keeping = Keeping::new(brief, recipe, freezer.clone(), refresher.clone());
-        let gate = KeptGate::keep(gate, keeping, notes, to_record, Rc::clone(&queue), ends, move |id| {
-            // The gate ends with its keeper in any case.
-            let _ = journal.done(Step::Gate, vec![making::gate_thing(id)]);
-        });
-        let supervise = match supervise {
-            Some(listener) => {
-                let told = supervise::Told {
-                    bottle: bottle.slug.clone(),
-                    git: request.plan.git.clone(),
-                    secrets: request.plan.secrets.clone(),
-                    run_as,
-                };
-                Some(KeptSuperviseGate::keep(listener, told, supervise_recipe, Rc::clone(&queue))?)
-            }
-            None => None,
-        };
-        let git = git.map(|(gate, brief)| {
-            let keeping = Keeping::new(brief, git_recipe, freezer.clone(), refresher);
-            KeptGitGate::keep(gate, keeping, records, queue.granted(), move |id| {
-                let _ = git_journal.done(Step::Gate, vec![making::git_gate_thing(id)]);
-            })
-        });
-        let terminal = agent.terminal.map(Terminal::new).transpose()?;
-        if let Some(terminal) = &terminal {
-            let output = Output::open(&bottle.output())?;
-            let (terminal, exit) = (Rc::clone(terminal), agent.exit.clone());
-            spawn_local(async move { terminal.pump(exit, Some(output)).await });
-        }
-        let shared = Rc::new(Bottle {
-            slug: bottle.slug.clone(),
-            init: Rc::clone(&room.init),
-            init_pid: room.id.pid,
-            gate: Rc::clone(&gate.seen),
-            freezer,
-            queue,
-            agent: agent.id,
-            terminal,
-            env: request.plan.env.clone(),
-            cwd,
-            stops,
-            ended,
-            code,
-        });
-        let ports = ports
-            .into_iter()
-            .map(|(port, listener)| spawn_local(ports::serve(listener, port, Rc::clone(&room.init))))
-            .collect();
-        let clients = spawn_local(control::serve(control, Rc::clone(&shared)));
-        let remains = Remains { room, gate, git, supervise, ports, cgroup, sentinels, runtime: bottle.runtime.clone() };
-        Ok(Running { remains, shared, exit: agent.exit, clients })
-    }
 }

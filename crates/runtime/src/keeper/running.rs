@@ -1,0 +1,186 @@
+//! From a finished launch to a bottle that is kept: every task that goes on until its end is started here.
+//!
+//! Invariant: what the launch made is taken whole or not at all.
+
+use super::{
+    KeeperError, KeeperParts,
+    bottle::{Bottle, Ended},
+    control,
+    egress_gate::KeptGate,
+    freeze::Freezer,
+    gate,
+    git_gate::KeptGitGate,
+    init,
+    kept::Keeping,
+    making::{self, Making},
+    output::Output,
+    ports,
+    queue::Queue,
+    renewal::Refresher,
+    supervise::{self, KeptSuperviseGate},
+    teardown::Remains,
+    terminal::Terminal,
+};
+use crate::{
+    audit_log::Notes,
+    journal::{Journal, Step},
+    protocol::LaunchRequest,
+    store::BottleDir,
+};
+use std::{io, os::fd::OwnedFd, path::PathBuf, rc::Rc};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::spawn_local,
+};
+
+/// Records of the git gate that may wait for the gate that writes them.
+const RECORDS: usize = 64;
+
+/// Everything that the launch made, taken out of its hands.
+pub(super) struct Made {
+    room: making::MadeRoom,
+    gate: gate::Gate,
+    brief: gate::Brief,
+    recipe: gate::Recipe,
+    git: Option<(gate::Gate, gate::Brief)>,
+    git_recipe: gate::Recipe,
+    supervise: Option<OwnedFd>,
+    supervise_recipe: gate::Recipe,
+    agent: init::Program,
+    control: std::os::unix::net::UnixListener,
+    ports: Vec<(u16, std::net::TcpListener)>,
+    cgroup: Option<PathBuf>,
+    cwd: String,
+}
+
+impl Made {
+    pub(super) fn take(making: Making<'_>) -> Result<Made, KeeperError> {
+        let (recipe, git_recipe, cwd) = (making.recipe(), making.git_recipe(), making.cwd());
+        let supervise_recipe = making.supervise_recipe();
+        match making {
+            Making {
+                room: Some(room),
+                gate: Some(gate),
+                brief: Some(brief),
+                git,
+                git_brief,
+                supervise,
+                agent: Some(agent),
+                control: Some(control),
+                ports,
+                cgroup,
+                ..
+            } => {
+                let git = git.zip(git_brief);
+                Ok(Made {
+                    room,
+                    gate,
+                    brief,
+                    recipe,
+                    git,
+                    git_recipe,
+                    supervise,
+                    supervise_recipe,
+                    agent,
+                    control,
+                    ports,
+                    cgroup,
+                    cwd,
+                })
+            }
+            _ => Err(KeeperError::Setup(io::Error::other("a step left nothing behind"))),
+        }
+    }
+}
+
+/// A bottle that runs, in the hands of the tasks that keep it.
+pub(super) struct Running {
+    pub(super) remains: Remains,
+    pub(super) shared: Rc<Bottle>,
+    pub(super) exit: watch::Receiver<Option<u8>>,
+    pub(super) clients: tokio::task::JoinHandle<io::Result<()>>,
+}
+
+impl Running {
+    #[expect(clippy::too_many_arguments, reason = "the one place where everything meets")]
+    pub(super) fn start(
+        made: Made,
+        request: &LaunchRequest,
+        parts: &KeeperParts,
+        bottle: &BottleDir,
+        stops: mpsc::Sender<u32>,
+        ended: watch::Receiver<Option<Ended>>,
+        code: watch::Receiver<Option<u8>>,
+        journal: &Journal,
+    ) -> io::Result<Running> {
+        let Made { room, gate, brief, recipe, git, git_recipe, agent, control, ports, cgroup, cwd, .. } = made;
+        let (supervise, supervise_recipe) = (made.supervise, made.supervise_recipe);
+        let refresher = Refresher::new(parts.refresh, request.refresh_env.clone());
+        let run_as = brief.run_as();
+        let (mut journal, mut git_journal) = (journal.second()?, journal.second()?);
+        let log = brief.audit.as_ref().ok_or_else(|| io::Error::other("a gate has an audit log"))?;
+        let notes = Notes::keep(log.try_clone()?, bottle.audit());
+        let freezer = Freezer::new(bottle, &room.init);
+        let (sentinels, end) = oneshot::channel();
+        let follower = freezer.clone();
+        spawn_local(async move {
+            if let Err(error) = follower.follow_sentinels(end).await {
+                tracing::error!(%error, "sentinels are not followed");
+            }
+        });
+        let (records, to_record) = mpsc::channel(RECORDS);
+        let opened = Queue::open(bottle.requests(), request.plan.egress.clone(), records.clone());
+        let (queue, ends) = opened.map_err(io::Error::other)?;
+        let keeping = Keeping::new(brief, recipe, freezer.clone(), refresher.clone());
+        let gate = KeptGate::keep(gate, keeping, notes, to_record, Rc::clone(&queue), ends, move |id| {
+            // The gate ends with its keeper in any case.
+            let _ = journal.done(Step::Gate, vec![making::gate_thing(id)]);
+        });
+        let supervise = match supervise {
+            Some(listener) => {
+                let told = supervise::Told {
+                    bottle: bottle.slug.clone(),
+                    git: request.plan.git.clone(),
+                    secrets: request.plan.secrets.clone(),
+                    run_as,
+                };
+                Some(KeptSuperviseGate::keep(listener, told, supervise_recipe, Rc::clone(&queue))?)
+            }
+            None => None,
+        };
+        let git = git.map(|(gate, brief)| {
+            let keeping = Keeping::new(brief, git_recipe, freezer.clone(), refresher);
+            KeptGitGate::keep(gate, keeping, records, queue.granted(), move |id| {
+                let _ = git_journal.done(Step::Gate, vec![making::git_gate_thing(id)]);
+            })
+        });
+        let terminal = agent.terminal.map(Terminal::new).transpose()?;
+        if let Some(terminal) = &terminal {
+            let output = Output::open(&bottle.output())?;
+            let (terminal, exit) = (Rc::clone(terminal), agent.exit.clone());
+            spawn_local(async move { terminal.pump(exit, Some(output)).await });
+        }
+        let shared = Rc::new(Bottle {
+            slug: bottle.slug.clone(),
+            init: Rc::clone(&room.init),
+            init_pid: room.id.pid,
+            gate: Rc::clone(&gate.seen),
+            freezer,
+            queue,
+            agent: agent.id,
+            terminal,
+            env: request.plan.env.clone(),
+            cwd,
+            stops,
+            ended,
+            code,
+        });
+        let ports = ports
+            .into_iter()
+            .map(|(port, listener)| spawn_local(ports::serve(listener, port, Rc::clone(&room.init))))
+            .collect();
+        let clients = spawn_local(control::serve(control, Rc::clone(&shared)));
+        let remains = Remains { room, gate, git, supervise, ports, cgroup, sentinels, runtime: bottle.runtime.clone() };
+        Ok(Running { remains, shared, exit: agent.exit, clients })
+    }
+}

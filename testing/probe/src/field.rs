@@ -20,6 +20,7 @@ pub struct Field {
     pub canary_tcp: SocketAddr,
     pub canary_tcp6: Option<SocketAddr>,
     pub canary_udp: SocketAddr,
+    pub canary_udp6: Option<SocketAddr>,
     pub proxy: SocketAddr,
     /// Whoever reads this in an answer has reached what it should not. Never part of a question.
     pub nonce: String,

@@ -58,6 +58,23 @@ pub(crate) fn tunnel(proxy: SocketAddr, head: &str) -> Result<TcpStream, String>
 
 /// TLS without any checks. An empty `name` sends no server name.
 pub(crate) fn tls(stream: TcpStream, name: &str) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    handshake(stream, name, &[])
+}
+
+/// The same, where the other side must take up HTTP/2.
+pub(crate) fn tls_h2(stream: TcpStream, name: &str) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let stream = handshake(stream, name, &[b"h2"])?;
+    match stream.conn.alpn_protocol() {
+        Some(b"h2") => Ok(stream),
+        _ => Err(io::Error::other("no HTTP/2 there")),
+    }
+}
+
+fn handshake(
+    stream: TcpStream,
+    name: &str,
+    protocols: &[&[u8]],
+) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
@@ -67,6 +84,7 @@ pub(crate) fn tls(stream: TcpStream, name: &str) -> io::Result<StreamOwned<Clien
         )))
         .with_no_client_auth();
     config.enable_sni = !name.is_empty();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     let name = if name.is_empty() { "nobody.invalid" } else { name };
     let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
     let connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
@@ -129,4 +147,14 @@ pub(crate) fn dns_address(answer: &[u8]) -> Option<std::net::Ipv4Addr> {
     let answers = u16::from_be_bytes([*answer.get(6)?, *answer.get(7)?]);
     let end: [u8; 4] = answer.get(answer.len().checked_sub(4)?..)?.try_into().ok()?;
     (answers == 1).then(|| end.into())
+}
+
+/// What the bottle's resolver says of a name.
+pub(crate) fn resolve(name: &str) -> Option<std::net::Ipv4Addr> {
+    let socket = std::net::UdpSocket::bind(("127.0.0.1", 0)).ok()?;
+    socket.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+    socket.send_to(&dns_query(name), ("127.0.0.1", 53)).ok()?;
+    let mut answer = [0; 1500];
+    let length = socket.recv(&mut answer).ok()?;
+    dns_address(answer.get(..length)?)
 }

@@ -26,6 +26,8 @@ pub struct Traps {
     /// `None` where the machine has no `::1`.
     pub tcp6: Option<SocketAddr>,
     pub udp: SocketAddr,
+    /// `None` where the machine has no `::1`.
+    pub udp6: Option<SocketAddr>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -37,12 +39,14 @@ impl Traps {
         let tcp = TcpListener::bind("127.0.0.1:0")?;
         let tcp6 = TcpListener::bind("[::1]:0").ok();
         let udp = UdpSocket::bind("127.0.0.1:0")?;
+        let udp6 = UdpSocket::bind("[::1]:0").ok();
         let by_path = UnixListener::bind(socket)?;
         let by_name = UnixListener::bind_addr(&UnixAddress::from_abstract_name(name)?)?;
         let mut traps = Traps {
             tcp: tcp.local_addr()?,
             tcp6: tcp6.as_ref().map(TcpListener::local_addr).transpose()?,
             udp: udp.local_addr()?,
+            udp6: udp6.as_ref().map(UdpSocket::local_addr).transpose()?,
             stop,
             threads: Vec::new(),
         };
@@ -54,8 +58,10 @@ impl Traps {
             listener.set_nonblocking(true)?;
             traps.serve(word, move || listener.accept().map(|(stream, _)| stream));
         }
-        udp.set_read_timeout(Some(POLL))?;
-        traps.answer_datagrams(word, udp);
+        for socket in [Some(udp), udp6].into_iter().flatten() {
+            socket.set_read_timeout(Some(POLL))?;
+            traps.answer_datagrams(word, socket);
+        }
         Ok(traps)
     }
 

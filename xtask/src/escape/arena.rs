@@ -91,6 +91,7 @@ impl Arena {
             canary_tcp: traps.tcp,
             canary_tcp6: traps.tcp6,
             canary_udp: traps.udp,
+            canary_udp6: traps.udp6,
             proxy: ([127, 0, 0, 1], 8888).into(),
             planted,
             nonce,

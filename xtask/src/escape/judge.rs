@@ -39,11 +39,14 @@ fn http_answer(nonce: String) -> bottle_testkit::upstream::Response {
 /// Why a request should not have arrived.
 pub(super) fn trespass(seen: &Seen, secret: &str) -> Option<&'static str> {
     let host = seen.host.split(':').next().unwrap_or_default();
+    // Beside an authority there may be a Host that says something else.
+    let hosts = seen.headers.iter().filter(|(name, _)| name == "host");
+    let other = hosts.filter_map(|(_, value)| value.split(':').next()).any(|named| named != ALLOWED);
     let path = seen.path().to_ascii_lowercase();
     let doubtful = ["..", "%2e", "%2f", "%5c", "%25", "\\", "//", ";"].iter().any(|mark| path.contains(mark));
     let keys: Vec<&str> =
         seen.headers.iter().filter(|(name, _)| name == "authorization").map(|(_, value)| value.as_str()).collect();
-    if host != ALLOWED {
+    if host != ALLOWED || other {
         Some("another host")
     } else if seen.sni.as_deref() != Some(ALLOWED) {
         Some("another server name")
@@ -82,6 +85,9 @@ mod tests {
         ] {
             assert!(trespass(&seen(host, method, target), "s").is_some(), "{host} {method} {target}");
         }
+        let mut beside = seen(ALLOWED, "GET", "/public/");
+        beside.headers = vec![("host".to_owned(), DENIED.to_owned())];
+        assert_eq!(trespass(&beside, "s"), Some("another host"));
         let mut keyed = seen(ALLOWED, "GET", "/public/");
         keyed.headers = vec![("authorization".to_owned(), "Bearer s".to_owned())];
         assert_eq!(trespass(&keyed, "s"), None);

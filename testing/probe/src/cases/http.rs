@@ -15,7 +15,7 @@ const fn case(name: &'static str, section: Section, control: Control, attempt: f
     Case { name, section, control, attempt }
 }
 
-const CONNECT: &str = "CONNECT {A}:443 HTTP/1.1\r\nHost: {A}:443\r\n\r\n";
+pub(super) const CONNECT: &str = "CONNECT {A}:443 HTTP/1.1\r\nHost: {A}:443\r\n\r\n";
 
 macro_rules! inside {
     ($name:literal, $control:expr, $text:expr) => {
@@ -119,7 +119,7 @@ pub(super) const CASES: &[Case] = &[
     case("no injection over plain HTTP", Secrets, Depends, plain_injection),
 ];
 
-fn fill(field: &Field, text: &str) -> String {
+pub(super) fn fill(field: &Field, text: &str) -> String {
     text.replace("{A}", &field.allowed_host).replace("{D}", &field.denied_host)
 }
 
@@ -160,7 +160,7 @@ fn plain_in_tunnel(field: &Field) -> Outcome {
 }
 
 /// What a program inside puts on a request that wants the secret: on the bare host it has the secret itself.
-fn own_key(field: &Field) -> String {
+pub(super) fn own_key(field: &Field) -> String {
     if field.bare { field.secret() } else { "placeholder".to_owned() }
 }
 

@@ -2,6 +2,7 @@
 
 mod confinement;
 mod files;
+mod h2;
 mod http;
 mod kernel;
 mod lookups;
@@ -9,6 +10,7 @@ mod network;
 mod proxied;
 mod resources;
 mod secrets;
+mod set_id;
 mod sockets;
 
 use crate::Field;
@@ -81,16 +83,18 @@ impl Outcome {
 
 /// Every case, in the order in which they run: what could starve the others comes last.
 pub fn all() -> Vec<Case> {
-    let parts: [&[Case]; 10] = [
+    let parts: [&[Case]; 12] = [
         network::CASES,
         sockets::CASES,
         kernel::CASES,
         confinement::CASES,
         files::CASES,
+        set_id::CASES,
         secrets::CASES,
         lookups::CASES,
         proxied::CASES,
         http::CASES,
+        h2::CASES,
         resources::CASES,
     ];
     parts.concat()

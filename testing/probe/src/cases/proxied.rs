@@ -11,8 +11,7 @@ use super::{
 use crate::{Field, wire};
 use std::{
     io::Write,
-    net::{SocketAddr, TcpListener, UdpSocket},
-    time::Duration,
+    net::{SocketAddr, TcpListener},
 };
 
 const fn case(name: &'static str, section: Section, control: Control, attempt: fn(&Field) -> Outcome) -> Case {
@@ -205,19 +204,11 @@ fn hand_on(listener: &TcpListener, proxy: SocketAddr) -> std::io::Result<u64> {
 
 /// Asks the bottle's resolver for `looked_up` and dials what it says.
 fn transparent(field: &Field, looked_up: &str, sni: &str, host: &str) -> Outcome {
-    let asked = UdpSocket::bind(("127.0.0.1", 0)).and_then(|socket| {
-        socket.set_read_timeout(Some(Duration::from_secs(1)))?;
-        socket.send_to(&wire::dns_query(looked_up), ("127.0.0.1", 53))?;
-        let mut answer = [0; 1500];
-        let length = socket.recv(&mut answer)?;
-        Ok(wire::dns_address(&answer[..length]))
-    });
-    match asked {
-        Ok(Some(address)) => match wire::connect((address, 443).into()) {
+    match wire::resolve(looked_up) {
+        Some(address) => match wire::connect((address, 443).into()) {
             Ok(stream) => over_tls(field, stream, sni, host),
             Err(error) => Outcome::Held(error.to_string()),
         },
-        Ok(None) => Outcome::Held("no address".to_owned()),
-        Err(error) => Outcome::Held(error.to_string()),
+        None => Outcome::Held("no address".to_owned()),
     }
 }

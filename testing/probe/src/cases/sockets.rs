@@ -28,6 +28,7 @@ pub(super) const CASES: &[Case] = &[
     case("packet socket", EscapesAsRoot, |_| opens(libc::AF_PACKET, libc::SOCK_RAW, 0x0300)),
     case("packet socket (ARP)", EscapesAsRoot, |_| opens(libc::AF_PACKET, libc::SOCK_DGRAM, 0x0608)),
     case("SCTP socket", Depends, |_| opens(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_SCTP)),
+    case("DCCP, MPTCP and UDP-Lite sockets", Depends, other_transports),
     case("vsock socket", Depends, |_| opens(libc::AF_VSOCK, libc::SOCK_STREAM, 0)),
     case("kernel crypto socket (AF_ALG)", Depends, |_| opens(libc::AF_ALG, libc::SOCK_SEQPACKET, 0)),
     case("netlink: socket diagnosis", Escapes, |_| opens(libc::AF_NETLINK, libc::SOCK_RAW, 4)),
@@ -66,6 +67,15 @@ fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<usize> {
 
 fn opens(family: i32, kind: i32, protocol: i32) -> Outcome {
     Outcome::of(socket(family, kind, protocol), "the socket opened")
+}
+
+fn other_transports(_: &Field) -> Outcome {
+    let kinds = [("DCCP", libc::SOCK_DCCP, 33), ("MPTCP", libc::SOCK_STREAM, 262), ("UDP-Lite", libc::SOCK_DGRAM, 136)];
+    let families = [libc::AF_INET, libc::AF_INET6];
+    let opened = |(_, kind, protocol): &&(&str, i32, i32)| {
+        families.iter().any(|family| socket(*family, *kind, *protocol).is_ok())
+    };
+    Outcome::none_of(kinds.iter().filter(opened).map(|(name, ..)| (*name).to_owned()).collect(), "none opened")
 }
 
 /// AX.25, IPX, AppleTalk, X.25, key, RDS, IRDA, LLC, TIPC, Bluetooth, CAIF, NFC, KCM, Qualcomm, SMC, XDP.

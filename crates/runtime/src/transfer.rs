@@ -16,7 +16,7 @@ use rustix::{
 use std::{
     ffi::{CStr, OsStr, OsString},
     fs::File,
-    io,
+    io::{self, Read as _},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::{OsStrExt as _, OsStringExt as _},
@@ -45,8 +45,15 @@ pub enum TransferError {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Transferred {
     pub files: u64,
+    pub bytes: u64,
     pub left_out: Vec<String>,
 }
+
+/// Hears of what is copied so far, after each [`PIECE`] and each file; it is to be quick.
+pub type Progress<'a> = &'a mut dyn FnMut(&Transferred);
+
+/// Bytes of a file that are copied without a word in between.
+const PIECE: u64 = 8 << 20;
 
 /// Where a path of the bottle is on this host: a directory, and the way beneath it.
 pub fn locate(bottle: &BottleDir, plan: &Plan, inside: &Path) -> Result<(PathBuf, PathBuf), TransferError> {
@@ -66,7 +73,12 @@ pub fn locate(bottle: &BottleDir, plan: &Plan, inside: &Path) -> Result<(PathBuf
 }
 
 /// Copies `below` of the agent's directory `root` to `target`: into it where it is a directory, else under that name.
-pub fn copy_out(root: &Path, below: &Path, target: &Path) -> Result<Transferred, TransferError> {
+pub fn copy_out(
+    root: &Path,
+    below: &Path,
+    target: &Path,
+    progress: Progress<'_>,
+) -> Result<Transferred, TransferError> {
     let (parent, name) = if below.as_os_str().is_empty() {
         (root.parent().map(held).transpose()?, root.file_name().map(OsStr::to_owned))
     } else {
@@ -79,7 +91,7 @@ pub fn copy_out(root: &Path, below: &Path, target: &Path) -> Result<Transferred,
         let name = target.file_name().ok_or_else(|| TransferError::NotShared(target.to_owned()))?;
         (held(parent_of(target))?, name.to_owned())
     };
-    let mut copying = Copying { owner: None, all_links: false, transferred: Transferred::default() };
+    let mut copying = Copying { owner: None, all_links: false, transferred: Transferred::default(), progress };
     copying.entry(parent.as_fd(), &name, directory.as_fd(), &new_name, below, 0)?;
     Ok(copying.transferred)
 }
@@ -101,7 +113,13 @@ impl Owner {
 }
 
 /// Copies `source` to `below` of the agent's directory `root`, for the agent to own.
-pub fn copy_in(source: &Path, root: &Path, below: &Path, owner: Option<Owner>) -> Result<Transferred, TransferError> {
+pub fn copy_in(
+    source: &Path,
+    root: &Path,
+    below: &Path,
+    owner: Option<Owner>,
+    progress: Progress<'_>,
+) -> Result<Transferred, TransferError> {
     let open = |error: io::Error| TransferError::Open { path: source.to_owned(), source: error };
     // The person's own path: its links are followed, as `cp` would.
     let source = source.canonicalize().map_err(open)?;
@@ -117,7 +135,7 @@ pub fn copy_in(source: &Path, root: &Path, below: &Path, owner: Option<Owner>) -
         }
         Err(error) => return Err(error),
     };
-    let mut copying = Copying { owner, all_links: true, transferred: Transferred::default() };
+    let mut copying = Copying { owner, all_links: true, transferred: Transferred::default(), progress };
     copying.entry(from.as_fd(), name, directory.as_fd(), &new_name, &source, 0)?;
     Ok(copying.transferred)
 }
@@ -143,13 +161,14 @@ fn beneath(root: &Path, below: &Path) -> Result<OwnedFd, TransferError> {
         .map_err(|error| TransferError::Open { path: below.to_owned(), source: error.into() })
 }
 
-struct Copying {
+struct Copying<'a> {
     owner: Option<Owner>,
     all_links: bool,
     transferred: Transferred,
+    progress: Progress<'a>,
 }
 
-impl Copying {
+impl Copying<'_> {
     /// `path` is for messages only.
     fn entry(
         &mut self,
@@ -202,11 +221,23 @@ impl Copying {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let target = openat(to, new_name, flags, Mode::RUSR | Mode::WUSR)?;
         let (mut source, mut target) = (File::from(source), File::from(target));
-        io::copy(&mut source, &mut target)?;
+        self.bytes(&mut source, &mut target)?;
         fchmod(&target, permissions(&stat))?;
         self.give(&target)?;
         self.transferred.files += 1;
+        (self.progress)(&self.transferred);
         Ok(())
+    }
+
+    fn bytes(&mut self, source: &mut File, target: &mut File) -> io::Result<()> {
+        loop {
+            let copied = io::copy(&mut source.by_ref().take(PIECE), target)?;
+            self.transferred.bytes += copied;
+            if copied < PIECE {
+                return Ok(());
+            }
+            (self.progress)(&self.transferred);
+        }
     }
 
     fn link(
@@ -291,11 +322,11 @@ mod tests {
         rustix::fs::mknodat(CWD, home.join("tree/fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
         symlink("/etc", home.join("elsewhere")).unwrap();
         let target = root.path().join("copy");
-        let done = copy_out(&home, Path::new("tree"), &target).unwrap();
+        let done = copy_out(&home, Path::new("tree"), &target, &mut |_| {}).unwrap();
         assert_eq!((done.files, done.left_out.len()), (2, 3), "{done:?}");
         assert_eq!(fs::metadata(target.join("sub/f")).unwrap().permissions().mode() & 0o7777, 0o755);
         assert_eq!(fs::read_to_string(target.join("good")).unwrap(), "x");
-        assert!(copy_out(&home, Path::new("elsewhere/passwd"), &target).is_err());
+        assert!(copy_out(&home, Path::new("elsewhere/passwd"), &target, &mut |_| {}).is_err());
         assert!(!target.join("passwd").exists());
     }
 
@@ -310,12 +341,27 @@ mod tests {
         symlink(&outside, home.join("trap")).unwrap();
         symlink(outside.join("victim"), home.join("f")).unwrap();
         let source = root.path().join("f");
-        assert!(copy_in(&source, &home, Path::new("trap/f"), None).is_err());
-        copy_in(&source, &home, Path::new(""), None).unwrap();
+        assert!(copy_in(&source, &home, Path::new("trap/f"), None, &mut |_| {}).is_err());
+        copy_in(&source, &home, Path::new(""), None, &mut |_| {}).unwrap();
         assert_eq!(fs::read_to_string(outside.join("victim")).unwrap(), "safe");
         assert_eq!(fs::read_to_string(home.join("f")).unwrap(), "new");
         assert!(!home.join("f").is_symlink());
-        copy_in(&source, &home, Path::new("renamed"), None).unwrap();
+        copy_in(&source, &home, Path::new("renamed"), None, &mut |_| {}).unwrap();
         assert_eq!(fs::read_to_string(home.join("renamed")).unwrap(), "new");
+    }
+    #[test]
+    fn a_long_copy_tells_how_far_it_is() {
+        let root = tempfile::tempdir().unwrap();
+        let home = root.path().join("home");
+        fs::create_dir(&home).unwrap();
+        fs::write(home.join("small"), "x").unwrap();
+        // Two pieces and a bit, which takes no room on the disk.
+        File::create(home.join("z-large")).unwrap().set_len(2 * PIECE + 1).unwrap();
+        let mut told = Vec::new();
+        let done =
+            copy_out(&home, Path::new(""), &root.path().join("out"), &mut |so_far| told.push(so_far.bytes)).unwrap();
+        assert_eq!((done.files, done.bytes), (2, 2 * PIECE + 2));
+        assert!(told.is_sorted() && told.len() == 4, "{told:?}");
+        assert_eq!(fs::metadata(root.path().join("out/z-large")).unwrap().len(), 2 * PIECE + 1);
     }
 }

@@ -10,7 +10,11 @@ use bottle_spec::{escape::Escaped, slug::Slug};
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    time::{Duration, Instant},
 };
+
+/// How often a copy says how far it is, at a terminal.
+const EVERY: Duration = Duration::from_millis(500);
 
 /// Copy files and directories between this host and a bottle's home and workspace
 ///
@@ -25,18 +29,25 @@ pub(crate) struct CpArgs {
 }
 
 pub(crate) fn run(args: CpArgs, context: &Context) -> Result<ExitCode, CliError> {
+    let mut last = Instant::now();
+    let mut progress = |so_far: &Transferred| {
+        if context.ui.stderr_is_terminal && last.elapsed() > EVERY {
+            last = Instant::now();
+            context.ui.say(&format!("copying: {} files, {} MiB", so_far.files, so_far.bytes >> 20));
+        }
+    };
     let done = match (Place::parse(&args.source), Place::parse(&args.target)) {
         (Place::Inside(slug, path), Place::Host(target)) => {
             let (root, below, _) = find(&slug, &path, context)?;
-            copy_out(&root, &below, &context.cwd.join(target))
+            copy_out(&root, &below, &context.cwd.join(target), &mut progress)
         }
         (Place::Host(source), Place::Inside(slug, path)) => {
             let (root, below, owner) = find(&slug, &path, context)?;
-            copy_in(&context.cwd.join(source), &root, &below, owner)
+            copy_in(&context.cwd.join(source), &root, &below, owner, &mut progress)
         }
         _ => return Err(CliError::usage("one of the two must be BOTTLE:PATH, the other a path of this host")),
     };
-    let Transferred { files: _, left_out } = done.map_err(failed)?;
+    let Transferred { left_out, .. } = done.map_err(failed)?;
     for line in left_out {
         context.ui.say(&format!("left out {}", Escaped(&line)));
     }

@@ -81,7 +81,7 @@ pub(crate) fn controllers() -> BTreeSet<String> {
 
 /// Why user namespaces cannot be made, where a setting says so. What only shows when it is tried (AppArmor, a seccomp
 /// filter of a container) is reported by the launch.
-pub(crate) fn user_namespaces_refused() -> Option<String> {
+fn user_namespaces_refused() -> Option<String> {
     let setting = |path: &str| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
     if !Path::new("/proc/self/ns/user").exists() {
         return Some("this kernel has none".to_owned());

@@ -1,8 +1,12 @@
 //! `bot-bottle doctor`: what this machine can and cannot do. Looks, and changes nothing.
 
 use crate::{compose::Context, error::CliError, error::Kind, host};
+use bottle_runtime::backend::namespace::{Requirement, requirements};
 use serde::Serialize;
-use std::{fs, path::Path, process::ExitCode};
+use std::{
+    path::Path,
+    process::{Command, ExitCode, Stdio},
+};
 
 /// Say what this machine can and cannot do, and how to mend it
 #[derive(Debug, clap::Args)]
@@ -31,7 +35,8 @@ struct Check {
 }
 
 pub(crate) fn run(args: DoctorArgs, context: &Context) -> Result<ExitCode, CliError> {
-    let checks = [kernel(), namespaces(), landlock(), limits(), state(context), runtime(context)];
+    let mut checks: Vec<Check> = requirements().into_iter().map(needed).collect();
+    checks.extend([limits(), git(), state(context), runtime(context)]);
     if args.json {
         context.ui.json(&checks)?;
     } else {
@@ -47,44 +52,26 @@ fn line(check: &Check) -> String {
         State::Limited => "limited",
         State::Missing => "missing",
     };
-    let mend = check.mend.filter(|_| check.state != State::Ok).map(|mend| format!("\n{:20} mend: {mend}", ""));
-    format!("{mark:<8} {:<11} {}{}\n", check.name, check.found, mend.unwrap_or_default())
+    let mend = check.mend.filter(|_| check.state != State::Ok).map(|mend| format!("\n{:25} mend: {mend}", ""));
+    format!("{mark:<8} {:<16} {}{}\n", check.name, check.found, mend.unwrap_or_default())
 }
 
-fn kernel() -> Check {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let release = release.trim();
-    let state = if release.is_empty() { State::Missing } else { State::Ok };
-    let found = if release.is_empty() { "not Linux, or /proc is not mounted".to_owned() } else { release.to_owned() };
-    Check { name: "kernel", state, found, mend: Some("run on Linux with /proc mounted") }
+/// Without one of these no bottle starts: the launch looks at the very same.
+fn needed(requirement: Requirement) -> Check {
+    let Requirement { name, met, hint } = requirement;
+    let state = if met { State::Ok } else { State::Missing };
+    Check { name, state, found: hint, mend: None }
 }
 
-fn namespaces() -> Check {
-    let restricted = fs::read_to_string("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
-        .is_ok_and(|text| text.trim() == "1");
-    let is_root = rustix::process::geteuid().is_root();
-    let (state, found) = match host::user_namespaces_refused() {
-        Some(why) => (State::Missing, why),
-        None if restricted && !is_root => (State::Limited, "AppArmor restricts user namespaces".to_owned()),
-        None => (State::Ok, "user namespaces are allowed".to_owned()),
+/// Bottles with repositories, and clones of the working directory, take the host's.
+fn git() -> Check {
+    let output = Command::new("git").arg("--version").stdin(Stdio::null()).output();
+    let said = output.ok().filter(|output| output.status.success()).map(|output| output.stdout);
+    let (state, found) = match said {
+        Some(said) => (State::Ok, String::from_utf8_lossy(&said).trim().trim_start_matches("git version ").to_owned()),
+        None => (State::Limited, "none: no repositories, and no `--workspace clone`".to_owned()),
     };
-    let mend = "as root: sysctl -w user.max_user_namespaces=28633 kernel.unprivileged_userns_clone=1 \
-                kernel.apparmor_restrict_unprivileged_userns=0 (those that exist)";
-    Check { name: "namespaces", state, found, mend: Some(mend) }
-}
-
-fn landlock() -> Check {
-    let modules = fs::read_to_string("/sys/kernel/security/lsm");
-    let (state, found) = match modules {
-        Ok(text) if text.split(',').any(|module| module.trim() == "landlock") => {
-            (State::Ok, "in the kernel".to_owned())
-        }
-        Ok(_) => (State::Missing, "not among the kernel's security modules".to_owned()),
-        Err(_) => {
-            (State::Limited, "cannot be told: /sys/kernel/security is not readable; a launch will tell".to_owned())
-        }
-    };
-    Check { name: "landlock", state, found, mend: Some("boot with `lsm=landlock,…` and a kernel of 5.13 or later") }
+    Check { name: "git", state, found, mend: Some("install git") }
 }
 
 fn limits() -> Check {

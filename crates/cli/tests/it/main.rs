@@ -17,6 +17,7 @@ mod git;
 mod life;
 mod many;
 mod mounted;
+mod newcomer;
 mod policy;
 mod screen;
 mod stage;

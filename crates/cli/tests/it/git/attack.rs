@@ -25,6 +25,23 @@ fn nonsense_at_the_door_is_answered_and_the_door_stays() {
 }
 
 #[test]
+fn a_packed_body_that_unpacks_to_more_than_git_is_told_ends_there() {
+    let stage = GitStage::new();
+    let script = "
+        git clone -q $GIT_GATE_URL/app x; want=$(git -C x rev-parse HEAD)
+        ask() { rm -f answer; curl -s -o answer --max-time 50 --data-binary @- -H 'Content-Encoding: gzip' \
+            -H 'Content-Type: application/x-git-upload-pack-request' http://127.0.0.1:9418/app/git-upload-pack || :
+            grep -aqs PACK answer && echo pack || echo none; }
+        printf '0032want %s\\n00000009done\\n' $want | gzip | ask
+        { printf '0032want %s\\n' $want; yes \"0032have 1111111111111111111111111111111111111111\" | head -c 200000000
+            printf '0009done\\n'; } | gzip | ask
+        printf 'no gzip at all' | ask; git clone -q http://127.0.0.1:9418/app y && cat y/README";
+    let ran = stage.shell(&[], script);
+    let said = ran.success();
+    assert_eq!(said, "pack\nnone\nnone\nhello\n", "{ran}");
+}
+
+#[test]
 fn the_git_gate_has_no_power_and_ends_with_what_it_started() {
     let stage = GitStage::new();
     stage.upstream.hook("pre-receive", "#!/bin/sh\n: > objects/reached\nexec sleep 1000\n");

@@ -1,7 +1,7 @@
 //! Push: refs, what is searched, and what upstream says.
 
 use super::GitStage;
-use bottle_testkit::{Ran, TestEnv};
+use bottle_testkit::{GitRepository, Ran, TestEnv};
 
 const ALLOW: [&str; 2] = ["--push", "app=refs/heads/agent/*:allow"];
 /// A token of a kind that the scanner knows, put together so that this file holds none.
@@ -45,6 +45,25 @@ fn a_branch_that_is_listed_is_pushed_upstream_and_fetched_again() {
         assert_eq!(pushes.count(), 2, "{audited:?}");
         assert_eq!(audited.iter().filter(|line| line.ends_with("the upstream took it")).count(), 2, "{audited:?}");
     }
+}
+
+#[test]
+fn a_repository_with_long_names_is_pushed_to_and_searched_as_well() {
+    let stage = GitStage::new();
+    let long = GitRepository::with_format(&stage.env.work(), "long", stage.env.user(), "sha256");
+    let git = format!("long={}", long.path().display());
+    let flags = ["--git", &git, "--push", "long=refs/heads/agent/*:allow"];
+    let script = |change: &str, to: &str| {
+        format!(
+            "cd ..; git clone -q $GIT_GATE_URL/long y; cd y; {change}; git add -A; git commit -qm x
+             git push -q origin HEAD:refs/heads/agent/{to}; git rev-parse HEAD"
+        )
+    };
+    let ran = stage.pushing(&[&ALLOW[..], &flags].concat(), &script("echo fine > f", "x"));
+    assert_eq!(long.upstream("refs/heads/agent/x").as_deref(), Some(ran.success().trim()));
+    assert_eq!(ran.success().trim().len(), 64);
+    let ran = stage.pushing(&[&ALLOW[..], &flags].concat(), &script(&format!("echo {} > s", token()), "y"));
+    assert!(ran.failure(1).contains("this would leave: github"), "{ran}");
 }
 
 #[test]

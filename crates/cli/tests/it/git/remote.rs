@@ -26,7 +26,7 @@ impl GitStage {
     }
 }
 
-const SCRIPT: &str = "git push -q origin HEAD:refs/heads/agent/x; git fetch -q; git rev-parse origin/agent/x HEAD; env";
+const SCRIPT: &str = "git push -q origin HEAD:refs/heads/agent/x; GIT_TRACE=1 GIT_TRACE_CURL=1 GIT_TRACE_PACKET=1 git fetch; git rev-parse origin/agent/x HEAD; env";
 
 #[test]
 fn an_upstream_by_ssh_takes_a_key_that_the_bottle_never_has() {
@@ -134,4 +134,26 @@ fn a_token_that_the_upstream_refuses_is_read_anew() {
     let asked = std::fs::read_to_string(&used).expect("the command ran");
     assert_eq!(asked, "x\n", "it is asked once, and not at every turn");
     assert!(!ran.stdout.contains(TOKEN) && !ran.stderr.contains(TOKEN), "{ran}");
+}
+
+#[test]
+fn many_who_fetch_at_one_time_ask_the_upstream_a_few_times_at_most() {
+    const CLONES: usize = 16;
+    let stage = GitStage::new();
+    let Some(web) = GitWeb::start(stage.env.root(), &stage.env.work(), &format!("Bearer {TOKEN}")) else {
+        println!("SKIPPED(no nginx or fcgiwrap): fetches at one time");
+        return;
+    };
+    let ca = stage.env.write("config/git-ca.pem", web.authority().pem());
+    let auth = format!("    auth: {{ scheme: bearer, secret: \"command:echo {TOKEN}\" }}");
+    let script = format!(
+        "for n in $(seq {CLONES}); do git clone -q $GIT_GATE_URL/app c$n & done; wait; cat c*/README | grep -c hello"
+    );
+    let ran =
+        stage.start(&web.url("app.git"), &format!("{auth}\negress: {{ upstream_ca: {} }}", ca.display()), &script);
+    assert_eq!(ran.success(), format!("{CLONES}\n"));
+    let log = std::fs::read_to_string(stage.env.root().join("nginx/access.log")).expect("a log");
+    let asked = log.lines().filter(|line| line.contains("/info/refs") && line.contains("\" 200 ")).count();
+    // One for what comes first, and one for each time that the mirror is no longer fresh, where the machine is slow.
+    assert!((1..=CLONES / 3).contains(&asked), "{asked}: {log}");
 }

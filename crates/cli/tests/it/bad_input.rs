@@ -95,6 +95,20 @@ fn a_name_that_is_taken_is_told() {
     assert_eq!(env.bottles(), ["twice-abcde"]);
 }
 
+/// Something of the host's in `/run` is what the self-probe must not find.
+#[test]
+fn a_bottle_that_is_not_tight_starts_no_agent() {
+    let env = env();
+    let started = env.write("work/out/before", "").with_file_name("started");
+    let out = format!("{}:/out:rw", env.work().join("out").display());
+    let leak = format!("{}:/run/leak", env.work().join("out").display());
+    let run = |mounts: &[&str]| env.run(&[&["run"], mounts, &["--", "touch", "/out/started"]].concat());
+    refused(&env, &run(&["--mount", &out, "--mount", &leak]), HOST, "not tight");
+    assert!(!started.exists(), "the agent ran");
+    run(&["--mount", &out]).success();
+    assert!(started.exists(), "without the leak it runs");
+}
+
 #[test]
 fn a_program_that_is_not_there_has_the_shells_code() {
     let env = env();

@@ -6,7 +6,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
-    process::Stdio,
+    process::{Command, Stdio},
 };
 use tempfile::TempDir;
 
@@ -92,6 +92,26 @@ fn what_root_mounts_writable_is_the_agents_inside_and_its_owners_outside() {
             assert_eq!((stat.uid(), stat.gid()), (owner, owner), "{name}");
         }
     }
+}
+
+/// ramfs knows no idmapped mounts. Whatever does not, the agent may do less there, never more.
+#[test]
+fn a_file_system_that_maps_no_owners_keeps_them_and_the_room_is_made() {
+    if !as_root("writable mounts") {
+        return;
+    }
+    let (given, bench) = owned_by(0);
+    let script = "cd ~/w && stat -c %u . own && cat own; (echo x > made) 2>/dev/null || echo no; \
+                  (echo x >> own) 2>/dev/null || echo no; cd open && echo mine > made && stat -c %u made";
+    let room = bench.command(script);
+    // In a mount namespace of its own, which goes with the process.
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-euc"]);
+    command.arg("mount -t ramfs ramfs \"$0\"; cd \"$0\"; echo theirs > own; mkdir -m 777 open; chmod 755 .; cd /; \"$@\"; stat -c %u \"$0/open/made\"");
+    command.arg(given.path()).arg(room.get_program()).args(room.get_args()).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said, format!("65534\n65534\ntheirs\nno\nno\n1000\n{GIVEN}\n"), "{output:?}");
 }
 
 #[test]

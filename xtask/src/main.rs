@@ -2,7 +2,7 @@
 //!
 //! `ci` everything a change must pass · `escape BACKEND` the escape suite · `check-deps` who may import whom ·
 //! `bench` the figures of docs/benchmarks.md · `fuzz` the parsers of hostile bytes · `init` the static init on its own.
-//! `corpus` false alarms of the scanner on real text.
+//! `corpus` false alarms of the scanner on real text · `emulated` limits by cgroup v2 in an emulated machine.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal of whoever builds")]
 
 mod bench;
@@ -10,6 +10,7 @@ mod build;
 mod check_deps;
 mod ci;
 mod corpus;
+mod emulated;
 mod escape;
 mod fuzz;
 mod sources;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask ci [--quick] | escape namespace [--user root|ordinary] [--built] | check-deps | \
                      bench [scan] [--write] [--only launch|proxy|memory|scan] | corpus [DIRECTORY…] | \
-                     fuzz [TARGET] [--seconds N] | init";
+                     emulated [--built] | fuzz [TARGET] [--seconds N] | init";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["ci", options @ ..] => ci::run(options),
         ["escape", backend, options @ ..] => escape::run(backend, options),
+        ["emulated", options @ ..] => emulated::run(options),
         ["fuzz", options @ ..] => fuzz::run(options),
         ["check-deps"] => check_deps::run(),
         ["bench", "scan", options @ ..] => bench::run(&[&["--only", "scan"], options].concat()),

@@ -3,7 +3,7 @@
 //! Invariant: every text that is not ours is escaped here, whoever escaped it before.
 
 use crate::{
-    action::{Action, Term},
+    action::{Action, Reply, Term},
     event::{Bottle, Request},
     keymap::HELP,
     state::{Modal, Pane, State},
@@ -25,9 +25,9 @@ pub fn draw(frame: &mut Frame<'_>, state: &State) {
         Constraint::Length(1),
     ])
     .areas(frame.area());
-    let lines: Vec<String> = state.snapshot().bottles.iter().map(bottle).collect();
+    let lines: Vec<String> = state.bottles().iter().map(|it| bottle(it, state.now())).collect();
     pane(frame, bottles, " bottles ", lines, state.selected_bottle(), state.pane() == Pane::Bottles);
-    let lines: Vec<String> = state.snapshot().requests.iter().map(request).collect();
+    let lines: Vec<String> = state.requests().iter().map(request).collect();
     let title = format!(" requests: {} ", lines.len());
     pane(frame, requests, &title, lines, state.selected_request(), state.pane() == Pane::Requests);
     frame.render_widget(Line::from(Escaped(state.said()).to_string()), said);
@@ -47,9 +47,19 @@ fn pane(frame: &mut Frame<'_>, area: Rect, title: &str, lines: Vec<String>, sele
     frame.render_stateful_widget(list, area, &mut at);
 }
 
-fn bottle(bottle: &Bottle) -> String {
-    let Bottle { name, agent, state, age, .. } = bottle;
-    format!("{:<24} {:<9} {:<16} {}", Escaped(name).to_string(), state, Escaped(agent).to_string(), age)
+fn bottle(bottle: &Bottle, now: u64) -> String {
+    let Bottle { name, agent, state, created, .. } = bottle;
+    let age = created.map(|created| age(now.saturating_sub(created))).unwrap_or_default();
+    format!("{:<24} {:<9} {:<16} {}", Escaped(name).to_string(), state.name(), Escaped(agent).to_string(), age)
+}
+
+fn age(milliseconds: u64) -> String {
+    match milliseconds / 1000 {
+        seconds @ 0..60 => format!("{seconds}s"),
+        seconds @ 60..3600 => format!("{}m", seconds / 60),
+        seconds @ 3600..86400 => format!("{}h", seconds / 3600),
+        seconds => format!("{}d", seconds / 86400),
+    }
 }
 
 fn request(request: &Request) -> String {
@@ -64,13 +74,20 @@ fn request(request: &Request) -> String {
 fn modal(frame: &mut Frame<'_>, request: &Request, then: Option<&Action>, scroll: u16) {
     let area = frame.area().inner(ratatui::layout::Margin { horizontal: 2, vertical: 1 });
     let question = match then {
-        Some(Action::Approve { term: Term::AsAsked, .. }) => " approve this, as it stands here? y/n ",
-        Some(Action::Approve { term: Term::Once, .. }) => " approve this for one request? y/n ",
-        Some(Action::Approve { term: Term::TenMinutes, .. }) => " approve this for ten minutes? y/n ",
+        Some(Action::Answer { reply: Reply::Approve { term, .. }, .. }) => match term {
+            Term::Once => " approve this for one request? y/n ",
+            Term::Minutes(_) => " approve this for ten minutes? y/n ",
+            _ => " approve this, as it stands here? y/n ",
+        },
         Some(_) => " deny this? y/n ",
         None => " a approve  o once  m 10 minutes  d deny  esc back ",
     };
-    let lines: Vec<Line<'_>> = request.whole.iter().map(|line| Line::from(Escaped(line).to_string())).collect();
+    let lines: Vec<Line<'_>> = request
+        .whole
+        .iter()
+        .chain(request.diff.iter().map(|line| &line.text))
+        .map(|line| Line::from(Escaped(line).to_string()))
+        .collect();
     let title = format!(" {} ", request.id);
     let block = Block::bordered().title(title).title_bottom(Line::from(question).bold());
     frame.render_widget(Clear, area);

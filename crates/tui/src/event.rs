@@ -1,44 +1,41 @@
 //! What happens to the dashboard.
 
+mod look;
+
+pub use look::{
+    Asks, Bottle, BottleState, Decision, DiffKind, DiffLine, Kind, Logs, Look, Request, TICK, TICKS, Verdict,
+};
+
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
-    Seen(Snapshot),
+    /// Bottles as they are at this time.
+    Bottles {
+        now: u64,
+        bottles: Vec<Bottle>,
+    },
+    /// Requests that wait, where they are others than before.
+    Requests(Vec<Request>),
+    /// Decisions that are new.
+    Decided(Vec<Decision>),
+    Logs(Logs),
     Key(Key),
+    Mouse(Mouse),
+    Resized {
+        width: u16,
+        height: u16,
+    },
     /// What came of an action.
     Said(String),
-}
-
-/// Bottles and requests as they are now.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Snapshot {
-    pub bottles: Vec<Bottle>,
-    pub requests: Vec<Request>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bottle {
-    pub name: String,
-    pub agent: String,
-    pub state: String,
-    pub frozen: bool,
-    pub age: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Request {
-    pub id: String,
-    /// Of what it was read from.
-    pub digest: String,
-    pub bottle: String,
-    pub summary: String,
-    pub risks: Vec<String>,
-    /// All of it, a line each.
-    pub whole: Vec<String>,
-    /// Whether a yes is all that it takes; a question takes words.
-    pub approvable: bool,
+    /// The agents that can be started.
+    Agents(Vec<String>),
+    /// What starting this agent would do.
+    Preflight {
+        agent: String,
+        lines: Vec<String>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,8 +43,28 @@ pub struct Request {
 pub enum Key {
     Up,
     Down,
+    Left,
+    Right,
+    PageUp,
+    PageDown,
+    Home,
+    End,
     Tab,
+    BackTab,
     Enter,
     Escape,
+    Backspace,
+    Delete,
+    /// With control.
+    Control(char),
     Char(char),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mouse {
+    /// The left button went down in this cell.
+    Press { column: u16, row: u16 },
+    /// The wheel, one notch.
+    Scroll { column: u16, row: u16, down: bool },
 }

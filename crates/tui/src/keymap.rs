@@ -28,11 +28,11 @@ pub(crate) fn wish(key: Key) -> Option<Wish> {
         Key::Escape | Key::Char('n') => Wish::Back,
         Key::Char('a') => Wish::Approve(Term::AsAsked),
         Key::Char('o') => Wish::Approve(Term::Once),
-        Key::Char('m') => Wish::Approve(Term::TenMinutes),
+        Key::Char('m') => Wish::Approve(Term::Minutes(10)),
         Key::Char('d') => Wish::Deny,
         Key::Char('f') => Wish::Freeze,
         Key::Char('y') => Wish::Yes,
         Key::Char('q') => Wish::Quit,
-        Key::Char(_) => return None,
+        _ => return None,
     })
 }

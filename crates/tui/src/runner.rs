@@ -5,7 +5,7 @@
 use crate::{
     action::Action,
     draw::draw,
-    event::{Event, Key, Snapshot},
+    event::{Event, Key, Look},
     state::State,
 };
 use ratatui::{
@@ -34,7 +34,7 @@ pub enum RunError {
 
 /// Where bottles come from, and what an action does.
 pub trait Operator {
-    fn look(&mut self) -> Snapshot;
+    fn look(&mut self) -> Look;
 
     /// What to tell the person.
     fn act(&mut self, action: Action) -> String;
@@ -55,16 +55,21 @@ fn turn(
 ) -> Result<(), RunError> {
     let mut state = State::default();
     let mut looked: Option<Instant> = None;
-    let mut last = Snapshot::default();
+    let mut last = Vec::new();
     loop {
         let mut happened = Vec::new();
         if looked.is_none_or(|at| at.elapsed() >= LOOK) {
-            let snapshot = operator.look();
+            let Look { now, bottles, requests, decisions, logs } = operator.look();
             looked = Some(Instant::now());
-            if snapshot != last {
-                last = snapshot.clone();
-                happened.push(Event::Seen(snapshot));
+            happened.push(Event::Bottles { now, bottles });
+            if requests != last {
+                last.clone_from(&requests);
+                happened.push(Event::Requests(requests));
             }
+            if !decisions.is_empty() {
+                happened.push(Event::Decided(decisions));
+            }
+            happened.extend(logs.map(Event::Logs));
         }
         let wait = looked.map_or(Duration::ZERO, |at| LOOK.saturating_sub(at.elapsed()));
         if !happened.is_empty() || event::poll(wait).map_err(RunError::Terminal)? {

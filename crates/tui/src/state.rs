@@ -4,8 +4,8 @@
 //! request it was asked about, and goes with it.
 
 use crate::{
-    action::{Action, Term},
-    event::{Bottle, Event, Request, Snapshot},
+    action::{Action, Less, Reply, Term},
+    event::{Bottle, BottleState, Event, Kind, Request},
     keymap::{Wish, wish},
 };
 
@@ -18,7 +18,9 @@ pub enum Pane {
 
 #[derive(Debug, Default)]
 pub struct State {
-    snapshot: Snapshot,
+    now: u64,
+    bottles: Vec<Bottle>,
+    requests: Vec<Request>,
     pane: Pane,
     /// By id.
     request: Option<String>,
@@ -38,8 +40,16 @@ pub enum Modal {
 }
 
 impl State {
-    pub fn snapshot(&self) -> &Snapshot {
-        &self.snapshot
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    pub fn bottles(&self) -> &[Bottle] {
+        &self.bottles
+    }
+
+    pub fn requests(&self) -> &[Request] {
+        &self.requests
     }
 
     pub fn pane(&self) -> Pane {
@@ -60,36 +70,43 @@ impl State {
 
     pub fn selected_request(&self) -> Option<usize> {
         let id = self.request.as_ref()?;
-        self.snapshot.requests.iter().position(|request| request.id == *id)
+        self.requests.iter().position(|request| request.id == *id)
     }
 
     pub fn selected_bottle(&self) -> Option<usize> {
         let name = self.bottle.as_ref()?;
-        self.snapshot.bottles.iter().position(|bottle| bottle.name == *name)
+        self.bottles.iter().position(|bottle| bottle.name == *name)
     }
 
     /// Takes an event in; what is to be done comes back.
     pub fn update(&mut self, event: Event) -> Option<Action> {
         match event {
-            Event::Seen(snapshot) => self.seen(snapshot),
+            Event::Bottles { now, bottles } => {
+                (self.now, self.bottles) = (now, bottles);
+                self.seen();
+            }
+            Event::Requests(requests) => {
+                self.requests = requests;
+                self.seen();
+            }
             Event::Said(said) => self.said = said,
             Event::Key(key) => return wish(key).and_then(|wish| self.wish(wish)),
+            _ => {}
         }
         None
     }
 
-    fn seen(&mut self, snapshot: Snapshot) {
-        self.snapshot = snapshot;
+    fn seen(&mut self) {
         if self.selected_request().is_none() {
-            self.request = self.snapshot.requests.first().map(|request| request.id.clone());
+            self.request = self.requests.first().map(|request| request.id.clone());
         }
         if self.selected_bottle().is_none() {
-            self.bottle = self.snapshot.bottles.first().map(|bottle| bottle.name.clone());
+            self.bottle = self.bottles.first().map(|bottle| bottle.name.clone());
         }
         // It was answered elsewhere, or its time is over.
         let gone = |modal: &Modal| {
             let Modal::Request { request, .. } = modal;
-            !self.snapshot.requests.iter().any(|other| other.id == request.id && other.digest == request.digest)
+            !self.requests.iter().any(|other| other.id == request.id && other.digest == request.digest)
         };
         if self.modal.as_ref().is_some_and(gone) {
             self.modal = None;
@@ -136,8 +153,8 @@ impl State {
                 }
             }
             (Wish::Freeze, None) => {
-                let Bottle { name, frozen, .. } = self.snapshot.bottles.get(self.selected_bottle()?)?;
-                return Some(Action::Freeze { bottle: name.clone(), frozen: !frozen });
+                let Bottle { name, state, .. } = self.bottles.get(self.selected_bottle()?)?;
+                return Some(Action::Freeze { bottle: name.clone(), frozen: *state != BottleState::Frozen });
             }
             (Wish::Yes | Wish::Back, None) => {}
         }
@@ -146,21 +163,22 @@ impl State {
 
     /// Shows the request whole before `y` answers it; no term = no.
     fn ask(&mut self, request: Request, term: Option<Term>) {
-        if term.is_some() && !request.approvable {
+        if term.is_some() && request.kind == Kind::Question {
             self.said = format!("a question takes words: bot-bottle approve {} --answer TEXT", request.id);
             return;
         }
         let (id, digest) = (request.id.clone(), request.digest.clone());
-        let then = match term {
-            Some(term) => Action::Approve { id, digest, term },
-            None => Action::Deny { id, digest },
+        let reply = match term {
+            Some(term) => Reply::Approve { term, less: Less::default(), answer: None },
+            None => Reply::Deny { why: None },
         };
+        let then = Action::Answer { id, digest, reply };
         // Who read on in it has read as far as that.
         self.modal = Some(Modal::Request { request: Box::new(request), then: Some(then) });
     }
 
     fn request(&self) -> Option<Request> {
-        self.snapshot.requests.get(self.selected_request()?).cloned()
+        self.requests.get(self.selected_request()?).cloned()
     }
 
     fn step(&mut self, down: bool) {
@@ -171,12 +189,12 @@ impl State {
         };
         match self.pane {
             Pane::Requests => {
-                let at = next(self.selected_request(), self.snapshot.requests.len());
-                self.request = self.snapshot.requests.get(at).map(|request| request.id.clone());
+                let at = next(self.selected_request(), self.requests.len());
+                self.request = self.requests.get(at).map(|request| request.id.clone());
             }
             Pane::Bottles => {
-                let at = next(self.selected_bottle(), self.snapshot.bottles.len());
-                self.bottle = self.snapshot.bottles.get(at).map(|bottle| bottle.name.clone());
+                let at = next(self.selected_bottle(), self.bottles.len());
+                self.bottle = self.bottles.get(at).map(|bottle| bottle.name.clone());
             }
         }
     }

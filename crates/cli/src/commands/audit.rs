@@ -5,7 +5,7 @@
 mod export;
 mod list;
 pub(super) mod logs;
-mod show;
+pub(super) mod show;
 mod verify;
 
 use crate::{compose::Context, error::CliError};

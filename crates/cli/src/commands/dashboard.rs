@@ -1,25 +1,20 @@
 //! `bot-bottle dashboard`: bottles and requests on one screen.
 
-use super::{
-    list::{self, open},
-    requests,
-};
+mod look;
+
+use super::requests;
 use crate::{
     compose::Context,
     error::{CliError, in_a_line},
     terminal::told,
 };
-use bottle_policy::grant::Narrowing;
-use bottle_runtime::{
-    client,
-    store::{Listed, State},
-};
-use bottle_spec::operator;
+use bottle_runtime::client;
 use bottle_tui::{
-    action::{Action, Term},
-    event::{Bottle, Snapshot},
+    action::{Action, Reply},
+    event::Look,
     runner::{self, Operator, RunError},
 };
+use look::Looks;
 use std::{fs::File, io::Write, os::unix::fs::OpenOptionsExt as _, path::PathBuf, process::ExitCode};
 
 /// See bottles and what their agents ask for, and answer
@@ -42,55 +37,37 @@ pub(crate) fn run(args: &DashboardArgs, context: &Context) -> Result<ExitCode, C
         record = Some(file.map_err(|error| failed(RunError::Record(error)))?);
     }
     let record = record.as_mut().map(|file| file as &mut dyn Write);
-    runner::run(&mut Host { context }, record).map_err(failed)?;
+    runner::run(&mut Host { context, looks: Looks::default() }, record).map_err(failed)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// This host's bottles.
 struct Host<'a> {
     context: &'a Context,
+    looks: Looks,
 }
 
 impl Operator for Host<'_> {
-    fn look(&mut self) -> Snapshot {
-        // What cannot be read now may be by the next look.
-        let bottles = open(self.context).ok().and_then(|store| store.list().ok()).unwrap_or_default();
-        let requests = requests::snapshot(self.context).unwrap_or_default();
-        Snapshot { bottles: bottles.into_iter().map(bottle).collect(), requests }
+    fn look(&mut self) -> Look {
+        self.looks.look(None, self.context)
     }
 
     fn act(&mut self, action: Action) -> String {
         let done = match &action {
-            Action::Approve { id, digest, term } => {
-                let term = match term {
-                    Term::AsAsked => None,
-                    Term::Once => Some(operator::Term::Once),
-                    Term::TenMinutes => Some(operator::Term::Seconds(600)),
-                };
-                let narrowing = Narrowing { term, ..Narrowing::default() };
-                requests::answer_shown(id, digest, Some(&narrowing), self.context)
-            }
-            Action::Deny { id, digest } => requests::answer_shown(id, digest, None, self.context),
+            Action::Answer { id, digest, reply } => requests::answer_shown(id, digest, reply, self.context),
             Action::Freeze { bottle, frozen } => match bottle.parse() {
                 Ok(slug) => client::freeze(&self.context.dirs, &slug, *frozen).map(drop).map_err(told),
                 Err(_) => Ok(()),
             },
-            Action::Quit => Ok(()),
+            _ => Ok(()),
         };
         match (done, action) {
             (Err(error), _) => in_a_line(&error),
-            (Ok(()), Action::Approve { id, .. }) => format!("{id} approved"),
-            (Ok(()), Action::Deny { id, .. }) => format!("{id} denied"),
+            (Ok(()), Action::Answer { id, reply: Reply::Approve { .. }, .. }) => format!("{id} approved"),
+            (Ok(()), Action::Answer { id, .. }) => format!("{id} denied"),
             (Ok(()), Action::Freeze { bottle, frozen: true }) => format!("{bottle} frozen"),
             (Ok(()), Action::Freeze { bottle, .. }) => format!("{bottle} thawed"),
-            (Ok(()), Action::Quit) => String::new(),
+            (Ok(()), _) => String::new(),
         }
     }
-}
-
-fn bottle(listed: Listed) -> Bottle {
-    let Listed { slug, state, metadata } = listed;
-    let agent = metadata.as_ref().map(|metadata| metadata.agent.clone()).unwrap_or_default();
-    let age = metadata.map(|metadata| list::age(list::now().saturating_sub(metadata.created))).unwrap_or_default();
-    Bottle { name: slug, agent, state: list::name(state).to_owned(), frozen: state == State::Frozen, age }
 }

@@ -7,20 +7,21 @@ mod answer;
 mod shown;
 
 pub(crate) use answer::{ApproveArgs, DenyArgs, answer_shown, approve, deny};
-pub(crate) use shown::grant;
+pub(crate) use shown::{grant, on_screen};
 
 use super::list::open;
 use crate::{compose::Context, error::CliError};
 use bottle_policy::grant::risks;
+use bottle_runtime::store::BottleDir;
 use bottle_spec::{
     escape::Escaped,
-    operator::{DECISION, OperatorRequest, REQUEST, Requested, digest, is_id},
+    operator::{DECISION, OperatorRequest, REQUEST, digest, is_id},
     plan::Plan,
     slug::Slug,
 };
-use bottle_tui::event::Request;
 use serde::Serialize;
 use std::{
+    collections::BTreeSet,
     fs,
     process::ExitCode,
     time::{SystemTime, UNIX_EPOCH},
@@ -37,7 +38,7 @@ pub(crate) struct RequestsArgs {
 }
 
 /// A request that waits, with the hash of what it was read from.
-struct Found {
+pub(crate) struct Found {
     request: OperatorRequest,
     digest: String,
     bottle: Slug,
@@ -78,20 +79,6 @@ pub(crate) fn list(args: RequestsArgs, context: &Context) -> Result<ExitCode, Cl
     Ok(ExitCode::SUCCESS)
 }
 
-/// For a screen.
-pub(crate) fn snapshot(context: &Context) -> Result<Vec<Request>, CliError> {
-    let shown = |found: Found| Request {
-        id: found.request.id.clone(),
-        digest: found.digest.clone(),
-        bottle: found.request.bottle.clone(),
-        summary: shown::summary(&found.request.what),
-        risks: risks(&found.request.what, &found.plan),
-        whole: shown::whole(&found).lines().map(str::to_owned).collect(),
-        approvable: !matches!(found.request.what, Requested::Question(_)),
-    };
-    Ok(all(context)?.into_iter().map(shown).collect())
-}
-
 fn named(id: &str, context: &Context) -> Result<Found, CliError> {
     let unknown = || {
         let shown = Escaped(id).to_string();
@@ -109,24 +96,39 @@ fn all(context: &Context) -> Result<Vec<Found>, CliError> {
     let mut found = Vec::new();
     for listed in store.list().map_err(super::list::unreadable)? {
         let Ok(slug) = listed.slug.parse::<Slug>() else { continue };
-        let bottle = store.bottle(&slug);
-        let Ok(plan) = bottle.plan() else { continue };
-        let directory = bottle.requests();
-        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let Some(id) = name.to_str().and_then(|name| name.strip_suffix(REQUEST)) else { continue };
-            let Ok(text) = fs::read(entry.path()) else { continue };
-            let Ok(request) = serde_json::from_slice::<OperatorRequest>(&text) else { continue };
-            let answered = directory.join(format!("{id}{DECISION}")).exists();
-            // A gate that was taken over can say what it likes, but not of another bottle.
-            let own = request.id == id && request.bottle == slug.as_str();
-            if own && request.expires > now() && !answered {
-                found.push(Found { request, digest: digest(&text), bottle: slug.clone(), plan: plan.clone() });
-            }
-        }
+        found.extend(of_bottle(&store.bottle(&slug)));
     }
+    found.retain(|found| found.request.expires > now());
     found.sort_by_key(|found| found.request.made);
     Ok(found)
+}
+
+/// Of one bottle, in no order: those without an answer, also where their time is over.
+pub(crate) fn of_bottle(bottle: &BottleDir) -> Vec<Found> {
+    let directory = bottle.requests();
+    let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+    let names: BTreeSet<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let waits = |name: &&String| {
+        let id = name.strip_suffix(REQUEST);
+        id.is_some_and(|id| !names.contains(&format!("{id}{DECISION}")))
+    };
+    let mut plan = None;
+    let mut found = Vec::new();
+    for name in names.iter().filter(waits) {
+        let Ok(text) = fs::read(directory.join(name)) else { continue };
+        let Ok(request) = serde_json::from_slice::<OperatorRequest>(&text) else { continue };
+        // A gate that was taken over can say what it likes, but not of another bottle.
+        let own = name.strip_suffix(REQUEST) == Some(request.id.as_str()) && request.bottle == bottle.slug.as_str();
+        if !own {
+            continue;
+        }
+        if plan.is_none() {
+            plan = bottle.plan().ok();
+        }
+        let Some(plan) = plan.clone() else { break };
+        found.push(Found { request, digest: digest(&text), bottle: bottle.slug.clone(), plan });
+    }
+    found
 }
 
 fn now() -> u64 {

@@ -46,7 +46,12 @@ fn is_refusal(event: &AuditEvent) -> bool {
 fn told(record: &AuditRecord) -> String {
     let seconds = record.time / 1000;
     let clock = format!("{:02}:{:02}:{:02}Z", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    let what = match &record.event {
+    format!("{clock} {}", what(&record.event))
+}
+
+/// What happened, in a line. Every text of another's is escaped.
+pub(in crate::commands) fn what(event: &AuditEvent) -> String {
+    match event {
         AuditEvent::GateStarted { policy } => format!("gate started, policy {}", short(policy)),
         AuditEvent::GateStopped => "gate stopped".to_owned(),
         AuditEvent::PolicyReloaded { policy, accepted: true } => format!("policy reloaded: {}", short(policy)),
@@ -81,8 +86,7 @@ fn told(record: &AuditRecord) -> String {
         }
         AuditEvent::Checkpoint(checkpoint) => format!("checkpoint, signed by {}", short(&checkpoint.signer)),
         AuditEvent::Gap { lost } => format!("{lost} denials could not be written before this"),
-    };
-    format!("{clock} {what}")
+    }
 }
 
 fn decided(event: &DecidedEvent) -> String {

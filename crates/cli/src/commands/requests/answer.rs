@@ -10,6 +10,7 @@ use bottle_spec::{
     operator::{OperatorDecision, Requested, Term},
     policy::PathPattern,
 };
+use bottle_tui::action::{self as tui, Less, Reply};
 use std::process::ExitCode;
 
 /// Say yes to a request, as it stands or to less
@@ -79,22 +80,36 @@ pub(crate) fn deny(args: &DenyArgs, context: &Context) -> Result<ExitCode, CliEr
     answer(&found, no(&found, args.reason.clone()), context)
 }
 
-/// The answer to a request as it was on a screen: no narrowing = no.
-pub(crate) fn answer_shown(
-    id: &str,
-    digest: &str,
-    narrowing: Option<&Narrowing>,
-    context: &Context,
-) -> Result<(), CliError> {
+/// The answer to a request as it was on a screen.
+pub(crate) fn answer_shown(id: &str, digest: &str, reply: &Reply, context: &Context) -> Result<(), CliError> {
     let found = named(id, context)?;
     if found.digest != digest {
         return Err(CliError::usage("the request is not the one that was shown"));
     }
-    let decision = match narrowing {
-        Some(narrowing) => granting(&found, narrowing)?.1,
-        None => no(&found, None),
+    let decision = match reply {
+        Reply::Approve { term, less, answer } => approving(&found, &less_of(less, *term), answer.as_deref())?,
+        Reply::Deny { why } => no(&found, why.clone()),
     };
-    answer(&found, decision, context).map(drop)
+    self::answer(&found, decision, context).map(drop)
+}
+
+fn less_of(less: &Less, term: tui::Term) -> Narrowing {
+    let Less { methods, paths, refs } = less.clone();
+    Narrowing {
+        methods: methods.map(upper_case),
+        paths: paths.map(|paths| paths.into_iter().map(PathPattern).collect()),
+        refs,
+        term: match term {
+            tui::Term::AsAsked => None,
+            tui::Term::Once => Some(Term::Once),
+            tui::Term::Minutes(minutes) => Some(Term::Seconds(minutes.saturating_mul(60))),
+            tui::Term::Bottle => Some(Term::Bottle),
+        },
+    }
+}
+
+fn upper_case(methods: Vec<String>) -> Vec<String> {
+    methods.into_iter().map(|method| method.to_ascii_uppercase()).collect()
 }
 
 fn no(found: &Found, why: Option<String>) -> OperatorDecision {
@@ -103,21 +118,31 @@ fn no(found: &Found, why: Option<String>) -> OperatorDecision {
 
 /// The yes, with what it gives: computed from the request that is shown and the bottle's plan.
 fn yes(args: &ApproveArgs, found: &Found) -> Result<OperatorDecision, CliError> {
-    let (asked, decision) = granting(found, &narrowing(args))?;
-    if let Requested::Question(question) = &asked {
-        let choices: Vec<String> = question.choices.iter().map(|choice| Escaped(choice).to_string()).collect();
-        match &args.answer {
-            None => return Err(CliError::usage("a question takes an answer").next("add --answer TEXT")),
-            Some(answer) if !choices.is_empty() && !question.choices.contains(answer) => {
-                let hint = format!("the choices are: {}", choices.join("; "));
-                return Err(CliError::usage("this is none of the choices").next(hint));
-            }
-            Some(_) => {}
+    let decision = approving(found, &narrowing(args), args.answer.as_deref())?;
+    Ok(OperatorDecision { why: args.reason.clone(), ..decision })
+}
+
+fn approving(found: &Found, narrowing: &Narrowing, answer: Option<&str>) -> Result<OperatorDecision, CliError> {
+    let (asked, decision) = granting(found, narrowing)?;
+    let answer = match (&asked, answer) {
+        (Requested::Question(_), None) => {
+            return Err(CliError::usage("a question takes an answer").next("add --answer TEXT"));
         }
-    } else if args.answer.is_some() {
-        return Err(CliError::usage("only a question takes an answer"));
-    }
-    Ok(OperatorDecision { why: args.reason.clone(), answer: args.answer.clone(), ..decision })
+        (Requested::Question(question), Some(answer)) if !question.choices.is_empty() => {
+            // As it was asked, or as a screen could show it.
+            let chosen = |choice: &&String| *choice == answer || Escaped(choice).to_string() == answer;
+            Some(question.choices.iter().find(chosen).cloned().ok_or_else(|| no_choice(&question.choices))?)
+        }
+        (Requested::Question(_), Some(answer)) => Some(answer.to_owned()),
+        (_, Some(_)) => return Err(CliError::usage("only a question takes an answer")),
+        (_, None) => None,
+    };
+    Ok(OperatorDecision { answer, ..decision })
+}
+
+fn no_choice(choices: &[String]) -> CliError {
+    let choices: Vec<String> = choices.iter().map(|choice| Escaped(choice).to_string()).collect();
+    CliError::usage("this is none of the choices").next(format!("the choices are: {}", choices.join("; ")))
 }
 
 /// What is left of the request, and the yes to that.
@@ -133,7 +158,7 @@ fn narrowing(args: &ApproveArgs) -> Narrowing {
     let period = args.period.map(|Period(seconds)| Term::Seconds(seconds));
     let term = if args.once { Some(Term::Once) } else { period.or_else(|| args.bottle.then_some(Term::Bottle)) };
     Narrowing {
-        methods: some(&args.methods).map(|methods| methods.iter().map(|method| method.to_ascii_uppercase()).collect()),
+        methods: some(&args.methods).map(upper_case),
         paths: some(&args.paths).map(|paths| paths.into_iter().map(PathPattern).collect()),
         refs: some(&args.refs),
         term,

@@ -9,6 +9,7 @@ use bottle_spec::{
     operator::{EgressRequest, Gives, Grant, OperatorRequest, PushRequest, Requested, SecretRequest},
     policy::{PathPattern, Route},
 };
+use bottle_tui::event::{Asks, DiffKind, DiffLine, Kind, Request};
 use std::fmt::Write as _;
 
 /// One line of the list.
@@ -17,7 +18,7 @@ pub(super) fn line(request: &OperatorRequest) -> String {
     format!("{}  {}  {}  {left}m left\n", request.id, Escaped(&request.bottle), summary(&request.what))
 }
 
-pub(super) fn summary(what: &Requested) -> String {
+fn summary(what: &Requested) -> String {
     match what {
         Requested::Push(push) => {
             let refs: Vec<String> = push.refs.iter().map(|one| Escaped(&one.reference).to_string()).collect();
@@ -63,10 +64,66 @@ fn reach(methods: Option<&[String]>, paths: Option<&[PathPattern]>) -> String {
 }
 
 pub(super) fn whole(found: &Found) -> String {
+    let mut text = line(&found.request) + &facts(found);
+    if let Requested::Push(push) = &found.request.what {
+        text.push('\n');
+        for line in diff(push) {
+            let _ = writeln!(text, "{}", line.text);
+        }
+    }
+    text
+}
+
+/// For a screen, which draws the diff and the time that is left in its own way.
+pub(crate) fn on_screen(found: &Found) -> Request {
+    let OperatorRequest { id, bottle, made, expires, what } = &found.request;
+    let (kind, asks) = match what {
+        Requested::Push(_) => (Kind::Push, None),
+        Requested::Held(_) => (Kind::Held, None),
+        Requested::Egress(asked) => (Kind::Egress, Some(asks(asked.methods.as_deref(), asked.paths.as_deref()))),
+        Requested::SecretRoute(asked) => {
+            (Kind::SecretRoute, Some(asks(asked.methods.as_deref(), asked.paths.as_deref())))
+        }
+        Requested::Git(asked) => {
+            let refs = asked.refs.iter().map(|one| Escaped(one.as_str()).to_string());
+            (Kind::Git, Some(Asks::Refs(refs.collect())))
+        }
+        Requested::Question(_) => (Kind::Question, None),
+    };
+    let choices = match what {
+        Requested::Question(asked) => asked.choices.iter().map(|choice| Escaped(choice).to_string()).collect(),
+        _ => Vec::new(),
+    };
+    Request {
+        id: id.clone(),
+        digest: found.digest.clone(),
+        bottle: Escaped(bottle).to_string(),
+        kind,
+        summary: summary(what),
+        risks: risks(what, &found.plan),
+        whole: facts(found).lines().map(str::to_owned).collect(),
+        diff: if let Requested::Push(push) = what { diff(push) } else { Vec::new() },
+        made: *made,
+        expires: *expires,
+        asks,
+        choices,
+    }
+}
+
+fn asks(methods: Option<&[String]>, paths: Option<&[PathPattern]>) -> Asks {
+    let escaped = |text: &str| Escaped(text).to_string();
+    Asks::Reach {
+        methods: methods.map(|methods| methods.iter().map(|method| escaped(method)).collect()),
+        paths: paths.map(|paths| paths.iter().map(|path| escaped(&path.0)).collect()),
+    }
+}
+
+/// What is asked and what to weigh, a line each, without a push's diff.
+fn facts(found: &Found) -> String {
+    let mut text = String::new();
     let request = &found.request;
-    let mut text = line(request);
     match &request.what {
-        Requested::Push(push) => return text + &push_whole(push),
+        Requested::Push(push) => push_facts(&mut text, push),
         Requested::Held(held) => lines(&mut text, "found      ", &held.findings),
         Requested::Egress(asked) => reason(&mut text, &asked.reason),
         Requested::SecretRoute(asked) => {
@@ -84,24 +141,42 @@ fn reason(text: &mut String, reason: &str) {
     let _ = writeln!(text, "reason     {}", Escaped(reason));
 }
 
-fn push_whole(push: &PushRequest) -> String {
-    let mut text = String::new();
+fn push_facts(text: &mut String, push: &PushRequest) {
     let _ = writeln!(text, "upstream   {}", Escaped(&push.upstream));
     for one in &push.refs {
         let at = |object: &Option<String>| object.as_deref().map_or("nothing".to_owned(), |it| Escaped(it).to_string());
         let _ = writeln!(text, "ref        {} from {} to {}", Escaped(&one.reference), at(&one.old), at(&one.new));
     }
-    lines(&mut text, "runs       ", &push.flags);
-    lines(&mut text, "commit     ", &push.commits);
-    text.push('\n');
-    // A tab is part of many a file and moves nothing but what follows it.
-    for line in push.diff.lines() {
-        let _ = writeln!(text, "{}", Escaped(&line.replace('\t', "    ")));
-    }
+    lines(text, "runs       ", &push.flags);
+    lines(text, "commit     ", &push.commits);
+}
+
+/// What each line is goes by git's own format: file by file a head, then hunks whose every line has a sign before it.
+fn diff(push: &PushRequest) -> Vec<DiffLine> {
+    let mut in_hunk = false;
+    let line = |line: &str| {
+        let kind = match line.as_bytes().first() {
+            _ if line.starts_with("diff ") => {
+                in_hunk = false;
+                DiffKind::File
+            }
+            _ if line.starts_with("@@") => {
+                in_hunk = true;
+                DiffKind::Hunk
+            }
+            Some(b'+') if in_hunk => DiffKind::Added,
+            Some(b'-') if in_hunk => DiffKind::Removed,
+            _ if in_hunk => DiffKind::Context,
+            _ => DiffKind::File,
+        };
+        // A tab is part of many a file and moves nothing but what follows it.
+        DiffLine { kind, text: Escaped(&line.replace('\t', "    ")).to_string() }
+    };
+    let mut lines: Vec<DiffLine> = push.diff.lines().map(line).collect();
     if push.cut {
-        text.push_str("(there is more than is shown here)\n");
+        lines.push(DiffLine { kind: DiffKind::File, text: "(there is more than is shown here)".to_owned() });
     }
-    text
+    lines
 }
 
 fn lines(text: &mut String, label: &str, lines: &[String]) {

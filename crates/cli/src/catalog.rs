@@ -71,13 +71,21 @@ fn agent_text(name: &str, context: &Context) -> Result<(PathBuf, String), CliErr
     Err(unknown_agent(name, context))
 }
 
+/// The names of all agents that can be started from here, sorted.
+pub(crate) fn agents(context: &Context) -> Vec<String> {
+    let mut names = stems(&context.agents(), "md");
+    names.extend(stems(&project_agents(context), "md"));
+    names.sort();
+    names.dedup();
+    names
+}
+
 fn project_agents(context: &Context) -> PathBuf {
     context.cwd.join(".bot-bottle/agents")
 }
 
 fn unknown_agent(name: &str, context: &Context) -> CliError {
-    let mut names = stems(&context.agents(), "md");
-    names.extend(stems(&project_agents(context), "md"));
+    let names = agents(context);
     let error = CliError::manifest(format!("there is no agent `{name}`"));
     match (nearest(name, names.iter().map(String::as_str)), names.is_empty()) {
         (Some(near), _) => error.next(format!("did you mean `{near}`?")),

@@ -27,7 +27,7 @@ use std::{path::PathBuf, process::ExitCode, str::FromStr};
 const TELLING_LENGTH: usize = 8;
 
 /// Flags that `start` and `run` have in common.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct LaunchArgs {
     /// How the working directory gets in, at /workspace: clone, copy, mount or none [default: clone in a git repository, else none]
     #[arg(long, value_name = "MODE")]
@@ -132,6 +132,26 @@ pub(crate) fn launch(
     args: &LaunchArgs,
     context: &Context,
 ) -> Result<ExitCode, CliError> {
+    let request = request(plan, name, afterwards, args, context)?;
+    if !args.detach {
+        let watched = Watched::before(&request.plan.workspace);
+        let ended = terminal::foreground(request, &context.ui);
+        watched.after(context);
+        return ended;
+    }
+    let slug = terminal::detached(request, &context.ui)?;
+    context.ui.result(&format!("{slug}\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a keeper is asked for, with the secrets that were read for it.
+pub(crate) fn request(
+    plan: Plan,
+    name: Option<Slug>,
+    afterwards: Afterwards,
+    args: &LaunchArgs,
+    context: &Context,
+) -> Result<LaunchRequest, CliError> {
     // Here rather than in the keeper: a state directory that cannot be written to should not cost a secret's reading.
     Store::open(context.dirs.clone()).map_err(|error| {
         CliError::host("bot-bottle's state cannot be kept")
@@ -140,7 +160,7 @@ pub(crate) fn launch(
     })?;
     let secrets = read_secrets(&plan, context)?;
     refuse_secrets_inside(&plan, &secrets)?;
-    let request = LaunchRequest {
+    Ok(LaunchRequest {
         dirs: context.dirs.clone(),
         origin: Origin::New { name },
         plan,
@@ -151,16 +171,7 @@ pub(crate) fn launch(
         ephemeral: afterwards == Afterwards::Remove,
         wall_seconds: args.stop_after.map(|time| time.0),
         hold_at: args.hold_at.clone(),
-    };
-    if !args.detach {
-        let watched = Watched::before(&request.plan.workspace);
-        let ended = terminal::foreground(request, &context.ui);
-        watched.after(context);
-        return ended;
-    }
-    let slug = terminal::detached(request, &context.ui)?;
-    context.ui.result(&format!("{slug}\n"))?;
-    Ok(ExitCode::SUCCESS)
+    })
 }
 
 /// A directory that is mounted, looked through before and after: what no mount could hold is told when the bottle ends.

@@ -21,7 +21,7 @@ use pumps::Pumps;
 use std::{
     io::{self, Write as _},
     path::Path,
-    process::ExitCode,
+    process::{Child, ExitCode},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -66,11 +66,16 @@ pub(crate) fn foreground(mut request: LaunchRequest, ui: &Ui) -> Result<ExitCode
 }
 
 /// Launches the bottle with a terminal of its own that nobody looks at yet.
-pub(crate) fn detached(mut request: LaunchRequest, ui: &Ui) -> Result<Slug, CliError> {
+pub(crate) fn detached(request: LaunchRequest, ui: &Ui) -> Result<Slug, CliError> {
+    in_background(request, ui).map(|(slug, _)| slug)
+}
+
+/// The same, for who lives on and has to take note of the keeper's end.
+pub(crate) fn in_background(mut request: LaunchRequest, ui: &Ui) -> Result<(Slug, Child), CliError> {
     request.console = Console::Terminal(window_size().unwrap_or(UNSEEN));
     request.lifetime = Lifetime::Detached;
     let launched = client::launch(Path::new(PROGRAM), &request, None, &mut progress(ui)).map_err(told)?;
-    Ok(launched.slug)
+    Ok((launched.slug, launched.keeper))
 }
 
 /// Joins the agent's terminal.

@@ -15,6 +15,8 @@ pub(crate) struct Ui {
     pub(crate) stdin_is_terminal: bool,
     pub(crate) stdout_is_terminal: bool,
     pub(crate) stderr_is_terminal: bool,
+    /// Whether anything is written at all.
+    silent: bool,
 }
 
 impl Ui {
@@ -23,7 +25,13 @@ impl Ui {
             stdin_is_terminal: io::stdin().is_terminal(),
             stdout_is_terminal: io::stdout().is_terminal(),
             stderr_is_terminal: io::stderr().is_terminal(),
+            silent: false,
         }
+    }
+
+    /// For work behind a screen that is somebody else's: nobody can be asked, and nothing is written.
+    pub(crate) fn silent() -> Ui {
+        Ui { stdin_is_terminal: false, stdout_is_terminal: false, stderr_is_terminal: false, silent: true }
     }
 
     /// Writes a result to stdout as it is. A reader that went away (`| head`) is no error.
@@ -33,6 +41,9 @@ impl Ui {
 
     /// As [`Ui::result`], for what need not be text.
     pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), CliError> {
+        if self.silent {
+            return Ok(());
+        }
         let mut stdout = io::stdout().lock();
         match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -51,7 +62,9 @@ impl Ui {
 
     /// A line for people, on stderr. Where stderr is closed there is nobody to tell.
     pub(crate) fn say(&self, line: &str) {
-        let _ = writeln!(io::stderr(), "{line}");
+        if !self.silent {
+            let _ = writeln!(io::stderr(), "{line}");
+        }
     }
 
     /// Asks a question that only `y` or `yes` answers with yes. The end of input is no.

@@ -22,6 +22,8 @@ pub enum Event {
     Decided(Vec<Decision>),
     Logs(Logs),
     Key(Key),
+    /// Into a text that is being written.
+    Pasted(String),
     Mouse(Mouse),
     Resized {
         width: u16,

@@ -1,24 +1,46 @@
 //! The loop at the terminal: keys and news in, the screen and actions out, and a recording of it where one is wanted.
 //!
-//! Invariant: the terminal is put back as it was found on every way out.
+//! One thread. It waits for keys, and between them looks at the bottles: often while a person is there or something
+//! waits for them, seldom otherwise. An action that takes its time is the operator's to do elsewhere; its outcome is an
+//! event like any other.
+//!
+//! Invariant: the terminal is put back as it was found on every way out, also where a signal ends us.
 
 use crate::{
     action::Action,
-    draw::draw,
-    event::{Event, Key, Look},
+    draw::{Colours, draw},
+    event::{Bottle, Event, Look, Request},
+    input,
     state::State,
 };
 use ratatui::{
     DefaultTerminal,
-    crossterm::event::{self, Event as Input, KeyCode, KeyEventKind, KeyModifiers},
+    crossterm::{
+        event::{self, DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture},
+        execute,
+    },
 };
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::{
     io::{self, BufRead, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, TryRecvError},
+    },
     time::{Duration, Instant},
 };
 
-/// Between two looks at the bottles.
-const LOOK: Duration = Duration::from_millis(500);
+/// Between two looks, while a person presses keys or a request waits.
+const OFTEN: Duration = Duration::from_millis(300);
+/// Otherwise.
+const SELDOM: Duration = Duration::from_secs(1);
+/// A person who pressed a key so long ago may still be there.
+const THERE: Duration = Duration::from_secs(20);
+/// How long an outcome may lie before it is seen.
+const OUTCOME: Duration = Duration::from_millis(30);
+/// What is shown of the time does not change faster, but for what is younger than a minute.
+const COARSE: u64 = 10_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -34,69 +56,219 @@ pub enum RunError {
 
 /// Where bottles come from, and what an action does.
 pub trait Operator {
-    fn look(&mut self) -> Look;
+    /// With the log of this bottle, where it has news.
+    fn look(&mut self, log_of: Option<&str>) -> Look;
 
-    /// What to tell the person.
-    fn act(&mut self, action: Action) -> String;
+    fn act(&mut self, action: Action) -> Outcome;
+}
+
+/// How an action is done.
+pub enum Outcome {
+    Done(Event),
+    /// By somebody who tells when it is.
+    Later(Receiver<Event>),
+    /// At this terminal, which it has for itself meanwhile.
+    Here(Box<dyn FnOnce() -> Event>),
+}
+
+impl std::fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Outcome::Done(event) => f.debug_tuple("Done").field(event).finish(),
+            Outcome::Later(_) => f.write_str("Later"),
+            Outcome::Here(_) => f.write_str("Here"),
+        }
+    }
 }
 
 /// Runs until the person quits.
-pub fn run(operator: &mut impl Operator, record: Option<&mut dyn Write>) -> Result<(), RunError> {
-    let mut terminal = ratatui::try_init().map_err(RunError::Terminal)?;
-    let ended = turn(&mut terminal, operator, record);
-    ratatui::restore();
-    ended
+pub fn run(operator: &mut impl Operator, colours: Colours, record: Option<&mut dyn Write>) -> Result<(), RunError> {
+    let ended = Arc::new(AtomicBool::new(false));
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&ended)).map_err(RunError::Terminal)?;
+    }
+    let terminal = take().map_err(RunError::Terminal)?;
+    let mut turns = Turns {
+        terminal,
+        colours,
+        record,
+        state: State::default(),
+        looked: None,
+        pressed: Instant::now(),
+        bottles: Vec::new(),
+        now: 0,
+        requests: Vec::new(),
+        pending: Vec::new(),
+    };
+    let done = turns.all(operator, &ended);
+    give_back();
+    done
 }
 
-fn turn(
-    terminal: &mut DefaultTerminal,
-    operator: &mut impl Operator,
-    mut record: Option<&mut dyn Write>,
-) -> Result<(), RunError> {
-    let mut state = State::default();
-    let mut looked: Option<Instant> = None;
-    let mut last = Vec::new();
-    loop {
-        let mut happened = Vec::new();
-        if looked.is_none_or(|at| at.elapsed() >= LOOK) {
-            let Look { now, bottles, requests, decisions, logs } = operator.look();
-            looked = Some(Instant::now());
-            happened.push(Event::Bottles { now, bottles });
-            if requests != last {
-                last.clone_from(&requests);
-                happened.push(Event::Requests(requests));
+fn take() -> io::Result<DefaultTerminal> {
+    let terminal = ratatui::try_init()?;
+    execute!(io::stdout(), EnableMouseCapture, EnableBracketedPaste)?;
+    Ok(terminal)
+}
+
+fn give_back() {
+    // A terminal that went away needs nothing more.
+    let _ = execute!(io::stdout(), DisableBracketedPaste, DisableMouseCapture);
+    ratatui::restore();
+}
+
+struct Turns<'a> {
+    terminal: DefaultTerminal,
+    colours: Colours,
+    record: Option<&'a mut dyn Write>,
+    state: State,
+    looked: Option<Instant>,
+    pressed: Instant,
+    /// As they were told last.
+    bottles: Vec<Bottle>,
+    now: u64,
+    requests: Vec<Request>,
+    pending: Vec<Receiver<Event>>,
+}
+
+impl Turns<'_> {
+    fn all(&mut self, operator: &mut impl Operator, ended: &AtomicBool) -> Result<(), RunError> {
+        self.measure(operator)?;
+        while !ended.load(Ordering::Relaxed) {
+            let pace = self.pace();
+            let mut happened = self.outcomes();
+            if self.looked.is_none_or(|at| at.elapsed() >= pace) {
+                happened.extend(self.look(operator));
             }
-            if !decisions.is_empty() {
-                happened.push(Event::Decided(decisions));
-            }
-            happened.extend(logs.map(Event::Logs));
-        }
-        let wait = looked.map_or(Duration::ZERO, |at| LOOK.saturating_sub(at.elapsed()));
-        if !happened.is_empty() || event::poll(wait).map_err(RunError::Terminal)? {
+            let wait = self.looked.map_or(Duration::ZERO, |at| pace.saturating_sub(at.elapsed()));
+            let wait = if self.pending.is_empty() { wait } else { wait.min(OUTCOME) };
+            let wait = if happened.is_empty() { wait } else { Duration::ZERO };
+            happened.extend(self.keys(wait)?);
             if happened.is_empty() {
-                happened.extend(key(&event::read().map_err(RunError::Terminal)?).map(Event::Key));
+                continue;
             }
-        } else {
-            continue;
+            for event in happened {
+                if self.take_in(event, operator)? {
+                    return Ok(());
+                }
+            }
+            self.draw()?;
         }
-        for event in happened {
-            if let Some(record) = record.as_mut() {
+        Ok(())
+    }
+
+    fn pace(&self) -> Duration {
+        let there = self.pressed.elapsed() < THERE || !self.requests.is_empty();
+        if there { OFTEN } else { SELDOM }
+    }
+
+    /// The screen is as large as it is.
+    fn measure(&mut self, operator: &mut impl Operator) -> Result<(), RunError> {
+        let size = self.terminal.size().map_err(RunError::Terminal)?;
+        self.take_in(Event::Resized { width: size.width, height: size.height }, operator).map(drop)
+    }
+
+    fn draw(&mut self) -> Result<(), RunError> {
+        let (state, colours) = (&self.state, self.colours);
+        self.terminal.draw(|frame| draw(frame, state, colours)).map(drop).map_err(RunError::Terminal)
+    }
+
+    /// All keys that are there already, so that what is pasted or scrolled is drawn once.
+    fn keys(&mut self, wait: Duration) -> Result<Vec<Event>, RunError> {
+        const MOST: usize = 256;
+        let mut events = Vec::new();
+        let mut wait = wait;
+        while events.len() < MOST && self.poll(wait)? {
+            let read = event::read().map_err(RunError::Terminal)?;
+            self.pressed = Instant::now();
+            events.extend(input::event(&read));
+            wait = Duration::ZERO;
+        }
+        Ok(events)
+    }
+
+    fn poll(&self, wait: Duration) -> Result<bool, RunError> {
+        match event::poll(wait) {
+            // A signal came.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+            other => other.map_err(RunError::Terminal),
+        }
+    }
+
+    fn look(&mut self, operator: &mut impl Operator) -> Vec<Event> {
+        let Look { now, bottles, requests, decisions, logs } = operator.look(self.state.log_of());
+        self.looked = Some(Instant::now());
+        let mut events = Vec::new();
+        let young = |bottle: &Bottle| bottle.created.is_some_and(|created| now.saturating_sub(created) < 61_000);
+        if bottles != self.bottles || now / COARSE != self.now / COARSE || bottles.iter().any(young) {
+            (self.now, self.bottles) = (now, bottles.clone());
+            events.push(Event::Bottles { now, bottles });
+        }
+        if requests != self.requests {
+            self.requests.clone_from(&requests);
+            events.push(Event::Requests(requests));
+        }
+        if !decisions.is_empty() {
+            events.push(Event::Decided(decisions));
+        }
+        events.extend(logs.map(Event::Logs));
+        events
+    }
+
+    fn outcomes(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        self.pending.retain(|outcome| match outcome.try_recv() {
+            Ok(event) => {
+                events.push(event);
+                false
+            }
+            Err(TryRecvError::Empty) => true,
+            Err(TryRecvError::Disconnected) => false,
+        });
+        if !events.is_empty() {
+            // What it changed is there to be seen.
+            self.looked = None;
+        }
+        events
+    }
+
+    /// Whether that was the end.
+    fn take_in(&mut self, event: Event, operator: &mut impl Operator) -> Result<bool, RunError> {
+        let mut next = Some(event);
+        while let Some(event) = next.take() {
+            if let Some(record) = self.record.as_mut() {
                 write(record, &event)?;
             }
-            match state.update(event) {
-                Some(Action::Quit) => return Ok(()),
-                Some(action) => {
-                    let said = Event::Said(operator.act(action));
-                    if let Some(record) = record.as_mut() {
-                        write(record, &said)?;
-                    }
-                    state.update(said);
-                    looked = None;
+            let outcome = match self.state.update(event) {
+                Some(Action::Quit) => return Ok(true),
+                Some(action) => operator.act(action),
+                None => break,
+            };
+            next = match outcome {
+                Outcome::Done(event) => Some(event),
+                Outcome::Later(outcome) => {
+                    self.pending.push(outcome);
+                    None
                 }
-                None => {}
-            }
+                Outcome::Here(act) => Some(self.here(act)?),
+            };
         }
-        terminal.draw(|frame| draw(frame, &state)).map_err(RunError::Terminal)?;
+        Ok(false)
+    }
+
+    fn here(&mut self, act: Box<dyn FnOnce() -> Event>) -> Result<Event, RunError> {
+        give_back();
+        let event = act();
+        self.terminal = take().map_err(RunError::Terminal)?;
+        self.looked = None;
+        let size = self.terminal.size().map_err(RunError::Terminal)?;
+        // Its size may be another by now.
+        let resized = Event::Resized { width: size.width, height: size.height };
+        if let Some(record) = self.record.as_mut() {
+            write(record, &resized)?;
+        }
+        self.state.update(resized);
+        Ok(event)
     }
 }
 
@@ -114,21 +286,4 @@ pub fn replay(recording: impl BufRead) -> Result<State, RunError> {
         state.update(event);
     }
     Ok(state)
-}
-
-fn key(input: &Input) -> Option<Key> {
-    let Input::Key(key) = input else { return None };
-    if key.kind == KeyEventKind::Release {
-        return None;
-    }
-    Some(match key.code {
-        KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Key::Char('q'),
-        KeyCode::Char(c) => Key::Char(c),
-        KeyCode::Up => Key::Up,
-        KeyCode::Down => Key::Down,
-        KeyCode::Tab => Key::Tab,
-        KeyCode::Enter => Key::Enter,
-        KeyCode::Esc => Key::Escape,
-        _ => return None,
-    })
 }

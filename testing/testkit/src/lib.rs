@@ -22,4 +22,4 @@ pub use messages_api::FakeMessagesApi;
 pub use open_proxy::OpenProxy;
 pub use traps::Traps;
 pub use upstream::{Seen, TlsUpstream, scripted::ScriptedUpstream};
-pub use wait::{wait_for, wait_until};
+pub use wait::{comes_within, wait_for, wait_until};

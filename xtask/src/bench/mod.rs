@@ -3,6 +3,7 @@
 //! What is compared is measured in turns, so that a machine that slows down slows all alike; figures are medians.
 //! Everything runs on loopback and ends with the run.
 
+mod dashboard;
 mod engine;
 mod first;
 mod git;
@@ -25,6 +26,8 @@ const GIT_START: &str = "<!-- xtask bench git: from here -->";
 const GIT_END: &str = "<!-- xtask bench git: to here -->";
 const SCAN_START: &str = "<!-- xtask bench scan: from here -->";
 const SCAN_END: &str = "<!-- xtask bench scan: to here -->";
+const DASHBOARD_START: &str = "<!-- xtask bench dashboard: from here -->";
+const DASHBOARD_END: &str = "<!-- xtask bench dashboard: to here -->";
 
 pub(crate) fn run(options: &[&str]) -> Result<()> {
     let mut write = false;
@@ -38,7 +41,7 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
             "--only" => only = words.next().copied(),
             other => {
                 bail!(
-                    "no option `{other}`: --write, --built (what lies beside, for a try), --only launch|proxy|memory|scan|git"
+                    "no option `{other}`: --write, --built (what lies beside, for a try), --only launch|proxy|memory|scan|git|dashboard"
                 )
             }
         }
@@ -50,6 +53,12 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
         return if write { record(&text, SCAN_START, SCAN_END) } else { Ok(()) };
     }
     let program = if built { build::beside("bot-bottle")? } else { build::binary("bot-bottle", Profile::Release)? };
+    // Starts twenty bottles: only where it is asked for.
+    if only == Some("dashboard") {
+        let text: String = dashboard::measure(&program)?.iter().map(|table| format!("{table}\n")).collect();
+        println!("{text}");
+        return if write { record(&text, DASHBOARD_START, DASHBOARD_END) } else { Ok(()) };
+    }
     // Takes minutes and gigabytes: only where it is asked for.
     if only == Some("git") {
         let text = format!("{}\n", git::measure(&program)?);

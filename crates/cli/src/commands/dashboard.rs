@@ -1,24 +1,22 @@
-//! `bot-bottle dashboard`: bottles and requests on one screen.
+//! `bot-bottle dashboard`: bottles, requests, decisions and logs on one screen.
 
+mod act;
 mod look;
 
-use super::requests;
-use crate::{
-    compose::Context,
-    error::{CliError, in_a_line},
-    terminal::told,
-};
-use bottle_runtime::client;
+use crate::{compose::Context, error::CliError};
+use act::Acts;
 use bottle_tui::{
-    action::{Action, Reply},
+    action::Action,
+    draw::Colours,
     event::Look,
-    runner::{self, Operator, RunError},
+    runner::{self, Operator, Outcome, RunError},
 };
 use look::Looks;
-use std::{fs::File, io::Write, os::unix::fs::OpenOptionsExt as _, path::PathBuf, process::ExitCode};
+use std::{fs::File, io::Write, os::unix::fs::OpenOptionsExt as _, path::PathBuf, process::ExitCode, sync::Arc};
 
 /// See bottles and what their agents ask for, and answer
 #[derive(Debug, clap::Args)]
+#[command(after_help = "`?` shows every key. NO_COLOR=1 leaves colours out.")]
 pub(crate) struct DashboardArgs {
     /// Write every event down, a line of JSON each
     #[arg(long, value_name = "FILE")]
@@ -26,7 +24,7 @@ pub(crate) struct DashboardArgs {
 }
 
 pub(crate) fn run(args: &DashboardArgs, context: &Context) -> Result<ExitCode, CliError> {
-    if !context.ui.can_ask() {
+    if !context.ui.can_ask() || !context.ui.stdout_is_terminal {
         let hint = "`bot-bottle requests`, `approve` and `deny` do the same without one";
         return Err(CliError::usage("the dashboard needs a terminal").next(hint));
     }
@@ -37,37 +35,27 @@ pub(crate) fn run(args: &DashboardArgs, context: &Context) -> Result<ExitCode, C
         record = Some(file.map_err(|error| failed(RunError::Record(error)))?);
     }
     let record = record.as_mut().map(|file| file as &mut dyn Write);
-    runner::run(&mut Host { context, looks: Looks::default() }, record).map_err(failed)?;
+    let plain = context.environment.value("NO_COLOR").is_some() || context.environment.value("TERM") == Some("dumb");
+    let colours = if plain { Colours::None } else { Colours::Sixteen };
+    let context = Arc::new(context.clone());
+    let mut host = Host { acts: Acts::new(Arc::clone(&context)), context, looks: Looks::default() };
+    runner::run(&mut host, colours, record).map_err(failed)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// This host's bottles.
-struct Host<'a> {
-    context: &'a Context,
+struct Host {
+    context: Arc<Context>,
     looks: Looks,
+    acts: Acts,
 }
 
-impl Operator for Host<'_> {
-    fn look(&mut self) -> Look {
-        self.looks.look(None, self.context)
+impl Operator for Host {
+    fn look(&mut self, log_of: Option<&str>) -> Look {
+        self.looks.look(log_of, &self.context)
     }
 
-    fn act(&mut self, action: Action) -> String {
-        let done = match &action {
-            Action::Answer { id, digest, reply } => requests::answer_shown(id, digest, reply, self.context),
-            Action::Freeze { bottle, frozen } => match bottle.parse() {
-                Ok(slug) => client::freeze(&self.context.dirs, &slug, *frozen).map(drop).map_err(told),
-                Err(_) => Ok(()),
-            },
-            _ => Ok(()),
-        };
-        match (done, action) {
-            (Err(error), _) => in_a_line(&error),
-            (Ok(()), Action::Answer { id, reply: Reply::Approve { .. }, .. }) => format!("{id} approved"),
-            (Ok(()), Action::Answer { id, .. }) => format!("{id} denied"),
-            (Ok(()), Action::Freeze { bottle, frozen: true }) => format!("{bottle} frozen"),
-            (Ok(()), Action::Freeze { bottle, .. }) => format!("{bottle} thawed"),
-            (Ok(()), _) => String::new(),
-        }
+    fn act(&mut self, action: Action) -> Outcome {
+        self.acts.act(action)
     }
 }

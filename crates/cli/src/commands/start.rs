@@ -54,7 +54,7 @@ fn ask(plan: &Plan, request: &Request, slug: &Slug, context: &Context) -> Result
 }
 
 /// A name that no bottle here has. Should one take it meanwhile, the launch says so.
-fn draw(agent: &str, context: &Context) -> Result<Slug, CliError> {
+pub(super) fn draw(agent: &str, context: &Context) -> Result<Slug, CliError> {
     loop {
         let mut random = [0; 5];
         getrandom::fill(&mut random)

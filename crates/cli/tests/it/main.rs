@@ -11,6 +11,7 @@ mod changes;
 mod cloned;
 mod crash;
 mod curl;
+mod dashboard;
 mod freeze;
 mod gate;
 mod git;

@@ -16,10 +16,10 @@ use std::time::Duration;
 const SOON: Duration = Duration::from_secs(60);
 const AGENT: &str = include_str!("supervise/agent.py");
 /// What the agent may do before it asks.
-const LITTLE: [&str; 2] = ["--allow", "up.test:GET/size/**"];
+pub(crate) const LITTLE: [&str; 2] = ["--allow", "up.test:GET/size/**"];
 
 /// Whether the agent's SDK is there.
-fn has_sdk() -> bool {
+pub(crate) fn has_sdk() -> bool {
     let there = tools::cache().is_some_and(|cache| cache.join("mcp/mcp").is_dir());
     if !there {
         println!("SKIPPED(no MCP SDK): see scripts/install-test-needs");
@@ -33,7 +33,7 @@ fn script(main: &str) -> String {
 }
 
 #[track_caller]
-fn agent(stage: &Stage, flags: &[&str], main: &str) -> Running {
+pub(crate) fn agent(stage: &Stage, flags: &[&str], main: &str) -> Running {
     let mount = format!("{}:/tools", tools::cache().expect("asked before").display());
     let flags = [&["--mount", &mount, "--workspace", "none"], flags].concat();
     stage.spawn(&flags, &["python3", "-c", &script(main)])

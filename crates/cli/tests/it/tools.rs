@@ -16,6 +16,11 @@ pub(crate) fn cache() -> Option<PathBuf> {
     named.or_else(|| Some(default()?.join("bot-bottle-tests"))).filter(|path| path.is_dir())
 }
 
+/// Whether this machine has a program of this name.
+pub(crate) fn on_path(name: &str) -> bool {
+    ["/usr/local/bin", "/usr/bin", "/bin"].iter().any(|directory| Path::new(directory).join(name).exists())
+}
+
 struct Tool {
     /// On the host, what tells that the tool is there: absolute, or below the cache.
     needs: &'static str,

@@ -54,9 +54,8 @@ impl Costs {
             .filter(live)
             .map(|metadata| metadata.keeper)
             .collect();
-        let known = keepers.iter().all(|keeper| self.of(*keeper).is_some());
         let elapsed = self.measured.map(|at| at.elapsed());
-        if known && elapsed.is_some_and(|elapsed| elapsed < Duration::from_secs(TICK)) {
+        if elapsed.is_some_and(|elapsed| elapsed < Duration::from_secs(TICK)) {
             return;
         }
         let before = std::mem::take(&mut self.keepers);

@@ -109,7 +109,7 @@ fn cost(program: &Path) -> Result<Table> {
             format!("{:.1} MiB", resident(screen.pid)? as f64 / 1024.0),
         ]);
         drop(screen);
-        let stop = [&["stop".to_owned(), "--grace".to_owned(), "0".to_owned()], &bottles[..]].concat();
+        let stop = [&["stop", "--grace", "0"].map(str::to_owned)[..], &bottles].concat();
         ensure!(env.spawn(&stop).finish(LAUNCH).code == Some(0), "the bottles do not stop");
     }
     Ok(table)

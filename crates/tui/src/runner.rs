@@ -4,7 +4,8 @@
 //! waits for them, seldom otherwise. An action that takes its time is the operator's to do elsewhere; its outcome is an
 //! event like any other.
 //!
-//! Invariant: the terminal is put back as it was found on every way out, also where a signal ends us.
+//! Invariant: the terminal is put back as it was found on every way out, also where a signal ends us; one that went
+//! away takes us with it.
 
 use crate::{
     action::Action,
@@ -20,7 +21,7 @@ use ratatui::{
         execute,
     },
 };
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM};
 use std::{
     io::{self, BufRead, Write},
     sync::{
@@ -84,7 +85,9 @@ impl std::fmt::Debug for Outcome {
 /// Runs until the person quits.
 pub fn run(operator: &mut impl Operator, colours: Colours, record: Option<&mut dyn Write>) -> Result<(), RunError> {
     let ended = Arc::new(AtomicBool::new(false));
-    for signal in [SIGHUP, SIGINT, SIGTERM] {
+    // A terminal that hangs up ends us as the kernel has it: crossterm reads its end over and over and would not come
+    // back, and there is nothing to put back any more.
+    for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&ended)).map_err(RunError::Terminal)?;
     }
     let terminal = take().map_err(RunError::Terminal)?;

@@ -173,6 +173,18 @@ fn an_agent_is_started_after_its_preflight() {
 }
 
 #[test]
+fn a_terminal_that_goes_away_takes_the_dashboard_with_it() {
+    if !has_tmux() {
+        return;
+    }
+    let stage = Stage::new();
+    let screen = Tmux::start(&stage.env, 80, 24, &["dashboard"]);
+    screen.wait("requests: 0");
+    drop(screen);
+    wait_until("the dashboard to end", SOON, || stage.env.leftovers().processes.is_empty());
+}
+
+#[test]
 fn the_terminal_is_put_back_also_where_a_signal_ends_it() {
     if !has_tmux() {
         return;

@@ -1,7 +1,7 @@
 //! The tables, written as Rust and as bytes.
 
 use crate::{
-    automaton::{Automaton, Bytes},
+    automaton::{self, Automaton, Bytes},
     filter::{self, BUCKET_BITS, Beside, Entry, Filter, SECOND_BITS},
     rule::{Kind, Spec},
 };
@@ -28,6 +28,8 @@ struct Tables {
     /// For each state the class of a repetition that begins there, how often it may come with the mark where the pattern
     /// may end after each, and the state after that.
     chains: Vec<[u16; 3]>,
+    /// The classes that are repeated; a bit for each of them is kept of every byte.
+    repeated: Vec<Bytes>,
     /// Each automaton by its pattern and whether case is folded.
     made: BTreeMap<(String, bool), (String, BTreeSet<u8>)>,
     automata: BTreeMap<(String, bool), Automaton>,
@@ -48,8 +50,8 @@ impl Tables {
         let first = self.edges.len();
         for (state, edges) in automaton.states.iter().enumerate() {
             let chain = automaton.chain(state);
-            let of = |(bytes, length, after): (Bytes, u16, u16)| self.set(&bytes).map(|set| [set, length, after]);
-            let chain = chain.map_or(Ok([0; 3]), of)?;
+            let of = |(bytes, length, after): (Bytes, u16, u16)| Ok([self.repeated(&bytes)?, length, after]);
+            let chain = chain.map_or(Ok::<_, String>([0; 3]), of)?;
             self.chains.push(chain);
             self.states.push(u16::try_from(self.edges.len() - first).map_err(|error| error.to_string())?);
             for (to, bytes) in edges {
@@ -62,6 +64,28 @@ impl Tables {
         self.made.insert(key.clone(), (made.clone(), BTreeSet::new()));
         self.automata.insert(key, automaton);
         Ok(made)
+    }
+
+    fn repeated(&mut self, bytes: &Bytes) -> Result<u16, String> {
+        let place = self.repeated.iter().position(|it| it == bytes).unwrap_or_else(|| {
+            self.repeated.push(*bytes);
+            self.repeated.len() - 1
+        });
+        if place < 64 { Ok(place as u16) } else { Err("more than 64 classes that are repeated".to_owned()) }
+    }
+
+    /// For each byte, of which of the classes that are repeated it is.
+    fn classes(&self) -> Vec<u64> {
+        let holds = |bytes: &Bytes, byte: usize| bytes[byte >> 6] >> (byte & 63) & 1;
+        let of = |byte| (0..).zip(&self.repeated).fold(0, |all, (bit, bytes)| all | holds(bytes, byte) << bit);
+        (0..256).map(of).collect()
+    }
+
+    /// The state after `keyword` at the beginning of a pattern, with the mark where it may end there.
+    fn state_after(&self, pattern: &str, fold: bool, keyword: &str) -> Result<u16, String> {
+        let automaton = self.automata.get(&(pattern.to_owned(), fold)).ok_or("an automaton that was not made")?;
+        let state = keyword.bytes().fold(1, |state, byte| automaton.step(state, byte));
+        Ok(if automaton.ends(keyword.as_bytes()) { state | automaton::ACCEPT } else { state })
     }
 
     fn set(&mut self, bytes: &Bytes) -> Result<u16, String> {
@@ -96,6 +120,7 @@ pub(crate) fn all(rules: &[Spec], out: &Path) -> Result<(), Box<dyn Error>> {
     }
     text.push_str("];\n");
     let first = keywords(rules, &tables, &mut text)?;
+    writeln!(text, "static CLASSES: [u64; 256] = {:?};", tables.classes())?;
     writeln!(text, "static SETS: [[u64; 4]; {}] = {:?};", tables.sets.len(), tables.sets)?;
     fs::write(out.join("rules.rs"), text)?;
     fs::write(out.join("first.bin"), first)?;
@@ -106,6 +131,9 @@ pub(crate) fn all(rules: &[Spec], out: &Path) -> Result<(), Box<dyn Error>> {
     fs::write(out.join("examples.rs"), examples(rules))?;
     Ok(())
 }
+
+/// What the checks of a value's make-up count; as in `scan/checksum.rs`.
+const TALLIED: usize = 128;
 
 fn one(rule: &Spec, tables: &mut Tables) -> Result<String, String> {
     let shape = match rule.kind {
@@ -119,7 +147,12 @@ fn one(rule: &Spec, tables: &mut Tables) -> Result<String, String> {
             format!("Shape::Token {{ exact: {exact}, folded: {folded}, behind: {behind} }}")
         }
         Kind::Assigned => {
-            format!("Shape::Assigned {{ value: {}, spaced: {} }}", tables.add(&rule.pattern, false)?, rule.spaced)
+            let value = tables.add(&rule.pattern, false)?;
+            let longest = tables.automata.get(&(rule.pattern.clone(), false)).and_then(|it| it.longest);
+            if ["secret", "strong-password"].contains(&rule.check.as_str()) && longest.is_none_or(|it| it > TALLIED) {
+                return Err(format!("a value of more than {TALLIED} bytes cannot be checked so"));
+            }
+            format!("Shape::Assigned {{ value: {value}, spaced: {} }}", rule.spaced)
         }
         Kind::Led => {
             let (lead, value) = (tables.add(&rule.lead, true)?, tables.add(&rule.pattern, false)?);
@@ -191,12 +224,25 @@ fn keywords(rules: &[Spec], tables: &Tables, text: &mut String) -> Result<Vec<u8
             beside.before.extend((0..=255u8).filter(|it| !word || !it.is_ascii_alphanumeric() || b"nrt".contains(it)));
         }
         filter.add(u16::try_from(index)?, keyword, &beside);
-        writeln!(text, "Keyword {{ text: b{keyword:?}, rules: &{users:?} }},")?;
+        let mut announced = String::new();
+        for index in users {
+            let rule = &rules[*index];
+            let after = |pattern: &str, fold| {
+                tables.state_after(pattern, fold, keyword).map_err(|why| format!("{}: {why}", rule.id))
+            };
+            let (exact, folded) = match rule.kind {
+                Kind::Token if rule.behind.is_empty() => (after(&rule.pattern, false)?, after(&rule.pattern, true)?),
+                Kind::Led => (0, after(&rule.lead, true)?),
+                Kind::Token | Kind::Assigned | Kind::Own => (0, 0),
+            };
+            write!(announced, "Announced {{ rule: {index}, exact: {exact}, folded: {folded} }}, ")?;
+        }
+        writeln!(text, "Keyword {{ text: b{keyword:?}, rules: &[{announced}] }},")?;
     }
     text.push_str("];\n");
     let (mut first, mut second) = (vec![0u8; 1 << 16], vec![0u32; 1 << (SECOND_BITS - 5)]);
     for block in &filter.blocks {
-        first[filter::place(*block)] = u8::MAX;
+        first[filter::place(*block)] |= filter::mark(*block);
         let place = filter::hash(*block) >> (32 - SECOND_BITS);
         second[(place / 32) as usize] |= 1 << (place % 32);
     }

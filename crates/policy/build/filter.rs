@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 /// Of the places of the second map, one bit each, and of the buckets of entries; as in `scan/`. The first map has 65,536
-/// places of a byte: what it is asked for, all of them hold or none.
+/// places of eight bits: a block is at its hash the bit that its second byte says.
 pub(crate) const SECOND_BITS: u32 = 17;
 pub(crate) const BUCKET_BITS: u32 = 11;
 /// Capitals are as small letters, and bytes beyond ASCII as those within: that leaves 64 for what may stand beside.
@@ -20,6 +20,11 @@ const FACTORS: [i16; 2] = [0x2c9b, -0x4d35];
 /// A place in the first map: from the middle of what `pmaddwd` makes of two halves.
 pub(crate) fn place(block: u32) -> usize {
     (halves(block) >> 4) as usize & 0xffff
+}
+
+/// The bit of a block at its place in the first map: by the low bits of its second byte.
+pub(crate) fn mark(block: u32) -> u8 {
+    1 << (block >> 8 & 7)
 }
 
 /// For the second map and the buckets, which are asked seldom: by its highest bits.

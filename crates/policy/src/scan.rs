@@ -88,16 +88,17 @@ impl Scanner {
         false
     }
 
-    /// What stands in `text` plainly, by rules and by what is known.
+    /// What stands in `text` plainly, by rules and by what is known; by rules that only guess where `guesses`.
     fn plain(
         &self,
         text: &[u8],
         settled: usize,
         last: bool,
+        guesses: bool,
         steps: Steps,
         found: &mut dyn FnMut(Finding, std::ops::Range<usize>),
     ) {
-        self.detectors.find(text, settled, last, &mut |hit| {
+        self.detectors.search(text, settled, last, guesses, &mut |hit| {
             let finding = Finding {
                 rule: hit.rule.id,
                 severity: hit.rule.severity,

@@ -2,7 +2,10 @@
 //!
 //! Invariant: pure, and the work is linear in the secret. A check may only refuse what cannot be real.
 
-use crate::scan::{entropy, identity};
+use crate::scan::{
+    decode::lanes::{self, Lane},
+    entropy, identity,
+};
 use sha2::{Digest as _, Sha256};
 
 /// What a match must pass; in the rules by its name in kebab case.
@@ -79,35 +82,59 @@ pub(super) fn placeholder(secret: &[u8]) -> bool {
     const JUDGED: usize = 80;
     const REPEATS: usize = 6;
     let judged = secret.get(..secret.len().min(JUDGED)).unwrap_or_default();
-    let (mut run, mut before) = (0, None);
-    for (at, byte) in judged.iter().enumerate() {
-        run = if before == Some(byte) { run + 1 } else { 1 };
-        before = Some(byte);
+    let again = lanes::two_pairs(judged, |first, second| first.same(second));
+    let thrice = again & again >> 1 & again >> 2;
+    if thrice & thrice >> (REPEATS - 4) != 0 {
+        return true;
+    }
+    let mut places = lanes::two_pairs(judged, begins_word);
+    while places != 0 {
+        let at = places.trailing_zeros() as usize;
+        places &= places - 1;
         let here = |word: &&[u8]| judged.get(at..at + word.len()).is_some_and(|it| it.eq_ignore_ascii_case(word));
-        if run == REPEATS || shown(*byte).iter().any(here) {
+        if SHOWN.iter().any(here) {
             return true;
         }
     }
     false
 }
 
-/// The words of documentation that begin with a byte.
-fn shown(byte: u8) -> &'static [&'static [u8]] {
-    match byte | 0x20 {
-        b'a' => &[b"abcdefgh"],
-        b'c' => &[b"changeme"],
-        b'd' => &[b"dummy", b"deadbeef"],
-        b'e' => &[b"example"],
-        b'p' => &[b"placeholder"],
-        b'r' => &[b"redacted"],
-        b's' => &[b"secretsecret"],
-        b'x' => &[b"xxxxx"],
-        b'y' => &[b"your_", b"your-", b"yourtoken", b"yourkey"],
-        b'0' => &[b"0123456789"],
-        b'1' => &[b"12345678"],
-        b'9' => &[b"987654321"],
-        _ => &[],
-    }
+/// Words of documentation.
+const SHOWN: &[&[u8]] = &[
+    b"abcdefgh",
+    b"changeme",
+    b"dummy",
+    b"deadbeef",
+    b"example",
+    b"placeholder",
+    b"redacted",
+    b"secretsecret",
+    b"xxxxx",
+    b"your_",
+    b"your-",
+    b"yourtoken",
+    b"yourkey",
+    b"0123456789",
+    b"12345678",
+    b"987654321",
+];
+
+/// Where two bytes begin one of [`SHOWN`].
+#[inline(always)]
+fn begins_word(first: Lane, second: Lane) -> Lane {
+    let (first, second) = (first.folded(), second.folded());
+    let two = |pair: &[u8; 2]| first.is(pair[0]).and(second.is(pair[1]));
+    two(b"ab")
+        .or(two(b"ch"))
+        .or(two(b"du"))
+        .or(first.is(b'd').or(first.is(b'r')).or(first.is(b's')).and(second.is(b'e')))
+        .or(two(b"ex"))
+        .or(two(b"pl"))
+        .or(two(b"xx"))
+        .or(two(b"yo"))
+        .or(two(b"01"))
+        .or(two(b"12"))
+        .or(two(b"98"))
 }
 
 /// One case throughout, as text is that was put into capitals or small letters whole.
@@ -121,24 +148,56 @@ fn mixed(body: &[u8]) -> bool {
 
 /// Words of a language, of a path or of a program change less often between letters, capitals and digits.
 fn generated(body: &[u8]) -> bool {
-    let kind = |it: &u8| match it {
-        b'0'..=b'9' => 0,
-        b'a'..=b'z' => 1,
-        b'A'..=b'Z' => 2,
-        _ => 3,
-    };
-    let changes =
-        body.windows(2).filter(|two| matches!(two, [a, b] if kind(a) != kind(b) && kind(a) < 3 && kind(b) < 3)).count();
-    let digits = body.iter().filter(|it| it.is_ascii_digit()).count();
-    let plenty = changes * 5 >= body.len() && digits * 14 >= body.len();
-    plenty && !uuid(body) && !worded(body) && numbers(body) >= 3 && entropy::hundredths(body) >= 330
+    let tally = Tally::of(body);
+    let plenty = tally.changes() * 5 >= body.len() && count(tally.digits) * 14 >= body.len();
+    plenty && tally.numbers() >= 3 && !tally.worded(body) && !uuid(body) && entropy::hundredths(body) >= 330
 }
 
-/// Words in one piece, as names of programs are: of what is generated with capitals, one byte in six stands among three or
-/// more small letters.
-fn worded(body: &[u8]) -> bool {
-    let words = body.split(|it| !it.is_ascii_lowercase()).map(<[u8]>::len).filter(|it| *it >= 3).sum::<usize>();
-    body.iter().any(u8::is_ascii_uppercase) && words * 100 >= body.len() * 45
+/// What a value is made of. Those of the rules that ask are no longer than 128 bytes, a bit for each.
+struct Tally {
+    digits: u128,
+    small: u128,
+    capitals: u128,
+}
+
+impl Tally {
+    fn of(body: &[u8]) -> Tally {
+        let mut padded = [0; 2 * lanes::BLOCK];
+        padded.iter_mut().zip(body).for_each(|(slot, it)| *slot = *it);
+        Tally {
+            digits: lanes::two(&padded, lanes::digit),
+            small: lanes::two(&padded, |it| it.within(b'a', b'z')),
+            capitals: lanes::two(&padded, lanes::capital),
+        }
+    }
+
+    /// How often letters, capitals or digits are followed by others of them.
+    fn changes(&self) -> usize {
+        let Tally { digits, small, capitals } = self;
+        let after = |one: &u128, other: u128| count(one << 1 & other);
+        after(digits, small | capitals) + after(small, digits | capitals) + after(capitals, digits | small)
+    }
+
+    /// In how many places there are digits: names in programs have them in one or two.
+    fn numbers(&self) -> usize {
+        count(self.digits & !(self.digits << 1))
+    }
+
+    /// Words in one piece, as names of programs are: of what is generated with capitals, one byte in six stands among three
+    /// or more small letters.
+    fn worded(&self, body: &[u8]) -> bool {
+        self.capitals != 0 && count(self.words()) * 100 >= body.len() * 45
+    }
+
+    /// What stands among three or more small letters.
+    fn words(&self) -> u128 {
+        let third = self.small & self.small << 1 & self.small << 2;
+        third | third >> 1 | third >> 2
+    }
+}
+
+fn count(bits: u128) -> usize {
+    bits.count_ones() as usize
 }
 
 /// An identifier of RFC 9562 at its end, which requests and responses are full of.
@@ -146,11 +205,6 @@ fn uuid(body: &[u8]) -> bool {
     let hexadecimal = |it: &&[u8]| it.iter().all(u8::is_ascii_hexdigit);
     let parts = body.rsplit(|it| *it == b'-').take(5).take_while(hexadecimal);
     parts.map(<[u8]>::len).eq([12, 4, 4, 4, 8])
-}
-
-/// In how many places there are digits: names in programs have them in one or two.
-fn numbers(body: &[u8]) -> usize {
-    body.split(|it| !it.is_ascii_digit()).filter(|it| !it.is_empty()).count()
 }
 
 /// A number as programs write it: `0x8009002F_u32`.
@@ -165,10 +219,12 @@ fn strong_password(body: &[u8]) -> bool {
     if is_number(body) {
         return false;
     }
-    let has = |is: fn(&u8) -> bool| body.iter().any(is);
+    let tally = Tally::of(body);
+    if tally.small == 0 || tally.capitals == 0 || tally.digits == 0 {
+        return false;
+    }
     let signs = body.iter().filter(|it| b"!@#%^*+~".contains(it)).count();
-    let cases = has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase);
-    cases && (numbers(body) >= 2 || numbers(body) == 1 && signs > 0) && signs * 4 <= body.len()
+    (tally.numbers() >= 2 || signs > 0) && signs * 4 <= body.len()
 }
 
 /// RFC 7617.
@@ -315,6 +371,7 @@ fn base64(text: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     /// What makes `random` a token of GitHub.
     pub(in crate::scan) fn github_sum(random: &str) -> String {
@@ -367,6 +424,46 @@ pub(super) mod tests {
             for text in [&b""[..], b"1", b"."] {
                 assert!(!check.holds(text, text), "{check:?}");
             }
+        }
+    }
+
+    /// Byte by byte, as they are meant.
+    mod slowly {
+        use super::SHOWN;
+
+        pub(super) fn placeholder(secret: &[u8]) -> bool {
+            let judged = &secret[..secret.len().min(80)];
+            let repeats = judged.windows(6).any(|it| it.iter().all(|byte| *byte == it[0]));
+            let shown = |word: &&[u8]| judged.windows(word.len()).any(|it| it.eq_ignore_ascii_case(word));
+            repeats || SHOWN.iter().any(shown)
+        }
+
+        /// Changes, digits, places of digits, and bytes in words.
+        pub(super) fn tally(body: &[u8]) -> [usize; 4] {
+            let kind = |it: u8| match it {
+                b'0'..=b'9' => 0,
+                b'a'..=b'z' => 1,
+                b'A'..=b'Z' => 2,
+                _ => 3,
+            };
+            let changes =
+                body.windows(2).filter(|two| kind(two[0]) != kind(two[1]) && kind(two[0]) < 3 && kind(two[1]) < 3);
+            let numbers = body.split(|it| !it.is_ascii_digit()).filter(|it| !it.is_empty());
+            let words = body.split(|it| !it.is_ascii_lowercase()).map(<[u8]>::len).filter(|it| *it >= 3);
+            [changes.count(), body.iter().filter(|it| it.is_ascii_digit()).count(), numbers.count(), words.sum()]
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn values_are_judged_as_byte_by_byte(
+            body in "([a-zA-Z0-9]{0,9}|[a-z]{1,4}|[A-Z]{1,3}|[0-9]{1,3}|[-_./]|x{4,7}|q{4,7}|eXample|your|-key|deadbeef|01234|56789){0,20}",
+        ) {
+            let body = &body.as_bytes()[..body.len().min(128)];
+            prop_assert_eq!(placeholder(body), slowly::placeholder(body));
+            let tally = Tally::of(body);
+            let words = tally.words().count_ones() as usize;
+            prop_assert_eq!([tally.changes(), count(tally.digits), tally.numbers(), words], slowly::tally(body));
         }
     }
 }

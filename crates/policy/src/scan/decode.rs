@@ -13,3 +13,4 @@ pub(super) mod inflate;
 pub(super) mod lanes;
 pub(super) mod quoted;
 pub(super) mod runs;
+pub(super) mod utf8;

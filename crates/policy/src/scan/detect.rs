@@ -8,10 +8,10 @@
 use crate::scan::{
     checksum::{self, Check},
     entropy, filter,
-    rules::{self, Automaton, Ends, Entry, RULES, Rule, Shape},
+    rules::{self, Announced, Automaton, Ends, Entry, RULES, Rule, Shape},
     unnamed,
 };
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 #[cfg(test)]
 mod examples;
@@ -75,7 +75,12 @@ impl Detectors {
     /// where `settled + MAX_MATCH <= text.len()` or `last`, and for matches that end `MAX_MATCH` or more after the
     /// part's beginning, or where it is the whole's.
     pub fn find(&self, text: &[u8], settled: usize, last: bool, hit: &mut dyn FnMut(Hit)) {
-        let mut search = Search { text, judged: [None; JUDGED], found: Vec::new(), asked: Vec::new(), numbers_from: 0 };
+        self.search(text, settled, last, true, hit);
+    }
+
+    /// The same without the rules that go by a name and the look of a value, unless `guesses`.
+    pub(super) fn search(&self, text: &[u8], settled: usize, last: bool, guesses: bool, hit: &mut dyn FnMut(Hit)) {
+        let mut search = Search::new(text, guesses);
         filter::walk(text, &mut search);
         unnamed::wallet_keys(text, |span| search.unnamed(Check::Wif, span));
         let mut found = search.found;
@@ -92,13 +97,15 @@ impl Detectors {
 }
 
 /// Values that were judged, by rule and place: keywords near to each other lead to the same.
-const JUDGED: usize = 32;
+const JUDGED: usize = 16;
 
 /// The length of the value of a rule at a place, read in a direction.
 type Judged = [Option<(u16, bool, usize, Option<usize>)>; JUDGED];
 
 struct Search<'t> {
     text: &'t [u8],
+    /// Whether rules are asked that go by a name and the look of a value.
+    guesses: bool,
     judged: Judged,
     found: Vec<(u16, Range<usize>)>,
     /// For each rule up to where a keyword stands in a crowd; empty until it is needed.
@@ -124,7 +131,12 @@ impl filter::Met for Search<'_> {
     }
 }
 
-impl Search<'_> {
+impl<'t> Search<'t> {
+    fn new(text: &'t [u8], guesses: bool) -> Search<'t> {
+        let judged = [const { None }; JUDGED];
+        Search { text, guesses, judged, found: Vec::new(), asked: Vec::new(), numbers_from: 0 }
+    }
+
     #[inline(never)]
     fn announced(&mut self, at: usize, entry: &Entry) {
         let Some(keyword) = rules::keyword(entry.keyword) else { return };
@@ -137,11 +149,12 @@ impl Search<'_> {
             let pairs = || here.iter().rev().zip(keyword.text);
             (pairs().all(|(a, b)| a.eq_ignore_ascii_case(b)), pairs().all(|(a, b)| a == b))
         } else {
-            (here.eq_ignore_ascii_case(keyword.text), here == keyword.text)
+            let exact = here == keyword.text;
+            (exact || here.eq_ignore_ascii_case(keyword.text), exact)
         };
         if same {
-            for index in keyword.rules {
-                self.rule(*index, reading, keyword.text.len(), exact);
+            for one in keyword.rules {
+                self.rule(one, reading, keyword.text.len(), exact);
             }
         }
     }
@@ -169,17 +182,25 @@ impl Search<'_> {
     }
 
     /// One rule at a keyword of `length` bytes, of which the case is that of the rule or not.
-    fn rule(&mut self, index: u16, reading: Reading<'_>, length: usize, exact: bool) {
-        let Some(rule) = RULES.get(usize::from(index)) else { return };
+    fn rule(&mut self, announced: &Announced, reading: Reading<'_>, length: usize, exact: bool) {
+        let index = announced.rule;
+        let Some(rule) = RULES.get(usize::from(index)).filter(|it| self.guesses || !it.check.strict()) else { return };
         let behind = matches!(rule.shape, Shape::Token { behind: Some(_), .. });
         if rule.crowds && self.crowded(index, reading, behind) {
             return;
         }
         let span = match &rule.shape {
             Shape::Token { exact: pattern, folded, behind } => {
-                let before = behind.as_ref().map_or(0, |class| reading.run_behind(class));
-                let pattern = if exact { pattern } else { folded };
-                reading.moved_back(before).and_then(|it| it.token(rule, pattern, before + length, exact))
+                let (pattern, state) = if exact { (pattern, announced.exact) } else { (folded, announced.folded) };
+                match behind {
+                    None => reading.token(rule, |it| it.longest_after(pattern, state, length), length, exact),
+                    Some(class) => {
+                        let before = reading.run_behind(class);
+                        reading
+                            .moved_back(before)
+                            .and_then(|it| it.token(rule, |it| it.longest(pattern, 0), before + length, exact))
+                    }
+                }
             }
             Shape::Assigned { value, spaced } => {
                 let judged = &mut self.judged;
@@ -200,7 +221,7 @@ impl Search<'_> {
                 reading.assigned(rule, &mut value, *spaced, length)
             }
             Shape::Led { lead, value } => reading
-                .longest(lead, 0)
+                .longest_after(lead, announced.folded, length)
                 .and_then(|from| reading.value(rule, value, from).map(|length| reading.span(from, length))),
             Shape::Own => None,
         };
@@ -236,10 +257,14 @@ impl<'t> Reading<'t> {
         (self.from + 1).checked_sub(offset).and_then(|end| self.text.get(..end)).unwrap_or_default()
     }
 
-    fn bytes(self, offset: usize) -> impl Iterator<Item = &'t u8> {
-        let (forward, backward) =
-            if self.back { (&[][..], self.backward(offset)) } else { (self.forward(offset), &[][..]) };
-        forward.iter().chain(backward.iter().rev())
+    /// So many bytes from `offset` on, as they are read.
+    fn read(self, offset: usize, length: usize) -> Cow<'t, [u8]> {
+        if self.back {
+            Cow::Owned(self.backward(offset).iter().rev().take(length).copied().collect())
+        } else {
+            let forward = self.forward(offset);
+            Cow::Borrowed(forward.get(..length).unwrap_or(forward))
+        }
     }
 
     fn longest(self, automaton: &Automaton, offset: usize) -> Option<usize> {
@@ -247,6 +272,15 @@ impl<'t> Reading<'t> {
             automaton.longest(self.backward(offset).iter().rev())
         } else {
             automaton.longest(self.forward(offset).iter())
+        }
+    }
+
+    /// The same from the beginning of a pattern, where the first `begun` bytes are known to lead to `state`.
+    fn longest_after(self, automaton: &Automaton, state: u16, begun: usize) -> Option<usize> {
+        if self.back {
+            automaton.longest_after(state, begun, self.backward(begun).iter().rev())
+        } else {
+            automaton.longest_after(state, begun, self.forward(begun).iter())
         }
     }
 
@@ -269,13 +303,19 @@ impl<'t> Reading<'t> {
     }
 
     /// A token that begins here; `head` bytes of it are not random.
-    fn token(self, rule: &Rule, pattern: &Automaton, head: usize, exact: bool) -> Option<Range<usize>> {
+    fn token(
+        self,
+        rule: &Rule,
+        longest: impl FnOnce(Self) -> Option<usize>,
+        head: usize,
+        exact: bool,
+    ) -> Option<Range<usize>> {
         if rule.starts_word && self.in_word() {
             return None;
         }
-        let length = self.longest(pattern, 0).filter(|it| *it >= head)?;
+        let length = longest(self).filter(|it| *it >= head)?;
         self.ends(rule, length).then_some(())?;
-        let token: Vec<u8> = self.bytes(0).take(length).copied().collect();
+        let token = self.read(0, length);
         let body = if head > length - head { token.get(..head) } else { token.get(head..) }?;
         let entropy = entropy::hundredths(body);
         if entropy < rule.entropy {
@@ -343,10 +383,10 @@ impl<'t> Reading<'t> {
         let length = self.longest(pattern, offset)?;
         let here = Reading { from: self.span(offset, 1).start, ..self };
         here.ends(rule, length).then_some(())?;
-        let value: Vec<u8> = self.bytes(offset).take(length).copied().collect();
-        let random = rule.entropy == 0 || entropy::hundredths(&value) >= rule.entropy;
+        let value = self.read(offset, length);
+        let random = || rule.entropy == 0 || entropy::hundredths(&value) >= rule.entropy;
         let shown = || !rule.check.proves() && checksum::placeholder(&value);
-        (random && rule.check.holds(&value, &value) && !shown()).then_some(length)
+        (rule.check.holds(&value, &value) && random() && !shown()).then_some(length)
     }
 }
 

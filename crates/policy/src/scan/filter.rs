@@ -5,7 +5,7 @@
 //! walks the text. The text is followed by noughts.
 
 use crate::scan::{
-    decode::lanes::{self, BLOCK, HASHED},
+    decode::lanes::{self, BLOCK, HASHED, SEEN},
     rules,
 };
 
@@ -14,8 +14,6 @@ fn fold(block: u32) -> u32 {
     (block | 0x2020_2020) & 0x7f7f_7f7f
 }
 
-/// A block with the bytes that the blocks of its last positions need.
-const SEEN: usize = BLOCK + 2;
 /// A number of interest has as many digits in one of the words of eight bytes it lies on.
 const DIGITS: u32 = 5;
 
@@ -53,7 +51,7 @@ fn one(seen: &[u8; SEEN], at: usize, met: &mut impl Met) {
         let [[a, c, e, g], [b, d, f, h]] = lanes::hashes(bytes);
         *to = [a, b, c, d, e, f, g, h].map(rules::announced);
     }
-    let mut any = lanes::set(&announced);
+    let mut any = lanes::marked(seen, &announced);
     while any != 0 {
         let offset = any.trailing_zeros() as usize * 2;
         any &= any - 1;

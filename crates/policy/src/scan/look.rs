@@ -14,7 +14,6 @@ use crate::scan::{
     },
     normalise,
     parts::Joined,
-    rules,
 };
 use std::ops::Range;
 
@@ -60,6 +59,8 @@ pub(super) struct Look<'a> {
     scanner: &'a Scanner,
     place: &'a Place,
     found: &'a mut dyn FnMut(Finding),
+    /// Rules are asked that go by a name and the look of a value.
+    guesses: bool,
     work: usize,
     inflated: usize,
     memory: usize,
@@ -72,7 +73,17 @@ impl<'a> Look<'a> {
     /// For a text of which `fresh` bytes are new.
     pub(super) fn new(scanner: &'a Scanner, place: &'a Place, fresh: usize, found: &'a mut dyn FnMut(Finding)) -> Self {
         let work = fresh.saturating_mul(WORK).saturating_add(WORK_BESIDES);
-        Look { scanner, place, found, work, inflated: INFLATED, memory: MEMORY, too_deep: false, unfinished: None }
+        Look {
+            scanner,
+            place,
+            found,
+            guesses: true,
+            work,
+            inflated: INFLATED,
+            memory: MEMORY,
+            too_deep: false,
+            unfinished: None,
+        }
     }
 
     /// Says so if something was left undone.
@@ -97,7 +108,7 @@ impl<'a> Look<'a> {
             finding.span = (view.map)(span);
             (self.found)(finding);
         };
-        self.scanner.plain(view.text, view.text.len(), !view.open, view.steps, &mut |finding, span| {
+        self.scanner.plain(view.text, view.text.len(), !view.open, self.guesses, view.steps, &mut |finding, span| {
             if span.end > view.fresh || view.fresh == 0 {
                 tell(finding, span);
             }
@@ -207,12 +218,13 @@ impl<'a> Look<'a> {
             open: false,
         };
         let mut hit = |finding| hits.push(finding);
-        let mut inner = Look { found: &mut hit, place: self.place, unfinished: None, work, ..*self };
+        // Of pieces put together a name and the look of a value say nothing.
+        let mut inner = Look { found: &mut hit, place: self.place, unfinished: None, guesses: false, work, ..*self };
         inner.plain(view);
         inner.hidden(view);
         (self.work, self.inflated, self.too_deep) = (inner.work, inner.inflated, inner.too_deep);
         for finding in hits {
-            if !rules::guesses(finding.rule) && !self.alone(joined, &finding) {
+            if !self.alone(joined, &finding) {
                 (self.found)(Finding { span: None, ..finding });
             }
         }
@@ -230,7 +242,8 @@ impl<'a> Look<'a> {
         for piece in pieces {
             let Some(work) = self.work.checked_sub(piece.len()) else { return same };
             let mut hit = |it: Finding| same |= it.rule == finding.rule && it.name == finding.name;
-            let mut inner = Look { found: &mut hit, place: self.place, unfinished: None, work, ..*self };
+            let mut inner =
+                Look { found: &mut hit, place: self.place, unfinished: None, guesses: false, work, ..*self };
             let view = View { text: piece, map: &|_| None, steps: Steps::default(), depth: 1, fresh: 0, open: false };
             inner.plain(view);
             inner.hidden(view);

@@ -64,8 +64,16 @@ pub(super) enum Ends {
 /// A word that announces rules, found in any case and in either direction.
 pub(super) struct Keyword {
     pub(super) text: &'static [u8],
-    /// Indices into [`RULES`].
-    pub(super) rules: &'static [u16],
+    pub(super) rules: &'static [Announced],
+}
+
+/// A rule that a keyword announces.
+pub(super) struct Announced {
+    /// Index into [`RULES`].
+    pub(super) rule: u16,
+    /// Where the keyword begins the pattern (or the lead, in any case alone): the state after it, exactly or in any case.
+    pub(super) exact: u16,
+    pub(super) folded: u16,
 }
 
 /// Four bytes, case folded, that announce a keyword; nought where one is not its own.
@@ -95,16 +103,29 @@ static STATES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/states.bin"));
 /// A set of bytes, and the state they lead to with the mark where the pattern may end there.
 static EDGES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/edges.bin"));
 
-/// For each state, where a class comes again and again: the class, how often it may, and the state after that.
+/// For each state, where a class comes again and again: the class by its bit in `CLASSES`, how often it may, and the state
+/// after that.
 static CHAINS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/chains.bin"));
-/// By the hash of four bytes: ones where they may announce a keyword.
+/// By the hash of four bytes: a bit for each of the second bytes with which they may announce a keyword.
 static FIRST: &[u8; 1 << 16] = include_bytes!(concat!(env!("OUT_DIR"), "/first.bin"));
 
 impl Automaton {
     /// The length of the longest match at the beginning of `bytes`. Reads no further than the pattern can reach.
     #[inline]
     pub(super) fn longest<'t>(&self, bytes: impl Iterator<Item = &'t u8>) -> Option<usize> {
-        let (mut state, mut best, mut index) = (START, None, 0);
+        self.longest_after(START, 0, bytes)
+    }
+
+    /// The same where `begun` bytes before `bytes` led to `state`, with the mark where the pattern may end there.
+    #[inline]
+    pub(super) fn longest_after<'t>(
+        &self,
+        state: u16,
+        begun: usize,
+        bytes: impl Iterator<Item = &'t u8>,
+    ) -> Option<usize> {
+        let (mut best, mut index) = ((state & ACCEPT != 0).then_some(begun), begun);
+        let mut state = state & !ACCEPT;
         let mut bytes = bytes;
         loop {
             if let Some((class, count, after)) = self.chain(state) {
@@ -114,7 +135,7 @@ impl Automaton {
                     if come == most {
                         break true;
                     }
-                    if !bytes.next().is_some_and(|byte| has(class, *byte)) {
+                    if !bytes.next().is_some_and(|byte| classes(*byte) & class != 0) {
                         break false;
                     }
                     come += 1;
@@ -137,16 +158,16 @@ impl Automaton {
         }
     }
 
-    /// The repetition that begins at `state`, if one does.
+    /// The repetition that begins at `state`, if one does: the bit of its class, how often it may come, what is after it.
     #[inline]
-    fn chain(&self, state: u16) -> Option<(&'static [u64; 4], u16, u16)> {
+    fn chain(&self, state: u16) -> Option<(u64, u16, u16)> {
         let at = (self.states + usize::from(state)) * 6;
         let [a, b, c, d, e, f] = *CHAINS.get(at..)?.first_chunk()?;
         let count = u16::from_le_bytes([c, d]);
         if count == 0 {
             return None;
         }
-        Some((SETS.get(usize::from(u16::from_le_bytes([a, b])))?, count, u16::from_le_bytes([e, f])))
+        Some((1 << (u16::from_le_bytes([a, b]) & 63), count, u16::from_le_bytes([e, f])))
     }
 
     #[inline]
@@ -170,6 +191,13 @@ impl Automaton {
     }
 }
 
+/// Of which of the classes that are repeated a byte is, a bit for each.
+#[inline(always)]
+#[expect(clippy::indexing_slicing, reason = "a table of 256 has a place for every byte")]
+fn classes(byte: u8) -> u64 {
+    CLASSES[usize::from(byte)]
+}
+
 #[inline(always)]
 fn has(set: &[u64; 4], byte: u8) -> bool {
     set.get(usize::from(byte >> 6)).is_some_and(|word| word >> (byte & 63) & 1 != 0)
@@ -183,16 +211,11 @@ pub fn all() -> &'static [Rule] {
     &RULES
 }
 
-/// Whether the rule goes by a name and the look of a value: of pieces put together that says nothing.
-pub(super) fn guesses(id: &str) -> bool {
-    RULES.iter().any(|rule| rule.id == id && rule.check.strict())
-}
-
 pub(super) fn keyword(index: u16) -> Option<&'static Keyword> {
     KEYWORDS.get(usize::from(index))
 }
 
-/// Ones where a hash of four bytes, as `lanes` makes it, is among those that announce a keyword; else noughts.
+/// What the first map has for a hash of four bytes, as `lanes` makes it.
 #[inline(always)]
 #[expect(clippy::indexing_slicing, reason = "a table of 65,536 has a place for every hash")]
 pub(super) fn announced(hash: u16) -> u8 {

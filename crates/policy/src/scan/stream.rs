@@ -12,7 +12,12 @@ use crate::scan::{
     parts::Parts,
 };
 use bytes::{Bytes, BytesMut};
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    ops::Range,
+    sync::Arc,
+};
 
 /// Bytes that are judged at a time.
 const BLOCK: usize = 40 * 1024;
@@ -134,14 +139,9 @@ impl Stream {
         self.judge_plain(last, found);
         self.judge_hidden(last, found);
         // What stands there loosely or in an encoding that is known beforehand is found by more than one way.
-        let fresh: Vec<Finding> = found.drain(first..).collect();
         let mut told = Told::default();
-        for finding in &fresh {
-            let new = |span: &Range<u64>| told.is_new(finding.rule, finding.name.as_deref(), span.clone());
-            if finding.span.as_ref().is_none_or(new) {
-                found.push(finding.clone());
-            }
-        }
+        let fresh = found.split_off(first);
+        found.extend(fresh.into_iter().filter(|it| it.span.is_none() || told.is_new(it)));
         for finding in found.get(first..).unwrap_or_default() {
             let spared = finding.rule != CANARY && self.spared.iter().any(|it| it == finding.rule);
             if self.redact
@@ -160,7 +160,7 @@ impl Stream {
         let settled = if last { self.held.len() } else { self.held.len().saturating_sub(MAX_MATCH) };
         let text = self.held.get(from..).unwrap_or_default();
         let (settled_within, judged) = (settled.saturating_sub(from), self.judged - from);
-        self.scanner.plain(text, settled_within, last, Steps::default(), &mut |finding, span| {
+        self.scanner.plain(text, settled_within, last, true, Steps::default(), &mut |finding, span| {
             if span.end >= judged {
                 let span = Some(self.offset(from + span.start)..self.offset(from + span.end));
                 found.push(Finding { place: self.place.clone(), span, ..finding });
@@ -250,17 +250,22 @@ impl Stream {
     }
 }
 
-/// Places that were told, apart for each rule and name: where they begin and end.
+/// Places that were told, apart for each rule and name: where they begin and end. A rule and a name stand there by their
+/// hash, as there may be thousands.
 #[derive(Default)]
-struct Told<'f>(BTreeMap<(&'static str, Option<&'f str>, u64), u64>);
+struct Told(BTreeMap<(u64, u64), u64>);
 
-impl<'f> Told<'f> {
+impl Told {
     /// Whether no finding of the same thing overlaps with this.
-    fn is_new(&mut self, rule: &'static str, name: Option<&'f str>, span: Range<u64>) -> bool {
-        let before = self.0.range((rule, name, 0)..(rule, name, span.end)).next_back();
+    fn is_new(&mut self, finding: &Finding) -> bool {
+        let Some(span) = &finding.span else { return true };
+        let mut hasher = DefaultHasher::new();
+        (finding.rule, finding.name.as_deref()).hash(&mut hasher);
+        let what = hasher.finish();
+        let before = self.0.range((what, 0)..(what, span.end)).next_back();
         let new = before.is_none_or(|(_, end)| *end <= span.start);
         if new {
-            self.0.insert((rule, name, span.start), span.end);
+            self.0.insert((what, span.start), span.end);
         }
         new
     }

@@ -46,8 +46,9 @@ pub(super) fn starts(at: usize) -> Range<usize> {
 /// that says what it is. Numbers of other things pass one in ten times by chance, grouped or named ones do not occur.
 fn card(text: &[u8], start: usize) -> Option<usize> {
     let rest = text.get(start..)?;
-    let lead = digits(rest.get(..4)?);
-    let &[a, b, c, d] = lead.as_slice() else { return None };
+    let lead = rest.first_chunk::<4>()?;
+    lead.iter().all(u8::is_ascii_digit).then_some(())?;
+    let [a, b, c, d] = lead.map(|it| it - b'0');
     let (two, four) = (a * 10 + b, u16::from(a) * 1000 + u16::from(b) * 100 + u16::from(c) * 10 + u16::from(d));
     let groups: &[usize] = match (a, two) {
         (_, 34 | 37) => &[4, 6, 5],

@@ -62,11 +62,14 @@ fn line_break(rest: &[u8]) -> Option<usize> {
 
 /// The bytes that digits stand for; less than a byte at the end is left out.
 pub(in crate::scan) fn decode(digits: &[u8], out: &mut Vec<u8>) {
-    out.reserve(digits.len() / 4 * 3 + 2);
     let (quads, rest) = digits.as_chunks::<4>();
-    for quad in quads {
+    out.reserve(quads.len() * 3 + 2);
+    let before = out.len();
+    out.resize(before + quads.len() * 3, 0);
+    let (threes, _) = out.get_mut(before..).unwrap_or_default().as_chunks_mut::<3>();
+    for (three, quad) in threes.iter_mut().zip(quads) {
         let [_, a, b, c] = group(*quad).to_be_bytes();
-        out.extend_from_slice(&[a, b, c]);
+        *three = [a, b, c];
     }
     match rest {
         [a, b] => out.push(a << 2 | b >> 4),
@@ -81,27 +84,30 @@ fn group([a, b, c, d]: [u8; 4]) -> u32 {
 
 /// As many groups of nothing but ASCII make a stretch of text: by chance one in four thousand.
 const MIN_STRETCH: usize = 4;
+/// The bits of four digits that are the highest ones of the three bytes that they stand for.
+const HIGHEST: u32 = u32::from_le_bytes([0x20, 0x08, 0x02, 0]);
 
 /// Gives the stretches of `digits` that, from their first digit on, stand for ASCII text. One that does not begin at a
 /// group's border of the run shows that something stands before the encoded text that is no part of it.
 pub(in crate::scan) fn stretches(digits: &[u8], mut give: impl FnMut(Range<usize>)) {
     for skip in 1..4 {
-        let shifted = digits.get(skip..).unwrap_or_default();
-        let (quads, _) = shifted.as_chunks::<4>();
-        let mut count = 0;
-        for (index, quad) in quads.iter().enumerate() {
-            if group(*quad) & 0x0080_8080 == 0 {
-                count += 1;
+        let (quads, _) = digits.get(skip..).unwrap_or_default().as_chunks::<4>();
+        let is_text = |quad: &[u8; 4]| u32::from_le_bytes(*quad) & HIGHEST == 0;
+        // Of as many groups in a row, one is at a multiple of that.
+        let mut ended = 0;
+        for at in (MIN_STRETCH - 1..quads.len()).step_by(MIN_STRETCH) {
+            if at < ended || !quads.get(at).is_some_and(is_text) {
                 continue;
             }
-            if count >= MIN_STRETCH {
-                let (start, end) = (index - count, index + 1);
-                give(skip + start.saturating_sub(1) * 4..skip + end * 4);
+            let (before, after) = quads.split_at_checked(at).unwrap_or_default();
+            let start = at - before.iter().rev().take_while(|it| is_text(it)).count();
+            let end = at + after.iter().take_while(|it| is_text(it)).count();
+            ended = end;
+            if end - start >= MIN_STRETCH {
+                let last = if end == quads.len() { digits.len() } else { skip + (end + 1) * 4 };
+                // The group before the first belongs to it in part.
+                give(skip + start.saturating_sub(1) * 4..last);
             }
-            count = 0;
-        }
-        if count >= MIN_STRETCH {
-            give(skip + (quads.len() - count).saturating_sub(1) * 4..digits.len());
         }
     }
 }
@@ -109,6 +115,7 @@ pub(in crate::scan) fn stretches(digits: &[u8], mut give: impl FnMut(Range<usize
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn wrapped_and_misaligned_text_is_found() {
@@ -127,5 +134,41 @@ mod tests {
             seen.push(out);
         });
         assert!(seen.iter().any(|it| it.starts_with(b"ghp_0123456789abcd")), "{seen:?}");
+    }
+
+    /// Group by group, as it is meant.
+    fn stretches_of_groups(digits: &[u8], give: &mut Vec<Range<usize>>) {
+        for skip in 1..4 {
+            let (quads, _) = digits.get(skip..).unwrap_or_default().as_chunks::<4>();
+            let mut count = 0;
+            for (index, quad) in quads.iter().enumerate() {
+                if group(*quad) & 0x0080_8080 == 0 {
+                    count += 1;
+                    continue;
+                }
+                if count >= MIN_STRETCH {
+                    give.push(skip + (index - count).saturating_sub(1) * 4..skip + (index + 1) * 4);
+                }
+                count = 0;
+            }
+            if count >= MIN_STRETCH {
+                give.push(skip + (quads.len() - count).saturating_sub(1) * 4..digits.len());
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn stretches_are_those_of_groups(
+            digits in prop::collection::vec(prop_oneof![prop::collection::vec(0u8..64, 1..9), prop::collection::vec(0u8..2, 1..90)], 0..12),
+        ) {
+            let digits = digits.concat();
+            let (mut expected, mut found) = (Vec::new(), Vec::new());
+            stretches_of_groups(&digits, &mut expected);
+            stretches(&digits, |it| found.push(it));
+            expected.sort_by_key(|it| (it.start, it.end));
+            found.sort_by_key(|it| (it.start, it.end));
+            prop_assert_eq!(found, expected);
+        }
     }
 }

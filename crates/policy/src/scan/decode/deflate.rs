@@ -49,22 +49,32 @@ struct Bits<'d> {
 }
 
 impl Bits<'_> {
-    /// A number of so many bits, the least first.
+    /// A number of so many bits, at most 32, the least first.
+    #[inline]
     fn take(&mut self, count: usize) -> Option<u32> {
-        let number = (0..count).try_fold(0, |number, bit| Some(number | self.bit()? << bit))?;
-        Some(number)
+        let at = self.at / 8;
+        let word = match self.data.get(at..).and_then(|it| it.first_chunk()) {
+            Some(word) => u64::from_le_bytes(*word),
+            None => {
+                let rest = self.data.get(at..).unwrap_or_default();
+                if self.at + count > self.data.len() * 8 {
+                    return None;
+                }
+                rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+            }
+        };
+        let number = word >> (self.at % 8) & ((1 << count) - 1);
+        self.at += count;
+        u32::try_from(number).ok()
     }
 
     /// A part of a code, its first bit first.
     fn code(&mut self, count: usize) -> Option<u32> {
-        (0..count).try_fold(0, |code, _| Some(code << 1 | self.bit()?))
+        self.take(count).map(|it| (it.reverse_bits()).unbounded_shr(u32::try_from(32 - count).unwrap_or(32)))
     }
 
     fn bit(&mut self) -> Option<u32> {
-        let byte = self.data.get(self.at / 8)?;
-        let bit = byte >> (self.at % 8) & 1;
-        self.at += 1;
-        Some(u32::from(bit))
+        self.take(1)
     }
 }
 

@@ -56,17 +56,35 @@ impl Separated {
     }
 }
 
-/// Which bytes of the block at `at` may be a separator that comes four times more at the same distance, with something
-/// between. Of twelve bytes written so, five lie in one block wherever blocks begin.
+/// Which bytes of the block at `at` are a separator that comes four times more at the same distance, with something between.
+/// Of twelve bytes written so, five lie in one block wherever blocks begin.
 #[inline(always)]
 fn periodic(text: &[u8], at: usize, alphanumeric: u64) -> u64 {
     let separators = !alphanumeric;
-    let single = separators & !lanes::repeated(text, at, 1);
     let row = |distance: usize| {
         let two = separators & separators >> distance;
-        single & separators >> distance & two >> (2 * distance) & separators >> (4 * distance)
+        two & two >> (2 * distance) & separators >> (4 * distance)
     };
-    row(2) | row(3) | row(4) | row(5) | row(6)
+    let any = row(2) | row(3) | row(4) | row(5) | row(6);
+    // Most often it is the space of an indentation.
+    let single = if any == 0 { 0 } else { any & !lanes::repeated(text, at, 1) };
+    if single == 0 { 0 } else { recurring(text, at, |distance| row(distance) & single) }
+}
+
+/// Of places with separators at the same distances, those where it is the same one each time.
+fn recurring(text: &[u8], at: usize, row: impl Fn(usize) -> u64) -> u64 {
+    let mut places = 0;
+    for distance in 2..=6 {
+        let mut row = row(distance);
+        while row != 0 {
+            let bit = row.trailing_zeros();
+            row &= row - 1;
+            let first = at + bit as usize;
+            let same = |times| text.get(first + times * distance) == text.get(first);
+            places |= u64::from((1..5).all(same)) << bit;
+        }
+    }
+    places
 }
 
 /// The distance at which the separator at `place` comes four times more.

@@ -26,17 +26,50 @@ fn bits(block: &[u8; BLOCK], class: impl Fn(Lane) -> Lane) -> u64 {
     lanes.iter().rev().fold(0, |all, lane| all << 16 | u64::from(class(Lane::of(lane)).bits()))
 }
 
+/// The sixteen bytes from `at` on, with noughts for what there is not.
+#[inline(always)]
+pub(in crate::scan) fn head(text: &[u8], at: usize) -> Lane {
+    if let Some(lane) = text.get(at..).and_then(|it| it.first_chunk()) {
+        return Lane::of(lane);
+    }
+    let (rest, mut lane) = (text.get(at..).unwrap_or_default(), [0; 16]);
+    lane.iter_mut().zip(rest).for_each(|(slot, it)| *slot = *it);
+    Lane::of(&lane)
+}
+
+/// Which of 128 bytes are of a class.
+#[inline(always)]
+pub(in crate::scan) fn two(text: &[u8; 2 * BLOCK], class: impl Fn(Lane) -> Lane + Copy) -> u128 {
+    u128::from(mask(text, 0, class)) | u128::from(mask(text, BLOCK, class)) << BLOCK
+}
+
+/// Which of the first 127 bytes of a text are with the next of a class of pairs.
+#[inline(always)]
+pub(in crate::scan) fn two_pairs(text: &[u8], class: impl Fn(Lane, Lane) -> Lane) -> u128 {
+    let mut padded = [0; 2 * BLOCK + 16];
+    let length = text.len().min(2 * BLOCK);
+    padded.iter_mut().zip(text).take(length).for_each(|(slot, it)| *slot = *it);
+    let lane = |at: usize| padded.get(at..).and_then(|it| it.first_chunk()).map_or(Lane::none(), Lane::of);
+    let pairs = (0..length).step_by(16).fold(0, |all, at| all | u128::from(class(lane(at), lane(at + 1)).bits()) << at);
+    pairs & 1u128.unbounded_shl(u32::try_from(length.saturating_sub(1)).unwrap_or(0)).wrapping_sub(1)
+}
+
 /// Whether any byte of a part of a text is of a class.
 pub(in crate::scan) fn any(text: &[u8], part: std::ops::Range<usize>, class: impl Fn(Lane) -> Lane) -> bool {
     let within = |at: usize| u64::MAX >> (BLOCK - (part.end - at).min(BLOCK));
     (part.start..part.end).step_by(BLOCK).any(|at| mask(text, at, &class) & within(at) != 0)
 }
 
-/// Which of these bytes are not 0.
+/// Which of these, one for every second place of `text`, have the bit that is numbered by the low bits of the byte after
+/// that place.
 #[inline(always)]
-pub(in crate::scan) fn set(bytes: &[u8; 32]) -> u32 {
-    let (lanes, _) = bytes.as_chunks::<16>();
-    lanes.iter().rev().fold(0, |all, lane| all << 16 | u32::from(Lane::of(lane).is(0).not().bits()))
+pub(in crate::scan) fn marked(text: &[u8; SEEN], places: &[u8; BLOCK / 2]) -> u32 {
+    let (lanes, _) = text.as_chunks::<16>();
+    let pairs = lanes.as_chunks::<2>().0.iter().zip(places.as_chunks::<16>().0).rev();
+    pairs.fold(0, |all, ([first, second], places)| {
+        let marks = Lane::of(first).seconds(Lane::of(second)).marks();
+        all << 16 | u32::from(!Lane::of(places).and(marks).is(0).bits())
+    })
 }
 
 /// Which of the bytes from `at` on are the same as the ones `distance` further on.
@@ -98,6 +131,8 @@ impl Classes {
     }
 }
 
+/// A block with the bytes that the hashes of its last places need.
+pub(in crate::scan) const SEEN: usize = BLOCK + 2;
 /// Bytes that [`hashes`] is about, with those that the last place needs.
 pub(in crate::scan) const HASHED: usize = 16 + 2;
 /// As in `build/filter.rs`.
@@ -125,6 +160,12 @@ pub(in crate::scan) fn base64(lane: Lane) -> Lane {
 #[inline(always)]
 fn signs(lane: Lane) -> Lane {
     lane.is(b'+').or(lane.is(b'-')).or(lane.is(b'/')).or(lane.is(b'_'))
+}
+
+/// The signs that may stand for letters, as `class::FOLD_SIGNS` has them.
+#[inline(always)]
+pub(in crate::scan) fn sign_for_letter(lane: Lane) -> Lane {
+    lane.is(b'@').or(lane.is(b'$')).or(lane.is(b'!')).or(lane.is(b'|')).or(lane.is(b'+'))
 }
 
 #[inline(always)]
@@ -175,8 +216,9 @@ pub(in crate::scan) use lane::Lane;
 #[cfg(target_arch = "x86_64")]
 mod lane {
     use safe_arch::{
-        bitand_m128i, bitandnot_m128i, bitor_m128i, cmp_eq_mask_i8_m128i, load_unaligned_m128i, m128i, min_u8_m128i,
-        move_mask_i8_m128i, mul_i16_horizontal_add_m128i, set_splat_i8_m128i, shr_imm_u32_m128i, sub_i8_m128i,
+        bitand_m128i, bitandnot_m128i, bitor_m128i, bitxor_m128i, cmp_eq_mask_i8_m128i, load_unaligned_m128i, m128i,
+        min_u8_m128i, move_mask_i8_m128i, mul_i16_horizontal_add_m128i, pack_i16_to_u8_m128i, set_splat_i8_m128i,
+        shr_imm_u16_m128i, shr_imm_u32_m128i, sub_i8_m128i,
     };
 
     /// Sixteen bytes; of a class, all bits set where one is of it. SSE2, which every x86-64 has.
@@ -201,7 +243,7 @@ mod lane {
         }
 
         #[inline(always)]
-        pub(super) fn bits(self) -> u16 {
+        pub(in crate::scan) fn bits(self) -> u16 {
             (move_mask_i8_m128i(self.0) & 0xffff) as u16
         }
 
@@ -227,6 +269,12 @@ mod lane {
             Lane(cmp_eq_mask_i8_m128i(min_u8_m128i(above, all(last - first)), above))
         }
 
+        /// Those that have this one bit.
+        #[inline(always)]
+        pub(in crate::scan) fn has(self, bit: u8) -> Lane {
+            Lane(cmp_eq_mask_i8_m128i(bitand_m128i(self.0, all(bit)), all(bit)))
+        }
+
         /// Capitals as small letters.
         #[inline(always)]
         pub(in crate::scan) fn folded(self) -> Lane {
@@ -245,8 +293,28 @@ mod lane {
         }
 
         #[inline(always)]
+        pub(in crate::scan) fn and(self, other: Lane) -> Lane {
+            Lane(bitand_m128i(self.0, other.0))
+        }
+
+        #[inline(always)]
         pub(in crate::scan) fn not(self) -> Lane {
             Lane(bitandnot_m128i(self.0, all(0xff)))
+        }
+
+        /// The bytes at odd places of this and of the next.
+        #[inline(always)]
+        pub(super) fn seconds(self, next: Lane) -> Lane {
+            Lane(pack_i16_to_u8_m128i(shr_imm_u16_m128i::<8>(self.0), shr_imm_u16_m128i::<8>(next.0)))
+        }
+
+        /// Of each byte the bit that its three low bits number.
+        #[inline(always)]
+        pub(super) fn marks(self) -> Lane {
+            let choose = |bit: u8, unset: u8| {
+                bitxor_m128i(cmp_eq_mask_i8_m128i(bitand_m128i(self.0, all(bit)), all(bit)), all(unset))
+            };
+            Lane(bitand_m128i(bitand_m128i(choose(1, 0x55), choose(2, 0x33)), choose(4, 0x0f)))
         }
 
         /// Each two pairs of bytes as numbers, each times its factor, and the middle of the sum.
@@ -279,7 +347,7 @@ mod lane {
         }
 
         #[inline(always)]
-        pub(super) fn bits(self) -> u16 {
+        pub(in crate::scan) fn bits(self) -> u16 {
             self.0.iter().rev().fold(0, |all, byte| all << 1 | u16::from(byte >> 7))
         }
 
@@ -311,6 +379,12 @@ mod lane {
             self.each(self, |it, _| u8::from(it.wrapping_sub(first) <= last - first).wrapping_neg())
         }
 
+        /// Those that have this one bit.
+        #[inline(always)]
+        pub(in crate::scan) fn has(self, bit: u8) -> Lane {
+            self.and(Lane::all(bit)).is(bit)
+        }
+
         /// Capitals as small letters.
         #[inline(always)]
         pub(in crate::scan) fn folded(self) -> Lane {
@@ -329,8 +403,28 @@ mod lane {
         }
 
         #[inline(always)]
+        pub(in crate::scan) fn and(self, other: Lane) -> Lane {
+            self.each(other, |a, b| a & b)
+        }
+
+        #[inline(always)]
         pub(in crate::scan) fn not(self) -> Lane {
             self.each(self, |it, _| !it)
+        }
+
+        /// The bytes at odd places of this and of the next.
+        #[inline(always)]
+        pub(super) fn seconds(self, next: Lane) -> Lane {
+            let (first, second) = (self.0.as_chunks::<2>().0, next.0.as_chunks::<2>().0);
+            let mut lane = [0; 16];
+            lane.iter_mut().zip(first.iter().chain(second)).for_each(|(slot, [_, it])| *slot = *it);
+            Lane(lane)
+        }
+
+        /// Of each byte the bit that its three low bits number.
+        #[inline(always)]
+        pub(super) fn marks(self) -> Lane {
+            self.each(self, |it, _| 1 << (it & 7))
         }
 
         /// Each two pairs of bytes as numbers, each times its factor, and the middle of the sum.
@@ -386,6 +480,17 @@ mod tests {
             assert_eq!(all.base64, mask(&text, at, base64), "{at}");
             assert_eq!(all.graphic, mask(&text, at, graphic), "{at}");
             assert_eq!(all.strange, mask(&text, at, |lane| odd(lane).or(escape(lane))), "{at}");
+        }
+    }
+
+    #[test]
+    fn a_mark_is_that_of_the_byte_after_the_place() {
+        let text: [u8; SEEN] = std::array::from_fn(|at| u8::try_from(at * 37 % 251).unwrap());
+        for bit in 0..8 {
+            let marked = marked(&text, &[1 << bit; BLOCK / 2]);
+            for place in 0..BLOCK / 2 {
+                assert_eq!(marked >> place & 1 == 1, text[place * 2 + 1] & 7 == bit, "{place}, {bit}");
+            }
         }
     }
 

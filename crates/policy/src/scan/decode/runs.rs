@@ -3,17 +3,19 @@
 use crate::scan::decode::lanes::{self, BLOCK, Lane};
 use std::ops::Range;
 
-/// Gives every run of at least `LEAST` bytes of `class` in `text`, in order.
+/// Gives every run of at least `LEAST` bytes of `class` in a part of `text`, in order.
 pub(in crate::scan) fn runs<const LEAST: u32>(
     text: &[u8],
+    part: Range<usize>,
     class: impl Fn(Lane) -> Lane + Copy,
     mut give: impl FnMut(Range<usize>),
 ) {
     let mut runs = Runs::<LEAST>::default();
-    for at in (0..text.len()).step_by(BLOCK) {
-        runs.feed(at, lanes::mask(text, at, class), &mut give);
+    for at in part.clone().step_by(BLOCK) {
+        let within = u64::MAX >> (BLOCK - (part.end - at).min(BLOCK));
+        runs.feed(at, lanes::mask(text, at, class) & within, &mut give);
     }
-    runs.end(text.len(), give);
+    runs.end(part.end, give);
 }
 
 /// Runs of at least `LEAST` bytes, of masks that come one after the other.
@@ -95,7 +97,7 @@ mod tests {
                 at += run.len() + 1;
             }
             let mut found = Vec::new();
-            runs::<24>(text.as_bytes(), lanes::base64, |it| found.push(it));
+            runs::<24>(text.as_bytes(), 0..text.len(), lanes::base64, |it| found.push(it));
             prop_assert_eq!(found, expected);
         }
     }

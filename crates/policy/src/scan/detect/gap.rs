@@ -19,15 +19,19 @@ pub(super) fn value_after(
 ) -> Option<(usize, usize)> {
     let (mut separated, mut tried, mut spaces) = (false, 0, 0);
     for (offset, byte) in bytes.take(GAP_MAX).enumerate() {
+        let gap = Gap::of(byte);
+        if gap == Gap::Name && !separated {
+            continue;
+        }
         spaces += usize::from(byte == b' ' && !separated);
-        match Gap::of(byte) {
+        match gap {
             // A sentence in which the word stands.
             Gap::Space if strict && spaces > SPACES_MAX => return None,
             Gap::Separates if strict && !matches!(byte, b'=' | b':' | b'>') => return None,
             Gap::Separates => separated = true,
             Gap::Space if spaced => separated = true,
             Gap::Space | Gap::Opens => {}
-            Gap::Name if separated => {
+            Gap::Name => {
                 if let Some(length) = value(offset) {
                     return Some((offset, length));
                 }
@@ -37,7 +41,6 @@ pub(super) fn value_after(
                 }
                 separated = false;
             }
-            Gap::Name => {}
             Gap::Ends => return None,
         }
     }
@@ -50,7 +53,7 @@ pub(super) fn ends_name(byte: u8) -> bool {
 }
 
 /// What a byte between a keyword and a value is.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Gap {
     Separates,
     Space,

@@ -112,7 +112,7 @@ fn found_slowly(text: &[u8]) -> Vec<(&'static str, Range<usize>)> {
             self.0.digits(at);
         }
     }
-    let mut search = Search { text, judged: [None; JUDGED], found: Vec::new(), asked: Vec::new(), numbers_from: 0 };
+    let mut search = Search::new(text, true);
     for at in 0..text.len() {
         for keyword in (0..).map_while(|index| rules::keyword(index).map(|_| index)) {
             for reversed in [false, true] {

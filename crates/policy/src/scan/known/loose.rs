@@ -35,13 +35,18 @@ pub(super) struct Loose {
     grams: Vec<(u32, u32, u32)>,
     /// One bit for each hash of a gram.
     bits: Vec<u64>,
+    /// The least letters of a pattern.
+    shortest: usize,
 }
 
-/// Whether a byte may follow an anchor: the letter after it in a pattern, or what is left out.
+/// Whether letters may follow an anchor: the letter after it in a pattern, with what is left out between.
 struct Follows {
     is: [u32; 256],
+    /// Of a letter, the anchors that it may follow; of a sign, all; [`LEFT_OUT`] of what is no letter.
     after: [u32; 256],
 }
+
+const LEFT_OUT: u32 = 1 << 31;
 
 impl Default for Follows {
     fn default() -> Follows {
@@ -55,11 +60,15 @@ impl Follows {
         let bit = |letter: u8| 1 << RARE.iter().position(|it| *it == letter).unwrap_or(RARE.len());
         let mut follows = Follows::default();
         for (byte, (is, after)) in (0..=u8::MAX).zip(follows.is.iter_mut().zip(&mut follows.after)) {
-            let letter = class::of(&FOLD, byte);
+            let (letter, sign) = (class::of(&FOLD, byte), class::of(&FOLD_SIGNS, byte));
+            *after = match (letter, sign) {
+                (0, 0) => LEFT_OUT,
+                (0, _) => !LEFT_OUT,
+                _ => 0,
+            };
             for (anchor, next) in pairs {
-                let folds = letter == *anchor || class::of(&FOLD_SIGNS, byte) == *anchor;
-                *is |= if folds { bit(*anchor) } else { 0 };
-                *after |= if letter == *next || letter == 0 { bit(*anchor) } else { 0 };
+                *is |= if letter == *anchor || sign == *anchor { bit(*anchor) } else { 0 };
+                *after |= if letter == *next { bit(*anchor) } else { 0 };
             }
         }
         follows
@@ -68,8 +77,18 @@ impl Follows {
     #[inline(always)]
     #[expect(clippy::indexing_slicing, reason = "a table of 256 has a place for every byte")]
     fn may(&self, text: &[u8], at: usize) -> bool {
-        let next = text.get(at + 1).map_or(0, |it| self.after[usize::from(*it)]);
-        text.get(at).is_some_and(|it| self.is[usize::from(*it)] & next != 0)
+        let Some([anchor, next]) = text.get(at..).and_then(|it| it.first_chunk()) else { return false };
+        let (is, after) = (self.is[usize::from(*anchor)], self.after[usize::from(*next)]);
+        is & after != 0 || is != 0 && after == LEFT_OUT && self.may_later(text, at, is)
+    }
+
+    /// The same where the next byte is none that counts.
+    #[inline(never)]
+    #[expect(clippy::indexing_slicing, reason = "a table of 256 has a place for every byte")]
+    fn may_later(&self, text: &[u8], at: usize, is: u32) -> bool {
+        let rest = text.get(at + 2..).unwrap_or_default().iter().take(BETWEEN);
+        let mut after = rest.map(|it| self.after[usize::from(*it)]);
+        after.find(|it| *it != LEFT_OUT).is_some_and(|it| it & is != 0)
     }
 }
 
@@ -104,12 +123,18 @@ impl Loose {
                 *word |= bit;
             }
         }
-        Loose { anchors, follows: Follows::of(&pairs), patterns, grams, bits }
+        let shortest = patterns.iter().map(|(bytes, ..)| bytes.len()).min().unwrap_or_default();
+        Loose { anchors, follows: Follows::of(&pairs), patterns, grams, bits, shortest }
     }
 
     /// Gives entry, place and way of every pattern in `text`.
     pub(super) fn find(&self, text: &[u8], hit: &mut dyn FnMut(usize, Range<usize>, Steps)) {
-        if self.grams.is_empty() {
+        if self.grams.is_empty() || text.len() < self.shortest {
+            return;
+        }
+        // What a short run decodes to has seldom as many letters.
+        let letter = |it: Lane| lanes::alphanumeric(it).or(lanes::sign_for_letter(it));
+        if text.len() <= lanes::BLOCK && (lanes::mask(text, 0, letter).count_ones() as usize) < self.shortest {
             return;
         }
         for eight in &self.anchors {

@@ -6,6 +6,7 @@ use crate::scan::{
     decode::{
         bases, class, deflate,
         inflate::{self, End, Inflater, Start},
+        lanes, utf8,
     },
 };
 use std::ops::ControlFlow;
@@ -17,7 +18,7 @@ const MAX_RATIO: usize = 256;
 /// A shorter blob is no compressed token.
 const MIN_DEFLATED: usize = 16;
 /// Text among other bytes that is shorter holds no token, nor what it is made of.
-const MIN_TEXT: usize = 12;
+const MIN_TEXT: u32 = 12;
 
 impl Look<'_> {
     /// Decoded bytes, which are text, or compressed, or what text there is among them.
@@ -46,16 +47,21 @@ impl Look<'_> {
             self.inflated(blob, 0, Start::Deflate);
         }
         self.compressed(blob);
+        if bytes.len() <= lanes::BLOCK && lanes::mask(bytes, 0, lanes::graphic).count_ones() < MIN_TEXT {
+            return;
+        }
         // Of noise next to nothing is valid for so long.
         let mut text = Vec::new();
-        for chunk in bytes.utf8_chunks() {
-            let valid = chunk.valid().as_bytes();
-            if valid.len() >= MIN_TEXT && valid.iter().filter(|it| class::is(**it, class::GRAPHIC)).count() >= MIN_TEXT
-            {
-                text.extend_from_slice(valid);
-                text.push(b'\n');
+        utf8::runs::<MIN_TEXT>(bytes, |part| {
+            for chunk in bytes.get(part).unwrap_or_default().utf8_chunks() {
+                let valid = chunk.valid().as_bytes();
+                let graphic = || valid.iter().filter(|it| class::is(**it, class::GRAPHIC)).count();
+                if valid.len() >= MIN_TEXT as usize && graphic() >= MIN_TEXT as usize {
+                    text.extend_from_slice(valid);
+                    text.push(b'\n');
+                }
             }
-        }
+        });
         if !text.is_empty() {
             self.child(view, &text, step, map);
         }

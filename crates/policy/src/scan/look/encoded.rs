@@ -1,12 +1,12 @@
 //! Runs of digits of base64, base32, hexadecimal and base85, and what they decode to.
 
-use super::{Look, Map, View};
+use super::{Look, View};
 use crate::scan::{
     Step,
     decode::{
         base64, bases,
         class::{self, BASE64, GRAPHIC},
-        lanes::{self, Classes, Lane},
+        lanes::{self, Classes},
         runs::{self, Runs},
     },
 };
@@ -93,8 +93,7 @@ impl Look<'_> {
         // Signs break up the runs of other bases, and paths are full of them.
         let mut other = wrapped;
         if !wrapped {
-            let text = view.text.get(span.clone()).unwrap_or_default();
-            runs::runs::<{ bases::MIN_HEX }>(text, lanes::alphanumeric, |_| other = true);
+            runs::runs::<{ bases::MIN_HEX }>(view.text, span.clone(), lanes::alphanumeric, |_| other = true);
         }
         if other {
             self.other_bases(view, span);
@@ -104,8 +103,8 @@ impl Look<'_> {
 
     fn base64(&mut self, view: View<'_>, digits: Vec<u8>, span: Range<usize>) {
         // Names and paths have no capitals, or nothing else; of what stands for a token one digit in three is one.
-        let capitals = digits.iter().filter(|it| **it < 26).count();
-        if capitals == 0 || capitals == digits.len() {
+        let capital = |it: &u8| *it < 26;
+        if !digits.iter().any(capital) || digits.iter().all(capital) {
             return;
         }
         let whole = |_| (view.map)(span.clone());
@@ -123,29 +122,25 @@ impl Look<'_> {
 
     /// Hexadecimal and base32 in a run of digits of base64, which theirs are among.
     fn other_bases(&mut self, view: View<'_>, span: Range<usize>) {
-        let text = view.text.get(span.clone()).unwrap_or_default();
-        let at = |part: &Range<usize>| (view.map)(span.start + part.start..span.start + part.end);
-        runs::runs::<{ bases::MIN_HEX }>(text, lanes::hex, |run| {
+        let text = view.text;
+        runs::runs::<{ bases::MIN_HEX }>(text, span.clone(), lanes::hex, |run| {
             for skip in 0..2 {
                 let bytes = bases::hex(text.get(run.clone()).unwrap_or_default(), skip);
-                self.blob(view, &bytes, Step::Hex, &|_| at(&run));
+                self.blob(view, &bytes, Step::Hex, &|_| (view.map)(run.clone()));
             }
         });
-        runs::runs::<{ bases::MIN_BASE32 }>(text, lanes::base32_upper, |run| {
-            self.base32(view, text, &run, &|_| at(&run))
-        });
-        runs::runs::<{ bases::MIN_BASE32 }>(text, lanes::base32_lower, |run| {
-            self.base32(view, text, &run, &|_| at(&run))
-        });
+        runs::runs::<{ bases::MIN_BASE32 }>(text, span.clone(), lanes::base32_upper, |run| self.base32(view, run));
+        runs::runs::<{ bases::MIN_BASE32 }>(text, span, lanes::base32_lower, |run| self.base32(view, run));
     }
 
-    fn base32(&mut self, view: View<'_>, text: &[u8], run: &Range<usize>, map: Map<'_>) {
-        let digits = text.get(run.clone()).unwrap_or_default();
+    fn base32(&mut self, view: View<'_>, run: Range<usize>) {
+        let digits = view.text.get(run.clone()).unwrap_or_default();
+        let map = |_| (view.map)(run.clone());
         for skip in 0..8 {
             if let Some(bytes) = bases::base32_text(digits, skip) {
-                self.child(view, &bytes, Step::Base32, map);
+                self.child(view, &bytes, Step::Base32, &map);
             } else if skip == 0 {
-                self.blob(view, &bases::base32(digits, 0), Step::Base32, map);
+                self.blob(view, &bases::base32(digits, 0), Step::Base32, &map);
             }
         }
     }
@@ -157,11 +152,12 @@ fn base85(text: &[u8], run: Range<usize>, mut give: impl FnMut(Vec<u8>, Range<us
     const HEAD: u64 = (1 << bases::MIN_BASE85) - 1;
     let mut covered = 0;
     let mut begins = |at: usize| {
-        if at >= covered
-            && bases::is_base85(text, at, run.end)
-            && (!lanes::mask(text, at, lanes::alphanumeric) & HEAD).count_ones() >= 2
-        {
-            bases::base85(text, at, run.end, |bytes, length| {
+        if at < covered || run.end - at < bases::MIN_BASE85 as usize {
+            return;
+        }
+        let alignments = bases::alignments(text, at, run.end);
+        if alignments != [0; 3] && (!lanes::mask(text, at, lanes::alphanumeric) & HEAD).count_ones() >= 2 {
+            bases::base85(text, at, run.end, alignments, |bytes, length| {
                 covered = at + length;
                 give(bytes, at..covered);
             });
@@ -170,9 +166,8 @@ fn base85(text: &[u8], run: Range<usize>, mut give: impl FnMut(Vec<u8>, Range<us
     begins(run.start);
     // What is shorter from there on is none.
     let last = run.end - bases::MIN_BASE85 as usize;
-    let sign = |lane: Lane| lane.is(b'"').or(lane.is(b'\'')).or(lane.is(b'~')).or(lane.is(b'='));
-    for block in (run.start..last).step_by(lanes::BLOCK) {
-        let mut places = lanes::mask(text, block, sign);
+    for block in (run.start..last).step_by(bases::BASE85_BEGINNINGS) {
+        let mut places = bases::base85_beginnings(text, block);
         while places != 0 {
             let at = block + places.trailing_zeros() as usize;
             places &= places - 1;

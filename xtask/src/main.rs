@@ -18,7 +18,7 @@ mod sources;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask ci [--quick] | escape namespace [--user root|ordinary] [--built] | check-deps | \
-                     bench [scan] [--write] [--only launch|proxy|memory|scan|git|dashboard] | corpus [DIRECTORY…] | \
+                     bench [scan] [--write] [--only launch|proxy|memory|scan|git|dashboard|decisions] | corpus [DIRECTORY…] | \
                      emulated [--built] | fuzz [TARGET] [--seconds N] | init";
 
 fn main() -> ExitCode {

@@ -160,6 +160,9 @@ impl<'a> Screen<'a> {
 
 impl Drop for Screen<'_> {
     fn drop(&mut self) {
+        let _ = self.command(&["send-keys", "q"]).output();
+        let gone = || (!Path::new(&format!("/proc/{}", self.pid)).exists()).then_some(());
+        comes_within(Duration::from_secs(10), gone);
         let _ = self.command(&["kill-server"]).output();
     }
 }
@@ -177,7 +180,7 @@ struct Answered {
     back: u128,
 }
 
-fn effect(program: &Path) -> Result<Table> {
+pub(super) fn effect(program: &Path) -> Result<Table> {
     let env = TestEnv::new(program);
     let upstream = upstream();
     let flags = flags(&upstream, &trusted(&env, &upstream));

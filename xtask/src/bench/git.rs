@@ -17,7 +17,7 @@ use std::{
 const COMMITS: usize = 50_000;
 /// Bytes of a file that do not compress, in every commit.
 const NOISE: usize = 4600;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 const PUSHED: usize = 100;
 
 pub(super) fn measure(program: &Path) -> Result<Table> {

@@ -12,7 +12,9 @@ use std::{
 /// Builds init and gives the path of its executable. `target` is the outer build's target directory: all builds of all
 /// profiles share one image in it.
 pub(crate) fn build(target: &Path) -> Result<PathBuf, String> {
-    let init = Path::new(env!("CARGO_MANIFEST_DIR")).join("../init");
+    // As cargo says it now: a target directory that was copied holds programs compiled elsewhere.
+    let package = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let init = Path::new(&package).join("../init");
     let triple = format!("{}-unknown-linux-gnu", env::consts::ARCH);
     let directory = target.join("init-image");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

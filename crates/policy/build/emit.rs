@@ -71,7 +71,8 @@ impl Tables {
             self.repeated.push(*bytes);
             self.repeated.len() - 1
         });
-        if place < 64 { Ok(place as u16) } else { Err("more than 64 classes that are repeated".to_owned()) }
+        let bit = u16::try_from(place).ok().filter(|it| *it < 64);
+        bit.ok_or_else(|| "more than 64 classes that are repeated".to_owned())
     }
 
     /// For each byte, of which of the classes that are repeated it is.

@@ -135,7 +135,7 @@ impl Automaton {
                     if come == most {
                         break true;
                     }
-                    if !bytes.next().is_some_and(|byte| classes(*byte) & class != 0) {
+                    if bytes.next().is_none_or(|byte| classes(*byte) & class == 0) {
                         break false;
                     }
                     come += 1;

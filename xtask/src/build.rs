@@ -33,6 +33,19 @@ pub(crate) fn binary(name: &str, profile: Profile) -> Result<PathBuf> {
         Profile::Dev => command.args(["--workspace", "--bins"]),
         Profile::Release => command.args(["--package", name, "--bin", name, "--release"]),
     };
+    built(command, name)
+}
+
+/// Builds an example of a package, optimised, with features of that package's.
+pub(crate) fn example(package: &str, name: &str, features: &[&str]) -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["build", "--locked", "--quiet", "--message-format=json", "--release"]);
+    command.args(["--package", package, "--example", name, "--features", &features.join(",")]);
+    built(command, name)
+}
+
+/// Where cargo says that it put what it built.
+fn built(mut command: Command, name: &str) -> Result<PathBuf> {
     let output = command.stderr(std::process::Stdio::inherit()).output().context("cargo cannot be started")?;
     ensure!(output.status.success(), "{name} does not build");
     let messages = String::from_utf8(output.stdout).context("cargo's messages are not text")?;

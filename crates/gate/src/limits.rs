@@ -26,8 +26,9 @@ pub const CONNECT_TIME: Duration = Duration::from_secs(10);
 pub const RESOLVE_TIME: Duration = Duration::from_secs(10);
 /// From the end of a request to the head of its response: model APIs think for minutes.
 pub const RESPONSE_TIME: Duration = Duration::from_secs(600);
-/// A connection on which nothing moves either way.
-pub const IDLE_TIME: Duration = Duration::from_secs(600);
+/// A connection on which nothing moves either way. Longer than [`RESPONSE_TIME`], so that who waits for an answer hears
+/// that there is none.
+pub const IDLE_TIME: Duration = Duration::from_secs(660);
 
 /// A request body of this length, in bytes, is searched as a whole before anything is done for its request.
 pub const MAX_WHOLE: usize = 64 << 10;

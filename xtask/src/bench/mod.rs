@@ -4,6 +4,7 @@
 //! Everything runs on loopback and ends with the run.
 
 mod dashboard;
+mod door;
 mod engine;
 mod first;
 mod git;

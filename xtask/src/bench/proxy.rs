@@ -1,6 +1,8 @@
-//! An intercepted request against a direct one and against mitmproxy.
+//! An intercepted request against a direct one, against the same door without scanning and a proxy that does nothing but
+//! intercept, and against mitmproxy.
 
 use super::{
+    door::{self, Door, Way},
     load::{Load, Measured},
     rivals::{BIG, Bottle, Contender, Direct, HOST, Mitmproxy, cpu, upstream},
     table::{Table, median, microseconds, milliseconds, quantile, ratio},
@@ -34,10 +36,18 @@ pub(super) fn measure(program: &Path) -> Result<Vec<Table>> {
     std::fs::write(&ca, upstream.authority().pem())?;
     let mut contenders: Vec<Box<dyn Contender>> =
         vec![Box::new(Direct { address: upstream.address(), ca }), Box::new(Bottle::start(program, &upstream)?)];
+    let example = door::program()?;
+    for way in [Way::Everything, Way::Unscanned, Way::Bare] {
+        contenders.push(Box::new(Door::start(&example, way, &upstream)?));
+    }
     if let Some(mitmproxy) = Mitmproxy::start(&upstream)? {
         contenders.push(Box::new(mitmproxy));
     }
-    SHAPES.iter().map(|shape| compare(shape, &contenders, upstream.address())).collect()
+    let mut tables: Vec<Table> =
+        SHAPES.iter().map(|shape| compare(shape, &contenders, upstream.address())).collect::<Result<_>>()?;
+    drop(contenders);
+    tables.extend(door::instructions(&example, &upstream)?);
+    Ok(tables)
 }
 
 /// The rounds of one contender.

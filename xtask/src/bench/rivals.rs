@@ -72,7 +72,7 @@ impl Contender for Direct {
 }
 
 /// On the host, in a process of its own, as in a bottle.
-fn apart(load: &Load, directory: Option<&Path>) -> Result<Measured> {
+pub(super) fn apart(load: &Load, directory: Option<&Path>) -> Result<Measured> {
     let file = directory.context("a directory for the load")?.join("host-load.json");
     fs::write(&file, serde_json::to_vec(load)?)?;
     let mut command = Command::new(std::env::current_exe()?);

@@ -113,7 +113,9 @@ fn stated(bottle: &str, seq: u64, time: u64, prev: &str) -> String {
 /// Two digits for each byte; twice per request, so not by the machinery of `fmt`.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or('0');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    bytes.iter().for_each(|byte| text.extend([digit(byte >> 4), digit(byte & 15)]));
+    text
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

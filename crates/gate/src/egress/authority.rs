@@ -7,7 +7,11 @@ use bottle_spec::{
     host::{HostError, HostName},
     verdict::Reason,
 };
-use http::uri::{Authority, Scheme};
+use http::{
+    HeaderValue,
+    uri::{Authority, Scheme},
+};
+use std::hash::{Hash, Hasher};
 
 /// Where requests go: parsed once per tunnel.
 #[derive(Debug, Clone)]
@@ -17,13 +21,31 @@ pub(crate) struct Origin {
     pub(crate) port: u16,
     /// The canonical spelling: without the port where it is the scheme's own.
     pub(crate) authority: Authority,
+    /// The same, as `Host`.
+    pub(crate) host_header: HeaderValue,
+}
+
+impl PartialEq for Origin {
+    fn eq(&self, other: &Origin) -> bool {
+        self.tls == other.tls && self.port == other.port && self.host == other.host
+    }
+}
+
+impl Eq for Origin {}
+
+impl Hash for Origin {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.host.hash(state);
+        self.port.hash(state);
+    }
 }
 
 impl Origin {
     pub(crate) fn new(tls: bool, host: HostName, port: u16) -> Result<Origin, Reason> {
         let text = if port == default_port(tls) { host.to_string() } else { format!("{host}:{port}") };
+        let host_header = HeaderValue::try_from(text.as_str()).map_err(|_| Reason::HostInvalid)?;
         let authority = Authority::try_from(text).map_err(|_| Reason::HostInvalid)?;
-        Ok(Origin { tls, host, port, authority })
+        Ok(Origin { tls, host, port, authority, host_header })
     }
 
     pub(crate) fn scheme(&self) -> Scheme {

@@ -3,6 +3,7 @@
 use super::{
     decode::Decoded,
     inbound::Listener,
+    line::Arriving,
     screened_body::ScreenedBody,
     scrub::{Scrubber, Window},
 };
@@ -10,7 +11,6 @@ use bottle_spec::verdict::Reason;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::{
     io,
     pin::Pin,
@@ -62,6 +62,11 @@ impl RequestBody {
     pub(crate) fn ended(bytes: Bytes, trailers: Option<HeaderMap>) -> RequestBody {
         if trailers.is_some() { RequestBody::Trailed(bytes, trailers) } else { RequestBody::held(bytes) }
     }
+
+    /// Whether nothing of it is still to come from the agent.
+    pub(crate) fn is_whole(&self) -> bool {
+        matches!(self, RequestBody::Held(_) | RequestBody::Trailed(..))
+    }
 }
 
 impl Body for RequestBody {
@@ -102,7 +107,7 @@ impl Body for RequestBody {
 pub(crate) enum ResponseBody {
     Held(Option<Bytes>),
     /// As the upstream sends it: no secret was ever injected for this host, and it is no text.
-    Streamed(Incoming),
+    Streamed(Arriving),
     /// Searched for injected secrets, and for orders to the agent, on its way.
     Filtered(Box<Filtered>),
 }
@@ -157,8 +162,8 @@ impl Body for ResponseBody {
 /// Where the bytes to scrub come from.
 #[derive(Debug)]
 pub(crate) enum Source {
-    Identity(Incoming),
-    Encoded(Box<Decoded<Incoming>>),
+    Identity(Arriving),
+    Encoded(Box<Decoded<Arriving>>),
 }
 
 #[derive(Debug)]

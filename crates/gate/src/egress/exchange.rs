@@ -15,6 +15,7 @@ use super::{
     inject::Credentialed,
     judge::Judge,
     lasting::Lasting,
+    line::Arriving,
     lingering::Lingering,
     request::{self, Received},
     respond::{respond, strip_connection},
@@ -352,7 +353,7 @@ impl Session {
     /// Answers 101 and copies bytes from then on, in a task of its own that keeps the connection's place.
     fn switch(
         &self,
-        mut response: Response<Incoming>,
+        mut response: Response<Arriving>,
         upgrade: OnUpgrade,
         filters: Filters,
         lasting: Lasting,

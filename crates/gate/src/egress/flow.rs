@@ -155,6 +155,10 @@ impl Sent {
     pub(crate) fn new(body: RequestBody, flow: Arc<Flow>) -> Sent {
         Sent { body, flow, stopped: false }
     }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        self.body.is_whole()
+    }
 }
 
 impl Body for Sent {

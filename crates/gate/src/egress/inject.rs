@@ -20,10 +20,7 @@ use bottle_spec::{
     secret::SecretRef,
     verdict::Reason,
 };
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Uri, Version, header,
-    uri::{self, PathAndQuery},
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version, header, uri::PathAndQuery};
 use hyper::upgrade::OnUpgrade;
 use percent_encoding::percent_decode_str;
 use std::sync::Arc;
@@ -115,7 +112,8 @@ impl Credentials {
             parts.headers.remove(header::IF_RANGE);
             parts.headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
         }
-        parts.uri = upstream_uri(&origin, target)?;
+        // Scheme and authority are the origin's; how they are said depends on what the upstream speaks.
+        parts.uri = Uri::from(target);
         parts.version = Version::HTTP_11;
         parts.extensions.clear();
         Ok(Credentialed { origin, request: Request::from_parts(parts, body), injected, scrubber, upgrade })
@@ -240,14 +238,6 @@ fn strip_request(headers: &mut HeaderMap, websocket: bool) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
-}
-
-fn upstream_uri(origin: &Origin, target: PathAndQuery) -> Result<Uri, Reason> {
-    let mut parts = uri::Parts::default();
-    parts.scheme = Some(origin.scheme());
-    parts.authority = Some(origin.authority.clone());
-    parts.path_and_query = Some(target);
-    Uri::from_parts(parts).map_err(|_| Reason::RequestMalformed)
 }
 
 #[cfg(test)]

@@ -107,6 +107,10 @@ impl Judge {
         self.egress.is_frozen()
     }
 
+    pub(crate) fn is_scanning(&self) -> bool {
+        self.egress.is_scanning()
+    }
+
     /// The finding for which the request is refused.
     pub(crate) fn blocked(&self) -> Option<&Arc<Found>> {
         self.blocked.get()

@@ -1,14 +1,16 @@
 //! The egress door: every request that leaves a bottle passes through here.
 //!
 //! A connection is accepted (`accept`), its tunnel opened (`connect`, `tunnel`) and its TLS ended (`tunnel`); each
-//! request in it is `Received`, `Permitted`, `Screened` and `Credentialed` (`request`, `inject`), goes out (`upstream`,
-//! `dial`) and its response comes back scrubbed (`respond`, `scrub`, `decode`).
+//! request in it is `Received`, `Permitted`, `Screened` and `Credentialed` (`request`, `inject`), goes out (`upstream`) by a
+//! connection that is kept (`pool`, `line`) or made (`outward`, `dial`), and its response comes back scrubbed (`respond`,
+//! `scrub`, `decode`).
 //!
 //! Invariants: nothing goes upstream but a `Credentialed`; the host of a tunnel, its TLS server name and the authority
 //! of every request in it are one; every decision is in the audit log before it takes effect, and one that cannot be
 //! written there is a denial. The gate itself speaks to no host of its own accord.
 //!
-//! Tasks: one per connection, and one per WebSocket that outlives its connection's HTTP. No channels.
+//! Tasks: one per connection of the agent's, which also drives the connection upstream that its request goes by; one per
+//! upstream that speaks HTTP/2, per request whose body passes as it comes, and per WebSocket. No channels of our own.
 
 mod accept;
 mod ask;
@@ -32,9 +34,12 @@ mod inject;
 mod judge;
 mod knowledge;
 mod lasting;
+mod line;
 mod lingering;
 mod metrics;
+mod outward;
 mod pieces;
+mod pool;
 mod pulse;
 mod request;
 mod respond;
@@ -130,6 +135,8 @@ pub struct Egress {
     draining: watch::Sender<bool>,
     /// Told of every policy taken.
     reloads: watch::Sender<()>,
+    #[cfg(feature = "unscanned")]
+    unscanned: bool,
 }
 
 /// What a policy brings with it. Replaced as a whole: a connection to an upstream that was made under one policy is
@@ -143,9 +150,19 @@ struct Live {
 
 impl Egress {
     pub fn new(parts: Parts) -> Result<Arc<Egress>, EgressError> {
+        Egress::of(parts).map(Arc::new)
+    }
+
+    /// A door that searches no request, for the bench to measure beside one that does.
+    #[cfg(feature = "unscanned")]
+    pub fn unscanned(parts: Parts) -> Result<Arc<Egress>, EgressError> {
+        Ok(Arc::new(Egress { unscanned: true, ..Egress::of(parts)? }))
+    }
+
+    fn of(parts: Parts) -> Result<Egress, EgressError> {
         let frozen = Switch::new(parts.frozen);
         let live = live(parts.policy, parts.upstream_roots, &parts.resolver, &parts.vault, &frozen)?;
-        Ok(Arc::new(Egress {
+        Ok(Egress {
             live: ArcSwap::from_pointee(live),
             issuer: parts.issuer,
             vault: parts.vault,
@@ -166,7 +183,17 @@ impl Egress {
             connected: Notify::new(),
             draining: watch::Sender::new(false),
             reloads: watch::Sender::new(()),
-        }))
+            #[cfg(feature = "unscanned")]
+            unscanned: false,
+        })
+    }
+
+    /// Whether requests are searched: always, but in a build for the bench.
+    fn is_scanning(&self) -> bool {
+        #[cfg(feature = "unscanned")]
+        return !self.unscanned;
+        #[cfg(not(feature = "unscanned"))]
+        true
     }
 
     /// Takes a new policy, or keeps the one in force and says why. Connections stay; their next requests are asked
@@ -184,6 +211,11 @@ impl Egress {
         let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
         // Fails only if the semaphore is closed, which it never is.
         let _ = tokio::time::timeout(limit, self.connections.acquire_many(all)).await;
+    }
+
+    /// How many connections to upstreams wait for their next request, of those over HTTP/1.1.
+    pub fn kept_lines(&self) -> usize {
+        self.live.load().upstream.idle()
     }
 
     /// Takes what a route that was granted for one request gives; a second one finds nothing.

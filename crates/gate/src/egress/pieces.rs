@@ -23,7 +23,7 @@ impl Egress {
     pub(crate) fn piece(&self, screened: &Screened, judge: &Judge) -> Result<(), Reason> {
         let scanned = self.knowledge.scanned(&self.vault);
         let mut fragments = scanned.fragments.lock().unwrap_or_else(PoisonError::into_inner);
-        if fragments.is_empty() {
+        if fragments.is_empty() || !self.is_scanning() {
             return Ok(());
         }
         let (now, host) = (self.opened.elapsed(), screened.origin.host.as_str());

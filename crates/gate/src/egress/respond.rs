@@ -6,16 +6,16 @@ use super::{
     decode::{Coding, Decoded},
     decoders::Decoders,
     inbound::Listener,
+    line::Arriving,
     scrub::Scrubber,
 };
 use bottle_spec::verdict::Reason;
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
-use hyper::body::Incoming;
 use std::sync::Arc;
 
 /// Makes the response to a request of this method.
 pub(crate) async fn respond(
-    response: Response<Incoming>,
+    response: Response<Arriving>,
     method: &Method,
     scrubber: Option<&Arc<Scrubber>>,
     listener: Option<Listener>,
@@ -48,7 +48,7 @@ pub(crate) async fn respond(
     Ok(Response::from_parts(parts, ResponseBody::filtered(source, scrubber.cloned(), listener)))
 }
 
-async fn source(headers: &mut HeaderMap, body: Incoming, decoders: &Decoders) -> Result<Source, Reason> {
+async fn source(headers: &mut HeaderMap, body: Arriving, decoders: &Decoders) -> Result<Source, Reason> {
     // Several codings on one another cannot be searched.
     let coding = Coding::of(headers).ok_or(Reason::UpstreamProtocol)?;
     Ok(match Decoded::new(coding, body, decoders.claim(coding).await?) {

@@ -59,6 +59,9 @@ pub(crate) async fn screen(
 }
 
 fn screen_head(origin: &Origin, parts: &mut Parts, scanner: &Scanner, judge: &Judge) -> Result<(), Reason> {
+    if !judge.is_scanning() {
+        return Ok(());
+    }
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let replacement = judge.replacement();
     let sent = parts.headers.iter().filter(|(name, _)| !is_replaced(name, replacement));

@@ -1,58 +1,40 @@
-//! Requests to upstreams, over pooled connections: verified TLS with HTTP/2 or HTTP/1.1 by ALPN, or plain HTTP/1.1.
+//! Requests to upstreams, over connections that are kept: HTTP/2 or HTTP/1.1, as their TLS agrees on, or plain HTTP/1.1.
 //!
 //! Invariant: [`Upstream::send`] takes a [`Credentialed`] and nothing else. A pool belongs to one policy.
 
 use super::{
+    authority::Origin,
     body::BodyError,
     dial::{DialError, Dialer},
     flow::{Flow, Sent},
     freezing::Switch,
     inject::{Credentialed, Injected},
+    line::{Arriving, Line},
+    outward::{Connector, Outward},
+    pool::{Home, Pool},
     scrub::Scrubber,
 };
 use crate::{
-    limits::{HANDSHAKE_TIME, MAX_HEAD_BYTES, MAX_HEADERS, RESPONSE_TIME},
-    tls,
+    limits::{MAX_HEAD_BYTES, MAX_HEADERS, RESPONSE_TIME},
     vault::Vault,
 };
 use bottle_policy::Rules;
-use bottle_spec::{host::HostName, verdict::Reason};
+use bottle_spec::verdict::Reason;
 use hickory_resolver::TokioResolver;
-use http::{Method, Response, Uri, uri::Scheme};
-use hyper::{body::Incoming, upgrade::OnUpgrade};
-use hyper_util::{
-    client::legacy::{
-        Client,
-        connect::{Connected, Connection},
-    },
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+use http::{Method, Request, Response, Uri, header, uri};
+use hyper::{
+    client::conn::{http1, http2},
+    upgrade::OnUpgrade,
 };
-use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
-use std::{
-    error::Error,
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-    time::timeout,
-};
-use tokio_rustls::{TlsConnector, client::TlsStream};
-
-/// Idle connections kept, per host, and for how long. Shorter than what servers commonly allow.
-const IDLE_PER_HOST: usize = 32;
-const IDLE_POOLED: Duration = Duration::from_secs(55);
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::RootCertStore;
+use std::{error::Error, future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use tokio::time::timeout;
 
 #[derive(Debug)]
 pub(crate) struct Upstream {
-    any: Client<Connector, Sent>,
-    /// For WebSockets, which need HTTP/1.1.
-    http1: Client<Connector, Sent>,
-    dialer: Arc<Dialer>,
+    connector: Connector,
+    pool: Arc<Pool>,
 }
 
 impl Upstream {
@@ -63,28 +45,30 @@ impl Upstream {
         vault: &Vault,
         frozen: &Switch,
     ) -> Result<Upstream, rustls::Error> {
-        let dialer = Arc::new(Dialer::new(rules, resolver, vault));
-        let mut tls = ClientConfig::builder_with_provider(tls::provider())
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let http1 = client(&dialer, frozen, tls.clone());
-        tls.alpn_protocols.insert(0, b"h2".to_vec());
-        Ok(Upstream { any: client(&dialer, frozen, tls), http1, dialer })
+        let connector = Connector::new(Dialer::new(rules, resolver, vault), roots, frozen)?;
+        Ok(Upstream { connector, pool: Arc::default() })
     }
 
     pub(crate) fn dialer(&self) -> &Arc<Dialer> {
-        &self.dialer
+        &self.connector.dialer
+    }
+
+    /// Closes what has been idle for too long; whether connections are left.
+    pub(crate) fn reap(&self) -> bool {
+        self.pool.reap()
+    }
+
+    /// How many connections wait for their next request, of those that serve one at a time.
+    pub(crate) fn idle(&self) -> usize {
+        self.pool.idle()
     }
 
     /// Sends a request and waits for the head of the response.
     pub(crate) async fn send(&self, credentialed: Credentialed, flow: &Arc<Flow>) -> Result<Answer, Reason> {
         let Credentialed { request, upgrade, origin, injected, scrubber } = credentialed;
         let method = request.method().clone();
-        let client = if upgrade.is_some() { &self.http1 } else { &self.any };
         let request = request.map(|body| Sent::new(body, Arc::clone(flow)));
-        match timeout(RESPONSE_TIME, client.request(request)).await {
+        match timeout(RESPONSE_TIME, self.exchange(&origin, request, upgrade.is_some())).await {
             Ok(Ok(response)) => {
                 flow.answered(response.status().as_u16());
                 Ok(Answer { response, method, injected, scrubber, upgrade })
@@ -96,33 +80,125 @@ impl Upstream {
             Err(_) => Err(Reason::UpstreamTimeout),
         }
     }
+
+    /// By a connection that is there, or else by a new one. One that was there may have been closed before anything of the
+    /// request was sent: then the next is tried.
+    async fn exchange(
+        &self,
+        origin: &Arc<Origin>,
+        mut request: Request<Sent>,
+        upgrade: bool,
+    ) -> Result<Response<Arriving>, SendError> {
+        loop {
+            let (way, fresh) = match self.kept(origin, upgrade).await {
+                Some(way) => (way, false),
+                None => (self.open(origin, upgrade).await?, true),
+            };
+            let sent = match way {
+                Way::Line(line) => {
+                    to_line(&mut request, origin);
+                    line.send(request, upgrade, Home::new(&self.pool, origin)).await
+                }
+                Way::Shared(mut sender) => {
+                    to_stream(&mut request, origin);
+                    let answer = sender.try_send_request(request).await;
+                    answer.map(|response| response.map(Arriving::from))
+                }
+            };
+            let mut failed = match sent {
+                Ok(response) => return Ok(response),
+                Err(failed) => failed,
+            };
+            match failed.take_message().filter(|_| !fresh) {
+                Some(unsent) => request = unsent,
+                None => return Err(SendError::Http(failed.into_error())),
+            }
+            self.pool.forget(origin);
+        }
+    }
+
+    async fn kept(&self, origin: &Origin, upgrade: bool) -> Option<Way> {
+        if let Some(sender) = self.pool.shared(origin).filter(|_| !upgrade) {
+            return Some(Way::Shared(sender));
+        }
+        poll_fn(|cx| Poll::Ready(self.pool.line(origin, cx))).await.map(Way::Line)
+    }
+
+    async fn open(&self, origin: &Arc<Origin>, upgrade: bool) -> Result<Way, SendError> {
+        let outward = self.connector.connect(origin, upgrade).await.map_err(SendError::Dial)?;
+        if outward.is_h2() { self.open_shared(origin, outward).await } else { open_line(outward).await }
+    }
+
+    async fn open_shared(&self, origin: &Arc<Origin>, outward: Outward) -> Result<Way, SendError> {
+        let opened = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(1 << 20)
+            .initial_connection_window_size(4 << 20)
+            .max_header_list_size(super::MAX_HEADER_LIST)
+            .keep_alive_interval(Duration::from_secs(30))
+            .handshake(TokioIo::new(outward));
+        let (mut sender, connection) = opened.await.map_err(SendError::Http)?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                // Whoever waits for a response is told, too.
+                tracing::debug!(error = &error as &dyn Error, "connection to an upstream");
+            }
+        });
+        sender.ready().await.map_err(SendError::Http)?;
+        self.pool.share(origin, sender.clone());
+        Ok(Way::Shared(sender))
+    }
+}
+
+async fn open_line(outward: Outward) -> Result<Way, SendError> {
+    let opened = http1::Builder::new()
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(4 * MAX_HEAD_BYTES)
+        .handshake(TokioIo::new(outward));
+    let (sender, connection) = opened.await.map_err(SendError::Http)?;
+    Ok(Way::Line(Line::new(sender, connection)))
+}
+
+/// What a request goes by.
+enum Way {
+    Line(Line),
+    Shared(http2::SendRequest<Sent>),
+}
+
+/// As HTTP/1.1 has it: the target is the path, the authority is `Host`.
+fn to_line(request: &mut Request<Sent>, origin: &Origin) {
+    request.headers_mut().insert(header::HOST, origin.host_header.clone());
+    let target = request.uri().path_and_query().cloned();
+    *request.uri_mut() = target.map_or(Uri::default(), Uri::from);
+}
+
+/// As HTTP/2 has it: scheme and authority are part of the target.
+fn to_stream(request: &mut Request<Sent>, origin: &Origin) {
+    request.headers_mut().remove(header::HOST);
+    let mut parts = uri::Parts::default();
+    parts.scheme = Some(origin.scheme());
+    parts.authority = Some(origin.authority.clone());
+    parts.path_and_query = request.uri().path_and_query().cloned();
+    // All three are there, which is all that can be wrong with them.
+    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
 }
 
 /// A response, with what has to be known of its request.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    pub(super) response: Response<Incoming>,
+    pub(super) response: Response<Arriving>,
     pub(super) method: Method,
     pub(super) injected: Option<Injected>,
     pub(super) scrubber: Option<Arc<Scrubber>>,
     pub(super) upgrade: Option<OnUpgrade>,
 }
 
-fn client(dialer: &Arc<Dialer>, frozen: &Switch, tls: ClientConfig) -> Client<Connector, Sent> {
-    let (dialer, tls) = (Arc::clone(dialer), TlsConnector::from(Arc::new(tls)));
-    let connector = Connector { dialer, tls, frozen: frozen.clone() };
-    Client::builder(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_POOLED)
-        .pool_max_idle_per_host(IDLE_PER_HOST)
-        .http1_max_headers(MAX_HEADERS)
-        .http1_max_buf_size(4 * MAX_HEAD_BYTES)
-        .http2_initial_stream_window_size(1 << 20)
-        .http2_initial_connection_window_size(4 << 20)
-        .http2_max_header_list_size(super::MAX_HEADER_LIST)
-        .http2_keep_alive_interval(Duration::from_secs(30))
-        .build(connector)
+#[derive(Debug, thiserror::Error)]
+enum SendError {
+    #[error("no connection to the upstream could be had")]
+    Dial(#[source] DialError),
+    #[error("the request could not be sent")]
+    Http(#[source] hyper::Error),
 }
 
 /// Finds the failure in the chain of sources.
@@ -138,130 +214,4 @@ fn reason(error: &(dyn Error + 'static)) -> Reason {
         }
     }
     Reason::UpstreamProtocol
-}
-
-/// Dials and, for `https`, does the handshake.
-#[derive(Clone)]
-struct Connector {
-    dialer: Arc<Dialer>,
-    tls: TlsConnector,
-    frozen: Switch,
-}
-
-impl std::fmt::Debug for Connector {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connector").finish_non_exhaustive()
-    }
-}
-
-impl Connector {
-    async fn connect(self, uri: Uri) -> Result<TokioIo<Stream>, DialError> {
-        let tls = uri.scheme() == Some(&Scheme::HTTPS);
-        let host = uri.host().and_then(|host| HostName::parse(host).ok()).ok_or(DialError::NoAddress)?;
-        let port = uri.port_u16().unwrap_or(super::authority::default_port(tls));
-        let stream = self.dialer.dial(&host, port).await?;
-        if !tls {
-            return Ok(TokioIo::new(Stream { socket: Socket::Plain(stream), frozen: self.frozen }));
-        }
-        let name = ServerName::try_from(String::from(host)).map_err(|_| DialError::NoAddress)?;
-        let handshake = timeout(HANDSHAKE_TIME, self.tls.connect(name, stream)).await;
-        let stream = handshake.map_err(|_| DialError::TlsTime)?.map_err(DialError::Tls)?;
-        Ok(TokioIo::new(Stream { socket: Socket::Tls(Box::new(stream)), frozen: self.frozen }))
-    }
-}
-
-impl tower_service::Service<Uri> for Connector {
-    type Response = TokioIo<Stream>;
-    type Error = DialError;
-    type Future = Pin<Box<dyn Future<Output = Result<TokioIo<Stream>, DialError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), DialError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        Box::pin(self.clone().connect(uri))
-    }
-}
-
-/// A connection on which nothing more is written once everything is frozen.
-#[derive(Debug)]
-struct Stream {
-    socket: Socket,
-    frozen: Switch,
-}
-
-#[derive(Debug)]
-enum Socket {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl Stream {
-    fn open(&self) -> io::Result<()> {
-        if self.frozen.is_frozen() { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
-    }
-}
-
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        match &self.socket {
-            Socket::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                Connected::new().negotiated_h2()
-            }
-            Socket::Plain(_) | Socket::Tls(_) => Connected::new(),
-        }
-    }
-}
-
-macro_rules! each {
-    ($self:ident, $stream:ident => $call:expr) => {
-        match &mut $self.get_mut().socket {
-            Socket::Plain(inner) => {
-                let $stream = Pin::new(inner);
-                $call
-            }
-            Socket::Tls(inner) => {
-                let $stream = Pin::new(inner.as_mut());
-                $call
-            }
-        }
-    };
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        each!(self, stream => stream.poll_read(cx, out))
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.open()?;
-        each!(self, stream => stream.poll_write(cx, bytes))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.open()?;
-        each!(self, stream => stream.poll_write_vectored(cx, slices))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match &self.socket {
-            Socket::Plain(stream) => stream.is_write_vectored(),
-            Socket::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, stream => stream.poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, stream => stream.poll_shutdown(cx))
-    }
 }

@@ -11,6 +11,7 @@ mod hardening;
 mod harness;
 mod http;
 mod inbound;
+mod kept;
 mod lasting;
 mod limits;
 mod names;

@@ -26,7 +26,7 @@ impl fmt::Display for Escaped<'_> {
 
 /// Controls (C0, DEL, C1), format characters that hide or reorder (Unicode category Cf and the like), other spaces than
 /// the plain one, private use and noncharacters.
-fn is_unprintable(c: char) -> bool {
+pub(crate) fn is_unprintable(c: char) -> bool {
     c.is_control()
         || (c.is_whitespace() && c != ' ')
         || matches!(c,

@@ -6,6 +6,7 @@
 mod agent;
 mod bottle;
 mod budgets;
+mod edit;
 mod egress;
 mod git;
 mod mistake;
@@ -16,6 +17,7 @@ mod write;
 
 pub use agent::{Agent, BACKENDS, PROVIDERS};
 pub use bottle::Bottle;
+pub use edit::{Addition, EditError};
 pub use egress::Egress;
 pub use git::{GitUpstream, Written};
 pub use mistake::{Mistake, Mistakes, Place, Placed};

@@ -4,6 +4,7 @@
 //! what a yes gives is computed from the structure that was shown.
 
 mod answer;
+mod manifest;
 mod shown;
 
 pub(crate) use answer::{ApproveArgs, DenyArgs, answer_shown, approve, deny};

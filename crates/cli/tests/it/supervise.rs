@@ -4,6 +4,7 @@ mod answers;
 mod attack;
 mod git;
 mod life;
+mod manifest;
 
 use crate::{
     stage::{HOST, Stage},

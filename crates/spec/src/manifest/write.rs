@@ -2,8 +2,8 @@
 //! take again.
 
 use crate::{
-    escape::Escaped,
-    policy::{Auth, Carrier, DEFAULT_PORTS, Inbound, OnFinding, Route, Tls},
+    escape::{Escaped, is_unprintable},
+    policy::{Auth, Carrier, DEFAULT_PORTS, Inbound, OnFinding, PathPattern, Route, Tls},
 };
 use std::fmt::Write as _;
 
@@ -29,7 +29,7 @@ pub fn bottle_of(head: &[String], routes: &[Noted]) -> String {
         for note in &noted.notes {
             comment(&mut text, "    ", note);
         }
-        let mut lines = lines(&noted.route).into_iter();
+        let mut lines = in_lines(&noted.route).into_iter();
         let first = lines.next().map(|line| format!("- {line}"));
         for line in first.into_iter().chain(lines.map(|line| format!("  {line}"))) {
             let _ = writeln!(text, "    {}{line}", if noted.left_out { "# " } else { "" });
@@ -42,8 +42,25 @@ fn comment(text: &mut String, indent: &str, line: &str) {
     let _ = writeln!(text, "{indent}# {}", Escaped(line));
 }
 
-/// Its keys, the host first.
-fn lines(route: &Route) -> Vec<String> {
+/// The keys of a route, the host first, a line each; paths have lines of their own.
+pub(super) fn in_lines(route: &Route) -> Vec<String> {
+    let paths = |paths: &[PathPattern]| {
+        let below = paths.iter().map(|path| format!("  - {}", scalar(&path.0)));
+        std::iter::once("paths:".to_owned()).chain(below).collect()
+    };
+    keys(route, paths)
+}
+
+/// The same within braces.
+pub(super) fn in_line(route: &Route) -> String {
+    let paths = |paths: &[PathPattern]| {
+        let paths: Vec<String> = paths.iter().map(|path| scalar(&path.0)).collect();
+        vec![format!("paths: [{}]", paths.join(", "))]
+    };
+    format!("{{ {} }}", keys(route, paths).join(", "))
+}
+
+fn keys(route: &Route, written: impl Fn(&[PathPattern]) -> Vec<String>) -> Vec<String> {
     let host = route.host.to_string();
     let mut lines = Vec::new();
     match route.ports.as_slice() {
@@ -66,10 +83,7 @@ fn lines(route: &Route) -> Vec<String> {
         lines
             .push(format!("methods: [{}]", methods.iter().map(|method| scalar(method)).collect::<Vec<_>>().join(", ")));
     }
-    if let Some(paths) = &route.paths {
-        lines.push("paths:".to_owned());
-        lines.extend(paths.iter().map(|path| format!("  - {}", scalar(&path.0))));
-    }
+    lines.extend(route.paths.as_deref().map(written).unwrap_or_default());
     if route.tls == Tls::Passthrough {
         lines.push("tls: passthrough".to_owned());
     }
@@ -110,8 +124,9 @@ fn auth(auth: &Auth) -> String {
     format!("auth: {{ {how}, secret: {} }}", scalar(&auth.secret.to_string()))
 }
 
-/// Plain where it can be taken for nothing else; a JSON string is one of YAML's, too.
-fn scalar(text: &str) -> String {
+/// Plain where it can be taken for nothing else; a JSON string is one of YAML's, too. What a person would not see is
+/// spelled out.
+pub(super) fn scalar(text: &str) -> String {
     let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
     let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'/');
     let word = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
@@ -122,8 +137,8 @@ fn scalar(text: &str) -> String {
     for c in text.chars() {
         match c {
             '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => {
-                let _ = write!(quoted, "\\u{:04x}", u32::from(c));
+            c if is_unprintable(c) => {
+                let _ = write!(quoted, "\\U{:08x}", u32::from(c));
             }
             c => quoted.push(c),
         }
@@ -135,7 +150,7 @@ fn scalar(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{host::HostPattern, manifest::Bottle, policy::PathPattern, secret::SecretRef};
+    use crate::{host::HostPattern, manifest::Bottle, secret::SecretRef};
     use std::path::Path;
 
     fn route(host: &str) -> Route {

@@ -1,13 +1,13 @@
 //! The answers: yes, as asked or to less; no, with a word to the agent.
 
-use super::{Found, named, shown};
+use super::{Found, manifest::Edit, named, shown};
 use crate::{compose::Context, error::CliError, terminal::told};
 use bottle_policy::grant::{Narrowing, grant, narrowed};
 use bottle_runtime::client;
 use bottle_spec::{
     escape::Escaped,
     notation::Period,
-    operator::{OperatorDecision, Requested, Term},
+    operator::{Grant, OperatorDecision, Requested, Term},
     policy::PathPattern,
 };
 use bottle_tui::action::{self as tui, Less, Reply};
@@ -36,6 +36,9 @@ pub(crate) struct ApproveArgs {
     /// For as long as the bottle runs
     #[arg(long)]
     bottle: bool,
+    /// For as long as the bottle runs, and into its manifest, which is shown as a diff before
+    #[arg(long, conflicts_with_all = ["once", "period"])]
+    manifest: bool,
     /// The answer to a question
     #[arg(long, value_name = "TEXT")]
     answer: Option<String>,
@@ -59,7 +62,15 @@ pub(crate) struct DenyArgs {
 
 pub(crate) fn approve(args: &ApproveArgs, context: &Context) -> Result<ExitCode, CliError> {
     let found = named(&args.id, context)?;
+    if args.manifest && matches!(found.request.what, Requested::Push(_) | Requested::Held(_) | Requested::Question(_)) {
+        let hint = "hosts, secrets for hosts and refs can be; approve this one without --manifest";
+        return Err(CliError::usage("this request is for one time, and no manifest can hold it").next(hint));
+    }
     let decision = yes(args, &found)?;
+    let edit = match decision.grant.as_ref().filter(|_| args.manifest) {
+        Some(grant) => edit(&found, grant, context)?,
+        None => None,
+    };
     if !args.yes {
         if !context.ui.can_ask() {
             return Err(CliError::usage("there is no terminal to ask at").next("look at it first, then add --yes"));
@@ -68,11 +79,26 @@ pub(crate) fn approve(args: &ApproveArgs, context: &Context) -> Result<ExitCode,
         if let Some(grant) = &decision.grant {
             context.ui.say(&format!("a yes gives {}\n", shown::grant(grant)));
         }
-        if !context.ui.confirm("Approve this, as it stands here?")? {
-            return Err(CliError::denied("nothing was approved; the request still waits"));
-        }
     }
-    answer(&found, decision, context)
+    edit.iter().for_each(|edit| context.ui.say(&edit.diff()));
+    if !args.yes && !context.ui.confirm("Approve this, as it stands here?")? {
+        return Err(CliError::denied("nothing was approved; the request still waits"));
+    }
+    let ready = edit.map(Edit::ready).transpose()?;
+    let code = answer(&found, decision, context)?;
+    if let Some(ready) = ready {
+        context.ui.say(&ready.put()?);
+    }
+    Ok(code)
+}
+
+/// What to write into the manifest, where it does not say so already.
+fn edit(found: &Found, grant: &Grant, context: &Context) -> Result<Option<Edit>, CliError> {
+    let edit = Edit::of(found, grant, context)?;
+    if edit.is_none() {
+        context.ui.say("note: the manifest gives this already; the bottle was started before it did");
+    }
+    Ok(edit)
 }
 
 pub(crate) fn deny(args: &DenyArgs, context: &Context) -> Result<ExitCode, CliError> {
@@ -156,7 +182,11 @@ fn granting(found: &Found, narrowing: &Narrowing) -> Result<(Requested, Operator
 fn narrowing(args: &ApproveArgs) -> Narrowing {
     let some = |texts: &[String]| (!texts.is_empty()).then(|| texts.to_vec());
     let period = args.period.map(|Period(seconds)| Term::Seconds(seconds));
-    let term = if args.once { Some(Term::Once) } else { period.or_else(|| args.bottle.then_some(Term::Bottle)) };
+    let term = if args.once {
+        Some(Term::Once)
+    } else {
+        period.or_else(|| (args.bottle || args.manifest).then_some(Term::Bottle))
+    };
     Narrowing {
         methods: some(&args.methods).map(upper_case),
         paths: some(&args.paths).map(|paths| paths.into_iter().map(PathPattern).collect()),

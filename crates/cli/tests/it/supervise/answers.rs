@@ -211,3 +211,32 @@ async def main():
     let decided = stage.env.root().join(format!("state/bot-bottle/bottles/{name}/supervise/{id}.decision.json"));
     assert!(fs::read_to_string(decided).expect("the decision").contains("\"allow\": true"));
 }
+
+#[test]
+fn a_secret_for_another_host_is_asked_for_by_its_placeholder_and_never_seen() {
+    if !has_sdk() {
+        return;
+    }
+    let stage = Stage::new();
+    let main = r#"
+async def main():
+    secret = os.environ["UP_TOKEN"]
+    request, _ = await call("request_secret_route", {"host": "up.test", "secret": secret, "methods": ["GET"], "reason": "x"})
+    say((await decision(request["id"]))[0]["status"])
+    status, body = fetch("/echo/a", "-H", f"authorization: Bearer {secret}")
+    say(status, secret in body, fetch("/echo/a", "-X", "POST")[0])
+"#;
+    let flags = ["--allow", "elsewhere.test", "--auth", "elsewhere.test=bearer:env:UP_TOKEN"];
+    let running = agent(&stage, &flags, main);
+    let request = waiting_for(&stage.env, "secret_route");
+    let risks = request["risks"].to_string();
+    assert!(risks.contains("a credential goes to a host"), "{request}");
+    stage.env.run(&["approve", "--yes", &id(&request)]).success();
+    let ran = running.finish(SOON);
+    // What the upstream echoes comes back as the placeholder.
+    assert_eq!(ran.success(), "approved\n200 True 403\n", "{ran}");
+    let seen = stage.upstream.seen();
+    let seen = seen.iter().find(|seen| seen.path() == "/echo/a").expect("a request");
+    assert_eq!(seen.header("authorization"), Some(format!("Bearer {}", crate::stage::TOKEN).as_str()));
+    assert!(!format!("{ran}{}", audited(&stage.env)).contains(crate::stage::TOKEN));
+}

@@ -58,6 +58,9 @@ pub(crate) enum Command {
     /// The host side of one bottle's supervise door; started by its keeper when somebody knocks.
     #[command(hide = true)]
     SuperviseGate,
+    /// Tells the operator that something waits; started by a keeper, and ends.
+    #[command(hide = true)]
+    Notifier,
     /// Fills one bottle's workspace; started by its keeper.
     #[command(hide = true)]
     Fill,

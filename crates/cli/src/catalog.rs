@@ -126,7 +126,7 @@ fn stems(folder: &Path, ending: &str) -> Vec<String> {
 
 /// The text of a regular file, `None` where there is none. A FIFO would make us wait for its writer, so it is opened
 /// without waiting and then refused.
-fn read(path: &Path, context: &Context) -> Result<Option<String>, CliError> {
+pub(crate) fn read(path: &Path, context: &Context) -> Result<Option<String>, CliError> {
     let failed = |error: io::Error| {
         CliError::manifest(format!("{} cannot be read", Escaped(&context.short(path))))
             .because(error)

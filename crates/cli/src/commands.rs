@@ -20,6 +20,7 @@ pub(crate) mod keeper;
 pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod man;
+pub(crate) mod notifier;
 pub(crate) mod policy;
 pub(crate) mod preflight;
 pub(crate) mod requests;
@@ -51,6 +52,7 @@ fn run(command: Command) -> Result<ExitCode, CliError> {
         Command::Gate => gate::run(),
         Command::GitGate => gate::run_git(),
         Command::SuperviseGate => gate::run_supervise(),
+        Command::Notifier => notifier::run(),
         Command::Fill => fill::run(),
         Command::DemoAgent(args) => demo::agent(&args),
         Command::Verb(verb) => perform(verb, &Context::gather()?),

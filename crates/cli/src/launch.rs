@@ -4,7 +4,7 @@ use crate::{
     commands::diff,
     compose::Context,
     error::{CliError, Kind},
-    host, secrets, terminal,
+    host, notify, secrets, terminal,
 };
 use bottle_policy::{Fault, Rules};
 use bottle_runtime::{
@@ -165,6 +165,7 @@ pub(crate) fn request(
         origin: Origin::New { name },
         plan,
         secrets,
+        notify: notify::targets(context)?,
         refresh_env: context.refresh_env(),
         console: Console::Pipes,
         lifetime: Lifetime::Foreground,

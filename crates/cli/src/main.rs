@@ -7,6 +7,7 @@ mod compose;
 mod error;
 mod host;
 mod launch;
+mod notify;
 mod patch;
 mod secrets;
 mod terminal;

@@ -19,7 +19,7 @@ use bottle_runtime::{
 use bottle_spec::{escape::Escaped, init_link::WindowSize, slug::Slug};
 use pumps::Pumps;
 use std::{
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write as _},
     path::Path,
     process::{Child, ExitCode},
 };
@@ -32,6 +32,8 @@ use tokio::{
 
 /// Ourselves, as keepers are started.
 pub(crate) const PROGRAM: &str = "/proc/self/exe";
+/// What rings.
+const BELL: &[u8] = b"\x07";
 /// The window of a program that starts with nobody looking.
 const UNSEEN: WindowSize = WindowSize { rows: 24, columns: 80 };
 
@@ -205,7 +207,11 @@ async fn at_pipes(session: Session, pumps: Pumps) -> io::Result<Ending> {
     let ending = loop {
         tokio::select! {
             frame = next(&mut stream, &mut frames) => {
-                if let Some(ending) = ended(&frame?) {
+                let frame = frame?;
+                if frame == Some(Frame::Bell) {
+                    ring();
+                }
+                if let Some(ending) = ended(&frame) {
                     break ending;
                 }
             }
@@ -232,6 +238,8 @@ async fn at_terminal(session: Session) -> io::Result<Ending> {
                 if let Some(Frame::Data(bytes)) = &frame {
                     raw.showing(bytes);
                     show(bytes)?;
+                } else if frame == Some(Frame::Bell) {
+                    show(BELL)?;
                 } else if let Some(ending) = ended(&frame) {
                     break ending;
                 }
@@ -320,6 +328,13 @@ async fn send(stream: &mut UnixStream, frame: &Frame) -> io::Result<()> {
     match stream.write_all(&frame.encode()).await {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
+    }
+}
+
+/// At a terminal that has the program's errors, or ours, and not its output.
+fn ring() {
+    if io::stderr().is_terminal() {
+        let _ = io::stderr().write_all(BELL);
     }
 }
 

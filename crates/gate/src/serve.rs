@@ -360,6 +360,7 @@ impl Gate {
                     KeeperToGate::Start(_)
                     | KeeperToGate::StartGit(_)
                     | KeeperToGate::StartSupervise(_)
+                    | KeeperToGate::Notify(_)
                     | KeeperToGate::Recorded { .. },
                 ) => {
                     return Err(GateError::Link(LinkError::StartedTwice));

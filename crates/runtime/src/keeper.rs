@@ -19,6 +19,7 @@ mod house;
 mod init;
 mod kept;
 mod making;
+mod notices;
 pub mod output;
 mod ports;
 mod queue;

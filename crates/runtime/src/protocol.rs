@@ -8,6 +8,7 @@ use crate::dirs::Dirs;
 use bottle_spec::{
     gate_link::HeldSecret,
     init_link::WindowSize,
+    notify::Targets,
     operator::{Grant, OperatorDecision},
     plan::Plan,
     slug::Slug,
@@ -24,6 +25,9 @@ pub struct LaunchRequest {
     pub plan: Plan,
     /// One for each of the plan's secrets.
     pub secrets: Vec<HeldSecret>,
+    /// Who is told that a request waits.
+    #[serde(default)]
+    pub notify: Targets,
     /// The environment that a `command:` secret runs in when it is read again.
     pub refresh_env: BTreeMap<String, String>,
     pub console: Console,
@@ -212,6 +216,8 @@ pub enum Frame {
     Exit(u8),
     /// From the keeper: the session is over for this client, and why. The last frame.
     Gone(String),
+    /// From the keeper: something waits for the operator.
+    Bell,
 }
 
 /// The longest payload of a [`Frame`]; a longer one ends the connection.
@@ -236,6 +242,7 @@ impl Frame {
             Frame::Signal(signal) => framed(3, &signal.to_be_bytes()),
             Frame::Exit(code) => framed(4, &[*code]),
             Frame::Gone(why) => framed(5, why.as_bytes()),
+            Frame::Bell => framed(6, &[]),
         }
     }
 
@@ -248,6 +255,7 @@ impl Frame {
             (2, []) => Frame::Detach,
             (3, &[a, b, c, d]) => Frame::Signal(i32::from_be_bytes([a, b, c, d])),
             (4, &[code]) => Frame::Exit(code),
+            (6, []) => Frame::Bell,
             (5, why) => Frame::Gone(String::from_utf8_lossy(why).into_owned()),
             _ => return None,
         })
@@ -302,6 +310,7 @@ mod tests {
             Frame::Signal(15),
             Frame::Exit(7),
             Frame::Gone("the bottle ended".to_owned()),
+            Frame::Bell,
         ];
         let bytes: Vec<u8> = frames.iter().flat_map(Frame::encode).collect();
         for cut in 0..=bytes.len() {

@@ -270,6 +270,10 @@ impl BottleDir {
         self.state.join("egress").join("supervise-gate.log")
     }
 
+    pub fn notifier_log(&self) -> PathBuf {
+        self.state.join("egress").join("notifier.log")
+    }
+
     /// Requests to the operator, and the answers.
     pub fn requests(&self) -> PathBuf {
         self.state.join("supervise")

@@ -11,6 +11,7 @@ use crate::{
     event::Head,
     git::GitRepository,
     host::HostName,
+    notify::NotifyStart,
     operator::{Grant, OperatorDecision},
     plan::PlannedSecret,
     policy::EgressPolicy,
@@ -28,6 +29,8 @@ pub enum KeeperToGate {
     StartGit(Box<GitStart>),
     /// The first message to a supervise gate; its one door's listener rides with it.
     StartSupervise(Box<SuperviseStart>),
+    /// To a process that sends one notification and ends.
+    Notify(Box<NotifyStart>),
     /// The answer to [`GateToKeeper::Ask`]: whether it is put before the operator; if not, why.
     Asked {
         id: String,
@@ -152,7 +155,7 @@ pub struct AuditKey {
     pub certificate: String,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HeldSecret {
     pub source: SecretRef,
     pub value: Secret,

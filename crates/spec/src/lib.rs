@@ -27,6 +27,8 @@ pub mod manifest;
 #[cfg(feature = "manifest")]
 pub mod notation;
 #[cfg(feature = "manifest")]
+pub mod notify;
+#[cfg(feature = "manifest")]
 pub mod operator;
 #[cfg(feature = "manifest")]
 pub mod plan;

@@ -6,6 +6,7 @@
 mod agent;
 mod bottle;
 mod budgets;
+mod config;
 mod edit;
 mod egress;
 mod git;
@@ -17,6 +18,7 @@ mod write;
 
 pub use agent::{Agent, BACKENDS, PROVIDERS};
 pub use bottle::Bottle;
+pub use config::Config;
 pub use edit::{Addition, EditError};
 pub use egress::Egress;
 pub use git::{GitUpstream, Written};
@@ -39,10 +41,13 @@ pub const BOTTLE_TABLES: &[Keys] = &[
 ];
 /// The same for an agent's front matter.
 pub const AGENT_TABLES: &[Keys] = &[agent::AGENT];
+/// The same for `config.yaml`.
+pub const CONFIG_TABLES: &[Keys] = &[config::CONFIG, config::NOTIFY, config::WEBHOOK];
 
 /// The JSON Schemas that ship with the product.
 pub const AGENT_SCHEMA: &str = include_str!("../schema/agent.json");
 pub const BOTTLE_SCHEMA: &str = include_str!("../schema/bottle.json");
+pub const CONFIG_SCHEMA: &str = include_str!("../schema/config.json");
 
 /// The candidate that was probably meant, if one is close enough to say so.
 pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

@@ -3,7 +3,8 @@
 use bottle_spec::{
     facts::{HostFacts, PathKind},
     manifest::{
-        AGENT_SCHEMA, AGENT_TABLES, Agent, BOTTLE_SCHEMA, BOTTLE_TABLES, Bottle, Keys, Mistakes, Place, Placed,
+        AGENT_SCHEMA, AGENT_TABLES, Agent, BOTTLE_SCHEMA, BOTTLE_TABLES, Bottle, CONFIG_SCHEMA, CONFIG_TABLES, Keys,
+        Mistakes, Place, Placed,
     },
     plan::{Plan, Workspace},
     request::{Flags, Overrides, Request},
@@ -174,7 +175,8 @@ fn the_examples_are_sound() {
 /// closed object in the schema that the walker does not know.
 #[test]
 fn schema_and_walker_know_the_same_keys() {
-    for (schema, tables) in [(BOTTLE_SCHEMA, BOTTLE_TABLES), (AGENT_SCHEMA, AGENT_TABLES)] {
+    let all = [(BOTTLE_SCHEMA, BOTTLE_TABLES), (AGENT_SCHEMA, AGENT_TABLES), (CONFIG_SCHEMA, CONFIG_TABLES)];
+    for (schema, tables) in all {
         let schema: Value = serde_json::from_str(schema).unwrap();
         let mut objects = Vec::new();
         closed_objects(&schema, &mut objects);

@@ -8,7 +8,7 @@ mod manifest;
 mod shown;
 
 pub(crate) use answer::{ApproveArgs, DenyArgs, answer_shown, approve, deny};
-pub(crate) use shown::{grant, on_screen};
+pub(crate) use shown::{grant, on_screen, summary};
 
 use super::list::open;
 use crate::{compose::Context, error::CliError};

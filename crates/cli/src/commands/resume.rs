@@ -1,7 +1,7 @@
 //! `bot-bottle resume`.
 
 use super::list::{open, unreadable};
-use crate::{compose::Context, error::CliError, launch::read_secrets, terminal};
+use crate::{compose::Context, error::CliError, launch::read_secrets, notify, terminal};
 use bottle_runtime::{
     protocol::{Console, LaunchRequest, Lifetime, Origin},
     store::{State, StoreError},
@@ -48,6 +48,7 @@ pub(crate) fn run(args: ResumeArgs, context: &Context) -> Result<ExitCode, CliEr
         origin: Origin::Resume { slug: args.slug },
         plan,
         secrets,
+        notify: notify::targets(context)?,
         refresh_env: context.refresh_env(),
         console: Console::Pipes,
         lifetime: Lifetime::Foreground,

@@ -3,11 +3,11 @@
 use crate::{compose::Context, error::CliError};
 use bottle_spec::{
     event::AUDIT_SCHEMA,
-    manifest::{AGENT_SCHEMA, BOTTLE_SCHEMA},
+    manifest::{AGENT_SCHEMA, BOTTLE_SCHEMA, CONFIG_SCHEMA},
 };
 use std::process::ExitCode;
 
-/// Print the JSON Schema of agents or bottles, for editors, or of audit records
+/// Print the JSON Schema of agents, bottles or the configuration, for editors, or of audit records
 #[derive(Debug, clap::Args)]
 pub(crate) struct SchemaArgs {
     of: Of,
@@ -19,6 +19,8 @@ enum Of {
     Agent,
     /// bottles/NAME.yaml
     Bottle,
+    /// config.yaml
+    Config,
     /// A line of an audit log
     Audit,
 }
@@ -27,6 +29,7 @@ pub(crate) fn run(args: SchemaArgs, context: &Context) -> Result<ExitCode, CliEr
     context.ui.result(match args.of {
         Of::Agent => AGENT_SCHEMA,
         Of::Bottle => BOTTLE_SCHEMA,
+        Of::Config => CONFIG_SCHEMA,
         Of::Audit => AUDIT_SCHEMA,
     })?;
     Ok(ExitCode::SUCCESS)

@@ -19,6 +19,7 @@ mod life;
 mod many;
 mod mounted;
 mod newcomer;
+mod notify;
 mod policy;
 mod screen;
 mod stage;

@@ -196,6 +196,7 @@ impl Prepared {
                     KeeperToGate::Start(_)
                     | KeeperToGate::StartGit(_)
                     | KeeperToGate::StartSupervise(_)
+                    | KeeperToGate::Notify(_)
                     | KeeperToGate::Record { .. }
                     | KeeperToGate::Policy(_),
                 ) => return Err(GitGateError::Link(LinkError::StartedTwice)),

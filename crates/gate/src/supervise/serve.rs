@@ -100,6 +100,7 @@ impl Prepared {
                     KeeperToGate::Start(_)
                     | KeeperToGate::StartGit(_)
                     | KeeperToGate::StartSupervise(_)
+                    | KeeperToGate::Notify(_)
                     | KeeperToGate::Record { .. }
                     | KeeperToGate::Recorded { .. }
                     | KeeperToGate::Secret { .. },

@@ -28,6 +28,8 @@ pub(crate) struct Bottle {
     pub(crate) ended: watch::Receiver<Option<Ended>>,
     /// As [`Bottle::ended`], for sessions.
     pub(crate) code: watch::Receiver<Option<u8>>,
+    /// How often to ring at the agent's terminal.
+    pub(crate) bells: watch::Receiver<u64>,
 }
 
 impl Bottle {
@@ -47,6 +49,7 @@ impl Bottle {
             program: self.agent,
             terminal: self.terminal.clone(),
             ended: self.code.clone(),
+            bells: Some(self.bells.clone()),
         }
     }
 }

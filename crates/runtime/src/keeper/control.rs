@@ -175,7 +175,7 @@ async fn exec(mut link: AsyncLink, bottle: &Bottle, mut order: Order, console: C
         spawn_local(async move { terminal.pump(exit, None).await });
     }
     reply(&link, &ControlReply::Opened).await?;
-    let seat = Seat { init: Rc::clone(&bottle.init), program: program.id, terminal, ended: program.exit };
+    let seat = Seat { init: Rc::clone(&bottle.init), program: program.id, terminal, ended: program.exit, bells: None };
     if session::serve(link, seat).await != Left::Ended {
         // As when a terminal's line is cut.
         bottle.init.signal(program.id, SIGHUP);

@@ -136,6 +136,10 @@ impl<'a> Making<'a> {
         Recipe { role: "supervise-gate", program: self.parts.program.clone(), log: self.bottle.supervise_log() }
     }
 
+    pub(crate) fn notifier_recipe(&self) -> Recipe {
+        Recipe { role: "notifier", program: self.parts.program.clone(), log: self.bottle.notifier_log() }
+    }
+
     /// The agent's working directory.
     pub(crate) fn cwd(&self) -> String {
         if self.request.plan.workspace == Workspace::None { HOME.to_owned() } else { Workspace::TARGET.to_owned() }
@@ -264,7 +268,7 @@ impl<'a> Making<'a> {
             bottle: self.bottle.slug.clone(),
             policy: self.request.plan.egress.clone(),
             doors,
-            secrets: copies(self.request),
+            secrets: self.request.secrets.clone(),
             canaries: decoys::planted(self.bottle).map_err(StepError::Store)?,
             frozen: freeze::has_sentinel(self.bottle),
             metrics: metrics.is_some(),
@@ -447,15 +451,6 @@ fn doors(plan: &Plan) -> Vec<Door> {
     let mut ports = plan.egress.ports();
     ports.retain(|port| own.iter().all(|door| door.address().port() != *port));
     own.into_iter().chain(ports.into_iter().map(|port| Door::Transparent { port })).collect()
-}
-
-fn copies(request: &LaunchRequest) -> Vec<bottle_spec::gate_link::HeldSecret> {
-    let copy = |held: &bottle_spec::gate_link::HeldSecret| bottle_spec::gate_link::HeldSecret {
-        source: held.source.clone(),
-        value: held.value.clone(),
-        placeholder: held.placeholder.clone(),
-    };
-    request.secrets.iter().map(copy).collect()
 }
 
 /// Removes the state directory of a bottle that ended for good, but for its audit log, and frees its uid.

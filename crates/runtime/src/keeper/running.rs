@@ -13,6 +13,7 @@ use super::{
     init,
     kept::Keeping,
     making::{self, Making},
+    notices::{KeptNotices, Notices},
     output::Output,
     ports,
     queue::Queue,
@@ -46,6 +47,7 @@ pub(super) struct Made {
     git_recipe: gate::Recipe,
     supervise: Option<OwnedFd>,
     supervise_recipe: gate::Recipe,
+    notifier_recipe: gate::Recipe,
     agent: init::Program,
     control: std::os::unix::net::UnixListener,
     ports: Vec<(u16, std::net::TcpListener)>,
@@ -57,6 +59,7 @@ impl Made {
     pub(super) fn take(making: Making<'_>) -> Result<Made, KeeperError> {
         let (recipe, git_recipe, cwd) = (making.recipe(), making.git_recipe(), making.cwd());
         let supervise_recipe = making.supervise_recipe();
+        let notifier_recipe = making.notifier_recipe();
         match making {
             Making {
                 room: Some(room),
@@ -81,6 +84,7 @@ impl Made {
                     git_recipe,
                     supervise,
                     supervise_recipe,
+                    notifier_recipe,
                     agent,
                     control,
                     ports,
@@ -148,6 +152,17 @@ impl Running {
             }
             None => None,
         };
+        let bell = watch::Sender::new(0);
+        let bells = bell.subscribe();
+        let notices = Notices {
+            bottle: bottle.slug.clone(),
+            requests: bottle.requests(),
+            targets: request.notify.clone(),
+            secrets: if request.notify.is_far() { request.secrets.clone() } else { Vec::new() },
+            run_as,
+            recipe: made.notifier_recipe,
+        };
+        let notices = KeptNotices::keep(notices, bell)?;
         let git = git.map(|(gate, brief)| {
             let keeping = Keeping::new(brief, git_recipe, freezer.clone(), refresher);
             KeptGitGate::keep(gate, keeping, records, queue.granted(), move |id| {
@@ -174,13 +189,15 @@ impl Running {
             stops,
             ended,
             code,
+            bells,
         });
         let ports = ports
             .into_iter()
             .map(|(port, listener)| spawn_local(ports::serve(listener, port, Rc::clone(&room.init))))
             .collect();
         let clients = spawn_local(control::serve(control, Rc::clone(&shared)));
-        let remains = Remains { room, gate, git, supervise, ports, cgroup, sentinels, runtime: bottle.runtime.clone() };
+        let runtime = bottle.runtime.clone();
+        let remains = Remains { room, gate, git, supervise, notices, ports, cgroup, sentinels, runtime };
         Ok(Running { remains, shared, exit: agent.exit, clients })
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Seat {
     pub(crate) terminal: Option<Rc<Terminal>>,
     /// The exit code to tell; closed without one where it will never be known.
     pub(crate) ended: watch::Receiver<Option<u8>>,
+    /// How often to ring; of the agent's alone.
+    pub(crate) bells: Option<watch::Receiver<u64>>,
 }
 
 /// Serves the client until one of the two has had enough.
@@ -44,6 +46,7 @@ async fn converse(link: AsyncLink, seat: Seat) -> Result<Left, SocketError> {
         return Ok(left);
     }
     let mut ended = seat.ended.clone();
+    let mut bells = seat.bells.clone();
     let mut view = seat.terminal.as_ref().map(|terminal| terminal.view());
     loop {
         tokio::select! {
@@ -61,6 +64,7 @@ async fn converse(link: AsyncLink, seat: Seat) -> Result<Left, SocketError> {
                 },
                 None => view = None,
             },
+            () = rings(&mut bells) => sender.send_bytes(&Frame::Bell.encode(), &[]).await?,
             code = code(&mut ended), if view.is_none() => {
                 let last = code.map_or_else(|| Frame::Gone("the bottle ended".to_owned()), Frame::Exit);
                 sender.send_bytes(&last.encode(), &[]).await?;
@@ -118,6 +122,16 @@ async fn show(view: &mut Option<mpsc::Receiver<Rc<[u8]>>>) -> Option<Rc<[u8]>> {
         Some(view) => view.recv().await,
         None => None,
     }
+}
+
+/// Comes when it is to ring, once for all that were missed.
+async fn rings(bells: &mut Option<watch::Receiver<u64>>) {
+    if let Some(bell) = bells
+        && bell.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 async fn code(ended: &mut watch::Receiver<Option<u8>>) -> Option<u8> {

@@ -6,6 +6,7 @@ use super::{
     egress_gate::KeptGate,
     git_gate::KeptGitGate,
     making::{MadeRoom, StepError, end_room, remove_state},
+    notices::KeptNotices,
     supervise::KeptSuperviseGate,
 };
 use crate::{
@@ -30,6 +31,7 @@ pub(crate) struct Remains {
     pub(crate) gate: KeptGate,
     pub(crate) git: Option<KeptGitGate>,
     pub(crate) supervise: Option<KeptSuperviseGate>,
+    pub(crate) notices: KeptNotices,
     pub(crate) ports: Vec<JoinHandle<std::io::Result<()>>>,
     pub(crate) cgroup: Option<PathBuf>,
     /// Whoever follows the sentinels does so until this goes.
@@ -44,8 +46,9 @@ pub(crate) async fn run(
     grace: u32,
     journal: &mut Journal,
 ) -> (Result<(), StepError>, Option<u8>) {
-    let Remains { room, gate, git, supervise, ports, cgroup, sentinels, runtime } = remains;
+    let Remains { room, gate, git, supervise, notices, ports, cgroup, sentinels, runtime } = remains;
     drop(sentinels);
+    notices.end().await;
     for port in ports {
         port.abort();
     }

@@ -18,7 +18,7 @@ pub(super) fn line(request: &OperatorRequest) -> String {
     format!("{}  {}  {}  {left}m left\n", request.id, Escaped(&request.bottle), summary(&request.what))
 }
 
-fn summary(what: &Requested) -> String {
+pub(crate) fn summary(what: &Requested) -> String {
     match what {
         Requested::Push(push) => {
             let refs: Vec<String> = push.refs.iter().map(|one| Escaped(&one.reference).to_string()).collect();

@@ -2,7 +2,7 @@
 
 use super::{
     super::{decoys, gate::Brief},
-    Making, StepError, copies, freeze,
+    Making, StepError, freeze,
 };
 use crate::store::private_directory;
 use bottle_spec::gate_link::{GitStart, KeeperToGate};
@@ -19,7 +19,7 @@ impl Making<'_> {
         let start = GitStart {
             bottle: self.bottle.slug.clone(),
             repositories: plan.git.clone(),
-            secrets: copies(self.request),
+            secrets: self.request.secrets.clone(),
             canaries: decoys::planted(self.bottle).map_err(StepError::Store)?,
             frozen: freeze::has_sentinel(self.bottle),
             supervised: plan.supervise,

@@ -26,4 +26,5 @@ mod stage;
 mod supervise;
 mod tools;
 mod volume;
+mod web;
 mod words;

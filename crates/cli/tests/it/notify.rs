@@ -1,6 +1,6 @@
 //! Who is told that a request waits: the terminal, the desktop, webhooks.
 
-use crate::{stage::Stage, tools};
+use crate::{git::GitStage, stage::Stage, tools};
 use bottle_testkit::{Running, Seen, TestEnv, TlsUpstream, wait_for, wait_until};
 use serde_json::{Value, json};
 use std::{
@@ -125,6 +125,24 @@ fn a_webhook_that_fails_holds_nothing_up_and_its_address_is_in_no_log() {
     stage.env.run(&["stop", NAME]).success();
     let ran = running.finish(SOON);
     assert!(ran.stderr.contains("a webhook is left out") && ran.stderr.contains("NOWHERE"), "{ran}");
+}
+
+#[test]
+fn a_push_that_waits_is_told_without_what_is_pushed() {
+    let stage = GitStage::new();
+    let hooks = TlsUpstream::options(&["localhost"]).plain().start();
+    let config = format!("notify:\n  webhooks:\n    - json: http://{}/echo/json\n", hooks.address());
+    stage.env.write("config/bot-bottle/config.yaml", config);
+    let push = GitStage::with_commit("git push origin HEAD:refs/heads/agent/x");
+    let pushing = stage.env.spawn(&stage.arguments(&["--push", "app=refs/heads/agent/*"], &push));
+    wait_until("the notification", SOON, || !posts(&hooks, "/echo/json").is_empty());
+    let told: Value = serde_json::from_slice(&posts(&hooks, "/echo/json")[0].body).expect("JSON");
+    let request = &told["requests"][0];
+    assert_eq!((&request["kind"], &told["more"]), (&json!("push"), &json!(0)), "{told}");
+    let summary = request["summary"].as_str().expect("a summary");
+    assert!(summary.starts_with("push to app: refs/heads/agent/x") && !summary.contains("a new file"), "{told}");
+    stage.env.run(&["deny", request["id"].as_str().expect("an id")]).success();
+    pushing.finish(SOON).failure(1);
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub(crate) fn has_sdk() -> bool {
 }
 
 /// The agent, with the test's own part.
-fn script(main: &str) -> String {
+pub(crate) fn script(main: &str) -> String {
     format!("{AGENT}{main}\nasyncio.run(main())\n")
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn agent(stage: &Stage, flags: &[&str], main: &str) -> Running {
     stage.spawn(&flags, &["python3", "-c", &script(main)])
 }
 
-fn listed(env: &TestEnv) -> Vec<Value> {
+pub(crate) fn listed(env: &TestEnv) -> Vec<Value> {
     serde_json::from_str(env.run(&["requests", "--json"]).success()).expect("a list")
 }
 
@@ -71,7 +71,7 @@ fn approve(env: &TestEnv, how: &[&str]) -> String {
 
 /// The audit log of the last bottle, verified, as lines for people.
 #[track_caller]
-fn audited(env: &TestEnv) -> String {
+pub(crate) fn audited(env: &TestEnv) -> String {
     let listed: Value = serde_json::from_str(env.run(&["audit", "list", "--json"]).success()).expect("a list of logs");
     let last = listed.as_array().and_then(|logs| logs.last()).expect("a log");
     let bottle = last["bottle"].as_str().expect("a bottle's name");

@@ -4,7 +4,10 @@
 //! Invariants: what a request says goes on unread; nothing here holds up a request or its answer; however much an agent
 //! asks, there is one such process at a time, [`GAP`] lies between two of them, and one that takes long is ended.
 
-use super::gate::{Gate, GateChildError, Recipe};
+use super::{
+    gate::{Gate, GateChildError, Recipe},
+    queue::Queue,
+};
 use crate::sys;
 use bottle_spec::{
     gate_link::{HeldSecret, KeeperToGate},
@@ -18,7 +21,8 @@ use std::{
     fs::{self, File},
     io::{self, Read as _},
     os::fd::OwnedFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
+    rc::Rc,
     time::Duration,
 };
 use tokio::{
@@ -48,6 +52,9 @@ pub(crate) struct Notices {
     pub(crate) secrets: Vec<HeldSecret>,
     pub(crate) run_as: Option<(u32, u32)>,
     pub(crate) recipe: Recipe,
+    pub(crate) queue: Rc<Queue>,
+    /// Whether the git gate may ask: it puts its requests there without a word to us.
+    pub(crate) pushes: bool,
 }
 
 /// Notices that are given until this ends.
@@ -59,12 +66,15 @@ pub(crate) struct KeptNotices {
 
 impl KeptNotices {
     /// `bell` counts the times to ring.
-    pub(crate) fn keep(notices: Notices, bell: watch::Sender<u64>) -> io::Result<KeptNotices> {
-        let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        inotify::add_watch(&events, &notices.requests, WatchFlags::MOVED_TO)?;
-        let events = sys::watch(events, Interest::READABLE)?;
+    pub(crate) fn keep(notices: Notices, bell: watch::Sender<u64>) -> KeptNotices {
+        // A user has few of these watches, so that a bottle without pushes takes none.
+        let watched = notices.pushes.then(|| watch_directory(&notices.requests)).transpose();
+        let events = watched.unwrap_or_else(|error| {
+            tracing::warn!(%error, "nobody is told of pushes that wait");
+            None
+        });
         let (end, ending) = oneshot::channel();
-        Ok(KeptNotices { end, task: spawn_local(notices.give(events, bell, ending)) })
+        KeptNotices { end, task: spawn_local(notices.give(events, bell, ending)) }
     }
 
     pub(crate) async fn end(self) {
@@ -74,10 +84,10 @@ impl KeptNotices {
 }
 
 impl Notices {
-    async fn give(self, events: AsyncFd<OwnedFd>, bell: watch::Sender<u64>, mut ending: oneshot::Receiver<()>) {
+    async fn give(self, events: Option<AsyncFd<OwnedFd>>, bell: watch::Sender<u64>, mut ending: oneshot::Receiver<()>) {
         let (fresh, to_tell) = mpsc::channel(FRESH);
         let rings = self.targets.bell;
-        let requests = self.requests.clone();
+        let (requests, queue) = (self.requests.clone(), Rc::clone(&self.queue));
         let (stop, stopped) = oneshot::channel();
         let telling = self.targets.is_far().then(|| spawn_local(self.tell(to_tell, stopped)));
         let mut known = BTreeSet::new();
@@ -93,19 +103,17 @@ impl Notices {
                 let _ = fresh.try_send(id);
             }
             known = waiting;
-            let ready = tokio::select! {
-                ready = events.readable() => ready,
+            tokio::select! {
+                () = queue.asked() => {}
+                changed = changed(events.as_ref()) => if changed.is_err() { break },
                 _ = &mut ending => break,
-            };
-            let Ok(mut ready) = ready else { break };
-            // What happened does not matter: a look tells what is there now.
-            let mut bytes = [0; 4096];
-            while matches!(rustix::io::read(events.get_ref(), &mut bytes[..]), Ok(1..)) {}
-            ready.clear_ready();
+            }
         }
         drop((fresh, stop));
-        // As with sentinels, the kernel takes its time.
-        drop(tokio::task::spawn_blocking(|| drop(events.into_inner())));
+        if let Some(events) = events {
+            // As with sentinels, the kernel takes its time.
+            drop(tokio::task::spawn_blocking(|| drop(events.into_inner())));
+        }
         if let Some(telling) = telling {
             let _ = telling.await;
         }
@@ -164,6 +172,23 @@ impl Notices {
     }
 }
 
+fn watch_directory(requests: &Path) -> io::Result<AsyncFd<OwnedFd>> {
+    let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+    inotify::add_watch(&events, requests, WatchFlags::MOVED_TO)?;
+    sys::watch(events, Interest::READABLE)
+}
+
+/// Comes when something is new in the directory.
+async fn changed(events: Option<&AsyncFd<OwnedFd>>) -> io::Result<()> {
+    let Some(events) = events else { return std::future::pending().await };
+    let mut ready = events.readable().await?;
+    // What happened does not matter: a look tells what is there now.
+    let mut bytes = [0; 4096];
+    while matches!(rustix::io::read(events.get_ref(), &mut bytes[..]), Ok(1..)) {}
+    ready.clear_ready();
+    Ok(())
+}
+
 /// Kills what it holds when it goes.
 struct Ending(Option<Gate>);
 
@@ -176,7 +201,7 @@ impl Drop for Ending {
 }
 
 /// The ids of the requests without an answer.
-fn waiting(requests: &std::path::Path) -> BTreeSet<String> {
+fn waiting(requests: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(requests).into_iter().flatten().flatten();
     let names: BTreeSet<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     let ids = names.iter().filter_map(|name| name.strip_suffix(REQUEST)).filter(|id| is_id(id));

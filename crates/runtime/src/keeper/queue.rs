@@ -24,7 +24,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{
-    sync::{Mutex, broadcast, mpsc, oneshot, watch},
+    sync::{Mutex, Notify, broadcast, mpsc, oneshot, watch},
     task::spawn_local,
     time::sleep,
 };
@@ -67,6 +67,7 @@ pub(crate) struct Queue {
     records: mpsc::Sender<ToRecord>,
     news: broadcast::Sender<OperatorDecision>,
     grants: watch::Sender<Vec<Grant>>,
+    asked: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -122,6 +123,7 @@ impl Queue {
             records,
             news: broadcast::Sender::new(NEWS),
             grants: watch::Sender::new(Vec::new()),
+            asked: Notify::new(),
         };
         Ok((Rc::new(queue), Ends { policies: to_apply }))
     }
@@ -146,6 +148,11 @@ impl Queue {
 
     pub(crate) fn past(&self) -> Vec<PastRequest> {
         self.inner.borrow().past.iter().map(|(_, past)| past.clone()).collect()
+    }
+
+    /// Comes when something was asked since it came last.
+    pub(crate) async fn asked(&self) {
+        self.asked.notified().await;
     }
 
     /// Puts a request before the operator.
@@ -184,6 +191,7 @@ impl Queue {
             }
         }
         drop(inner);
+        self.asked.notify_one();
         let (queue, id) = (Rc::clone(self), id.to_owned());
         spawn_local(async move {
             sleep(Duration::from_millis(expires.saturating_sub(now()))).await;

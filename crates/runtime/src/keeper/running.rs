@@ -161,8 +161,10 @@ impl Running {
             secrets: if request.notify.is_far() { request.secrets.clone() } else { Vec::new() },
             run_as,
             recipe: made.notifier_recipe,
+            queue: Rc::clone(&queue),
+            pushes: request.plan.git.iter().any(|repository| repository.push.is_some()),
         };
-        let notices = KeptNotices::keep(notices, bell)?;
+        let notices = KeptNotices::keep(notices, bell);
         let git = git.map(|(gate, brief)| {
             let keeping = Keeping::new(brief, git_recipe, freezer.clone(), refresher);
             KeptGitGate::keep(gate, keeping, records, queue.granted(), move |id| {

@@ -1,3 +1,5 @@
+//! Tables of layouts, before and after, and what is given up.
+
 use super::*;
 use crate::{host::HostPattern, policy::PathPattern};
 

@@ -12,6 +12,7 @@ use bottle_spec::{
     escape::Escaped,
     manifest::{Agent, Bottle, Mistake, Mistakes, Placed, nearest},
     notation::Name,
+    provider::{Provider, Providers},
 };
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest as _, Sha256};
@@ -28,7 +29,13 @@ const READ_MAX: u64 = 1 << 20;
 /// An agent by name, with its bottle. The mistakes of both files are reported together.
 pub(crate) fn agent_and_bottle(name: &str, context: &Context) -> Result<(Agent, Bottle), CliError> {
     let (path, text) = agent_text(name, context)?;
-    let agent = Agent::parse(name, &path, &text);
+    let providers = providers(Agent::provider_named(&path, &text), context)?;
+    let (agent, providers) = match providers {
+        Ok(providers) => (Agent::parse(name, &path, &text, &providers), None),
+        Err(mistakes) => (Agent::parse(name, &path, &text, &Providers::default()), Some(mistakes)),
+    };
+    // Of an agent whose provider cannot be read, nothing can be said that holds.
+    let agent = providers.map_or(agent, Err);
     let Some(named) = Agent::bottle_named(&path, &text) else {
         return Err(agent.map_or_else(told, |_| CliError::bug("an agent without a bottle was taken")));
     };
@@ -38,6 +45,18 @@ pub(crate) fn agent_and_bottle(name: &str, context: &Context) -> Result<(Agent, 
         (Err(mistakes), Ok(_)) | (Ok(_), Err(mistakes)) => Err(told(mistakes)),
         (Err(agent), Err(bottle)) => Err(told(agent.and(bottle))),
     }
+}
+
+/// The providers that an agent may name: of the user's own, the one that it names is read.
+fn providers(named: Option<Placed<String>>, context: &Context) -> Result<Result<Providers, Mistakes>, CliError> {
+    let folder = context.providers();
+    let unread = stems(&folder, "yaml");
+    let Some(named) = named.filter(|named| unread.contains(&named.value)) else {
+        return Ok(Ok(Providers::with(Vec::new(), unread)));
+    };
+    let path = folder.join(format!("{}.yaml", named.value));
+    let Some(text) = read(&path, context)? else { return Ok(Ok(Providers::with(Vec::new(), unread))) };
+    Ok(Provider::parse(&named.value, &path, &text).map(|own| Providers::with(vec![own], unread)))
 }
 
 /// A bottle by name, for commands that need no agent.

@@ -45,6 +45,15 @@ impl Context {
         self.config.join("bottles")
     }
 
+    /// The user's own providers.
+    pub(crate) fn providers(&self) -> PathBuf {
+        self.config.join("providers")
+    }
+
+    pub(crate) fn skills(&self) -> PathBuf {
+        self.config.join("skills")
+    }
+
     /// What a `command:` secret runs in, now and when the keeper reads it again.
     pub(crate) fn refresh_env(&self) -> BTreeMap<String, String> {
         let mut variables = self.environment.0.clone();

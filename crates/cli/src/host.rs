@@ -2,7 +2,12 @@
 
 use crate::compose::Context;
 use bottle_runtime::cgroup::Delegation;
-use bottle_spec::facts::{HostFacts, PathKind};
+use bottle_spec::{
+    facts::{HostFacts, PathKind},
+    request::Request,
+};
+mod agent_program;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -10,8 +15,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Facts of this host, with what stands at `paths`.
-pub(crate) fn facts(context: &Context, paths: &[PathBuf]) -> HostFacts {
+/// Facts of this host, as far as the request asks for them.
+pub(crate) fn facts(context: &Context, request: &Request) -> HostFacts {
+    let paths = request.paths(&context.home, &context.cwd);
     let environment = &context.environment;
     let of = |name: &str| environment.value(name).map(str::to_owned);
     let is_locale = |name: &str| name == "LANG" || name == "LANGUAGE" || name.starts_with("LC_");
@@ -37,7 +43,9 @@ pub(crate) fn facts(context: &Context, paths: &[PathBuf]) -> HostFacts {
             .map(str::to_owned)
             .collect(),
         variables: environment.variables().keys().filter(|name| environment.value(name).is_some()).cloned().collect(),
-        paths: kinds(paths),
+        agent_program: agent_program::find(request, environment),
+        skills: skills(context, request),
+        paths: kinds(&paths),
     }
 }
 
@@ -53,6 +61,17 @@ fn kinds(paths: &[PathBuf]) -> BTreeMap<PathBuf, PathKind> {
         Some((path.clone(), kind))
     };
     paths.iter().filter_map(kind).collect()
+}
+
+/// The user's own skills first, then those of their own client of the same kind. A folder may be a link.
+fn skills(context: &Context, request: &Request) -> BTreeMap<String, PathBuf> {
+    let of_client = request.provider.value.skills.as_ref().map(|folder| context.home.join(folder));
+    let folders: Vec<PathBuf> = [Some(context.skills()), of_client].into_iter().flatten().collect();
+    let find = |name: &String| {
+        let found = folders.iter().map(|folder| folder.join(name)).find(|path| path.join("SKILL.md").is_file())?;
+        Some((name.clone(), fs::canonicalize(found).ok()?))
+    };
+    request.skills.iter().filter_map(|skill| find(&skill.value.0)).collect()
 }
 
 /// A zone's name from `TZ`, else from where `/etc/localtime` leads.

@@ -94,6 +94,8 @@ impl LaunchArgs {
             backend: pick("backend", &self.backend, Some("BOT_BOTTLE_BACKEND")),
             image: pick("image", &self.image, Some("BOT_BOTTLE_IMAGE")),
             workspace: pick("workspace", &self.workspace, None),
+            task: None,
+            skills_folder: pick("", &None, Some("BOT_BOTTLE_GUEST_SKILLS_DIR")),
             observe: self.observe,
         }
     }
@@ -101,7 +103,7 @@ impl LaunchArgs {
 
 /// The plan of a request on this host, its policy accepted by the policy's own rules.
 pub(crate) fn plan(request: &Request, asked_by: Kind, context: &Context) -> Result<Plan, CliError> {
-    let facts = host::facts(context, &request.paths(&context.home, &context.cwd));
+    let facts = host::facts(context, request);
     let mut plan = resolve(request, &facts).map_err(|mistakes| CliError::mistakes(&mistakes, asked_by))?;
     let rules =
         Rules::new(plan.egress.clone()).map_err(|faults| CliError::mistakes(&misplaced(&faults, request), asked_by))?;
@@ -124,18 +126,27 @@ pub(crate) enum Afterwards {
     Remove,
 }
 
+/// Who sits at the agent's terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seat {
+    Person,
+    /// It has its task: it gets no terminal and reads nothing.
+    Nobody,
+}
+
 /// Reads the secrets and launches. In the foreground it stays until the agent ends, and gives its exit code.
 pub(crate) fn launch(
     plan: Plan,
     name: Option<Slug>,
     afterwards: Afterwards,
+    seat: Seat,
     args: &LaunchArgs,
     context: &Context,
 ) -> Result<ExitCode, CliError> {
     let request = request(plan, name, afterwards, args, context)?;
     if !args.detach {
         let watched = Watched::before(&request.plan.workspace);
-        let ended = terminal::foreground(request, &context.ui);
+        let ended = terminal::foreground(request, seat, &context.ui);
         watched.after(context);
         return ended;
     }

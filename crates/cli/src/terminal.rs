@@ -7,7 +7,7 @@ mod plain;
 mod pumps;
 mod raw;
 
-use crate::{error::CliError, ui::Ui};
+use crate::{error::CliError, launch::Seat, ui::Ui};
 use bottle_runtime::{
     client::{self, ClientError, Launched, Session},
     dirs::Dirs,
@@ -49,11 +49,14 @@ pub(crate) enum Ending {
 
 /// Launches the bottle with the agent at this terminal (where both stdin and stdout are one) or at pipes, stays until
 /// the agent ends or is detached from, and gives its exit code. `request.console` and `request.lifetime` are set here.
-pub(crate) fn foreground(mut request: LaunchRequest, ui: &Ui) -> Result<ExitCode, CliError> {
-    request.console = console(ui);
+pub(crate) fn foreground(mut request: LaunchRequest, seat: Seat, ui: &Ui) -> Result<ExitCode, CliError> {
+    request.console = if seat == Seat::Nobody { Console::Pipes } else { console(ui) };
     request.lifetime = Lifetime::Foreground;
     let pumps = Pumps::for_console(request.console)?;
-    let (pumps, pipes) = pumps.map_or((None, None), |(pumps, pipes)| (Some(pumps), Some(pipes)));
+    let (mut pumps, pipes) = pumps.map_or((None, None), |(pumps, pipes)| (Some(pumps), Some(pipes)));
+    if let (Some(pumps), Seat::Nobody) = (&mut pumps, seat) {
+        pumps.feed_nothing();
+    }
     let launched = client::launch(Path::new(PROGRAM), &request, pipes, &mut progress(ui));
     let Launched { slug, session, mut keeper } = match launched {
         Ok(launched) => launched,

@@ -6,12 +6,13 @@
 
 use bottle_runtime::{
     backend::namespace::{self, RoomSpec},
+    provision::{self, Given},
     socket::Link,
 };
 use bottle_spec::{
     door::Door,
     init_link::{InitStart, InitToKeeper, KeeperToInit, Probe, Spawn, WindowSize},
-    plan::{Backend, Image, Limits, Mount, Plan, Provider, Workspace},
+    plan::{Backend, Image, Limits, Mount, Plan, PlannedProvider, Workspace},
     policy::EgressPolicy,
     slug::Slug,
 };
@@ -104,13 +105,15 @@ fn run(arguments: &Arguments) -> Result<u8, Box<dyn Error>> {
     let image = fs::read(&arguments.init)?;
     let plan = plan(arguments);
     let slug: Slug = "room-abcde".parse()?;
+    let trust_anchor_pem = include_str!("../tests/it/anchor.pem");
+    let pieces = provision::system(&Given { plan: &plan, trust_anchor_pem, image: &namespace::image_trust() });
     let spec = RoomSpec {
         slug: &slug,
         plan: &plan,
         home: &arguments.home,
         workspace: arguments.workspace.as_deref(),
         guards: &[],
-        trust_anchor_pem: include_str!("../tests/it/anchor.pem"),
+        pieces: &pieces,
         init_image: &image,
         doors: &arguments.doors,
         host_ids: arguments.ids,
@@ -203,10 +206,11 @@ fn plan(arguments: &Arguments) -> Plan {
         agent: "room".into(),
         bottle: None,
         backend: Backend::Namespace,
-        provider: Provider::Command,
+        provider: PlannedProvider::named("command"),
         command: arguments.command.clone(),
         prompt: String::new(),
         skills: Vec::new(),
+        files: Vec::new(),
         image: Image::Host,
         env,
         mounts: arguments.mounts.clone(),

@@ -15,6 +15,7 @@ pub mod journal;
 pub mod keeper;
 pub mod process;
 pub mod protocol;
+pub mod provision;
 pub mod reap;
 pub mod socket;
 pub mod store;

@@ -62,6 +62,13 @@ pub(crate) fn copy(
     Ok(copying.copied)
 }
 
+/// Copies all of `source`, whatever ignore files say, to `target`, which must not exist.
+pub(crate) fn copy_whole(source: &Path, target: &Path, owner: Option<u32>) -> Result<(), WorkspaceError> {
+    let mut nothing = |_| ();
+    let mut copying = Copying { source, target, owner, copied: Copied::default(), progress: &mut nothing };
+    copying.whole(source)
+}
+
 /// Copies what is listed, and the directories on the way, to `target`, which must not exist. Nothing is given away.
 fn listed(
     source: &Path,

@@ -26,8 +26,22 @@ pub struct HostFacts {
     pub programs: BTreeSet<String>,
     /// The names of the environment's variables that are set and not empty.
     pub variables: BTreeSet<String>,
+    /// The program of the request's provider, where it was found on `PATH`.
+    pub agent_program: Option<AgentProgram>,
+    /// The request's skills that were found, each with its folder.
+    pub skills: BTreeMap<String, PathBuf>,
     /// What stands at the paths that [`crate::request::Request::paths`] asks about; absent = nothing.
     pub paths: BTreeMap<PathBuf, PathKind>,
+}
+
+/// Where an agent's program lies on the host, and what a bottle must be shown for it to run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AgentProgram {
+    pub path: PathBuf,
+    /// Files and directories that no bottle has anyway; shown read-only where they are.
+    pub shown: Vec<PathBuf>,
+    /// Where its interpreter is, for the bottle's `PATH`.
+    pub folders: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

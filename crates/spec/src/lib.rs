@@ -35,6 +35,8 @@ pub mod plan;
 #[cfg(feature = "manifest")]
 pub mod policy;
 #[cfg(feature = "manifest")]
+pub mod provider;
+#[cfg(feature = "manifest")]
 pub mod request;
 #[cfg(feature = "manifest")]
 pub mod resolve;

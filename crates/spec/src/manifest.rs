@@ -12,17 +12,19 @@ mod egress;
 mod git;
 mod mistake;
 pub mod pipelock;
+mod provider;
 mod tree;
 mod walk;
 mod write;
 
-pub use agent::{Agent, BACKENDS, PROVIDERS};
+pub use agent::{Agent, BACKENDS};
 pub use bottle::Bottle;
 pub use config::Config;
 pub use edit::{Addition, EditError};
 pub use egress::Egress;
 pub use git::{GitUpstream, Written};
 pub use mistake::{Mistake, Mistakes, Place, Placed};
+pub use provider::read_provider;
 pub use walk::Keys;
 pub use write::{Noted, bottle_of};
 
@@ -43,11 +45,22 @@ pub const BOTTLE_TABLES: &[Keys] = &[
 pub const AGENT_TABLES: &[Keys] = &[agent::AGENT];
 /// The same for `config.yaml`.
 pub const CONFIG_TABLES: &[Keys] = &[config::CONFIG, config::NOTIFY, config::WEBHOOK];
+/// The same for a provider; those that share their keys stand here once.
+pub const PROVIDER_TABLES: &[Keys] = &[
+    provider::PROVIDER,
+    provider::HEADLESS,
+    provider::PROMPT,
+    provider::CREDENTIAL,
+    provider::FILE,
+    egress::ROUTE,
+    egress::AUTH,
+];
 
 /// The JSON Schemas that ship with the product.
 pub const AGENT_SCHEMA: &str = include_str!("../schema/agent.json");
 pub const BOTTLE_SCHEMA: &str = include_str!("../schema/bottle.json");
 pub const CONFIG_SCHEMA: &str = include_str!("../schema/config.json");
+pub const PROVIDER_SCHEMA: &str = include_str!("../schema/provider.json");
 
 /// The candidate that was probably meant, if one is close enough to say so.
 pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

@@ -13,12 +13,15 @@ pub struct Plan {
     /// The bottle manifest it came from; `None` for `run`, which has none.
     pub bottle: Option<String>,
     pub backend: Backend,
-    pub provider: Provider,
+    pub provider: PlannedProvider,
     /// Never empty.
     pub command: Vec<String>,
     /// Markdown; empty where the agent has none.
     pub prompt: String,
-    pub skills: Vec<String>,
+    pub skills: Vec<PlannedSkill>,
+    /// What the agent finds in its home when the bottle is new.
+    #[serde(default)]
+    pub files: Vec<PlannedFile>,
     pub image: Image,
     /// The agent's whole environment, placeholders included.
     pub env: BTreeMap<String, String>,
@@ -76,16 +79,104 @@ impl Backend {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Provider {
-    Claude,
-    Codex,
-    Opencode,
-    Gemini,
-    Pi,
-    Aider,
-    Command,
+/// What of the agent's kind is still needed once its command, files and routes are in the plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "ProviderForm")]
+pub struct PlannedProvider {
+    pub name: String,
+    /// Where its skills are, absolute in the bottle.
+    pub skills: PathBuf,
+    /// What `resume` runs; `None` = the command again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resume: Option<Vec<String>>,
+    /// What `resume --prompt` runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resume_task: Option<TaskCommand>,
+    /// Where it writes its transcripts: patterns below the home.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<String>,
+}
+
+impl PlannedProvider {
+    /// One of which nothing more is known.
+    pub fn named(name: &str) -> PlannedProvider {
+        PlannedProvider {
+            name: name.to_owned(),
+            skills: PathBuf::from(PlannedSkill::FOLDER),
+            resume: None,
+            resume_task: None,
+            logs: Vec::new(),
+        }
+    }
+}
+
+/// Plans written before providers were data have the name alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ProviderForm {
+    Name(String),
+    Whole {
+        name: String,
+        skills: PathBuf,
+        #[serde(default)]
+        resume: Option<Vec<String>>,
+        #[serde(default)]
+        resume_task: Option<TaskCommand>,
+        #[serde(default)]
+        logs: Vec<String>,
+    },
+}
+
+impl From<ProviderForm> for PlannedProvider {
+    fn from(form: ProviderForm) -> PlannedProvider {
+        match form {
+            ProviderForm::Name(name) => PlannedProvider::named(&name),
+            ProviderForm::Whole { name, skills, resume, resume_task, logs } => {
+                PlannedProvider { name, skills, resume, resume_task, logs }
+            }
+        }
+    }
+}
+
+/// A command that waits for a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskCommand {
+    /// The words that say it have `${TASK}` in its place.
+    pub argv: Vec<String>,
+    /// Which words those are; no other text is looked at.
+    pub at: Vec<usize>,
+}
+
+impl TaskCommand {
+    pub fn with(&self, task: &str) -> Vec<String> {
+        let word = |(index, word): (usize, &String)| {
+            if self.at.contains(&index) { word.replacen("${TASK}", task, 1) } else { word.clone() }
+        };
+        self.argv.iter().enumerate().map(word).collect()
+    }
+}
+
+/// A folder with a `SKILL.md`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedSkill {
+    pub name: String,
+    /// On the host; absolute.
+    pub source: PathBuf,
+}
+
+impl PlannedSkill {
+    /// Where skills of an agent are that has no place of its own for them.
+    pub const FOLDER: &str = "/home/agent/.agents/skills";
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedFile {
+    /// Below the agent's home.
+    pub path: PathBuf,
+    pub text: String,
 }
 
 /// What the agent sees as `/usr` and the like.

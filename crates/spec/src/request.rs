@@ -4,8 +4,9 @@ use crate::{
     facts::absolute,
     manifest::{Agent, Bottle, Egress, GitUpstream, Mistake, Mistakes, Place, Placed, Written},
     notation::{MountText, Name, Port},
-    plan::{Backend, Image, Limits, Provider},
+    plan::{Backend, Image, Limits},
     policy::Budgets,
+    provider::Provider,
     secret::SecretRef,
 };
 use std::{
@@ -31,7 +32,11 @@ pub struct Request {
     /// `None` = the provider's own.
     pub command: Option<Vec<String>>,
     pub prompt: String,
+    /// What a headless agent is to do; `None` = somebody sits at its terminal.
+    pub task: Option<Placed<String>>,
     pub skills: Vec<Placed<Name>>,
+    /// Where they go, in place of the provider's folder.
+    pub skills_folder: Option<Placed<String>>,
     pub image: Placed<Image>,
     pub env: BTreeMap<String, String>,
     pub mounts: Vec<Placed<MountText>>,
@@ -83,6 +88,10 @@ pub struct Overrides {
     pub backend: Option<Placed<String>>,
     pub image: Option<Placed<String>>,
     pub workspace: Option<Placed<String>>,
+    /// What a headless agent is to do.
+    pub task: Option<Placed<String>>,
+    /// Where skills go in the bottle.
+    pub skills_folder: Option<Placed<String>>,
     /// See [`crate::policy::EgressPolicy::observe`].
     pub observe: bool,
 }
@@ -103,7 +112,9 @@ impl Request {
             provider: agent.provider,
             command: agent.command,
             prompt: agent.prompt,
+            task: overrides.task.clone(),
             skills: agent.skills,
+            skills_folder: overrides.skills_folder.clone(),
             env,
             mounts: bottle.mounts,
             egress: bottle.egress,

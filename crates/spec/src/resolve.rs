@@ -4,10 +4,9 @@
 //! in the plan's notices.
 
 use crate::{
-    door::MCP_URL,
     facts::{HostFacts, PathKind},
     manifest::{Mistake, Mistakes, Place, Placed},
-    plan::{Backend, Image, Limits, Mount, Plan, PlannedSecret, Provider, Workspace},
+    plan::{Backend, Image, Limits, Mount, Plan, PlannedSecret, Workspace},
     policy::{Auth, EgressPolicy},
     request::{Request, WorkspaceMode, base},
     secret::SecretRef,
@@ -16,8 +15,9 @@ use std::path::{Path, PathBuf};
 
 mod environment;
 mod git;
+mod provider;
 
-pub use environment::{AGENT_HOME, CA_BUNDLE, CA_FILE, TRUST_STORE};
+pub use environment::{AGENT_HOME, CA_BUNDLE, CA_FILE, MCP_FILE, PROMPT_FILE, TRUST_STORE};
 
 /// Processes and threads of a bottle that names no limit: room for builds, none for a fork bomb.
 pub const DEFAULT_PIDS: u32 = 4096;
@@ -28,22 +28,26 @@ pub fn resolve(request: &Request, host: &HostFacts) -> Result<Plan, Mistakes> {
     let mut resolver = Resolver { host, mistakes: Vec::new(), notices: Vec::new() };
     resolver.refuse_what_is_not_built(request);
     resolver.check_host(request);
-    let mounts = request.mounts.iter().filter_map(|mount| resolver.mount(mount)).collect();
+    let mut mounts: Vec<Mount> = request.mounts.iter().filter_map(|mount| resolver.mount(mount)).collect();
+    mounts.extend(resolver.program_mounts(request));
     let workspace = resolver.workspace(&request.workspace);
     let egress = resolver.egress(request);
     let git = resolver.git(request);
     let secrets = resolver.secrets(request);
+    let skills = resolver.skills(request);
+    let provided = resolver.provided(request);
     resolver.note_limits(&request.limits);
     let plan = Plan {
         agent: request.agent.clone(),
         bottle: request.bottle.clone(),
         backend: request.backend.value,
-        provider: request.provider.value,
-        command: command(request),
+        provider: provided.provider,
+        command: provided.command,
         prompt: request.prompt.clone(),
-        skills: request.skills.iter().map(|skill| skill.value.0.clone()).collect(),
+        skills,
+        files: provided.files,
         image: resolver.image(&request.image),
-        env: environment::environment(request, &secrets, host),
+        env: environment::environment(request, &provided.env, &secrets, host),
         mounts,
         workspace,
         egress,
@@ -58,39 +62,17 @@ pub fn resolve(request: &Request, host: &HostFacts) -> Result<Plan, Mistakes> {
     Mistakes::check(plan, resolver.mistakes)
 }
 
-/// With a workspace that fits the directory, where none is asked for. A repository that holds our own files is the
-/// user's whole home.
+/// With a workspace that fits the directory, where none is asked for (a repository that holds our own files is the
+/// user's whole home), and with the provider's routes after the bottle's.
 fn fitted(request: &Request, host: &HostFacts) -> Request {
     let mut request = request.clone();
+    provider::add_routes(&mut request, host);
     if request.workspace.value == WorkspaceMode::Fitting {
         let repository = host.paths.contains_key(&host.cwd.join(".git")) && host.programs.contains("git");
         let home = host.own.iter().any(|own| own.starts_with(&host.cwd)) || host.home.starts_with(&host.cwd);
         request.workspace.value = if repository && !home { WorkspaceMode::Clone } else { WorkspaceMode::None };
     }
     request
-}
-
-/// The provider's command, with the prompt where it takes one as an argument.
-fn command(request: &Request) -> Vec<String> {
-    match (&request.command, request.provider.value) {
-        (Some(command), _) => command.clone(),
-        (None, Provider::Claude) => claude(request),
-        // Refused; the name is good enough for a plan that is thrown away.
-        (None, provider) => vec![format!("{provider:?}").to_lowercase()],
-    }
-}
-
-/// With the supervise door among its servers, besides those of its own configuration.
-fn claude(request: &Request) -> Vec<String> {
-    let mut command = vec!["claude".to_owned()];
-    if request.supervise.as_ref().is_none_or(|supervise| supervise.value) {
-        let server = format!(r#"{{"mcpServers":{{"bot-bottle":{{"type":"http","url":"{MCP_URL}"}}}}}}"#);
-        command.extend(["--mcp-config".to_owned(), server]);
-    }
-    if !request.prompt.is_empty() {
-        command.extend(["--append-system-prompt".to_owned(), request.prompt.clone()]);
-    }
-    command
 }
 
 fn ports(request: &Request) -> Vec<u16> {
@@ -112,16 +94,6 @@ impl Resolver<'_> {
         if backend.value != Backend::Namespace {
             let message = format!("the {} backend is not built yet", backend.value.as_str());
             self.mistakes.push(Mistake::new(&backend.place, message).hint("use `namespace`, the default").of_host());
-        }
-        let provider = &request.provider;
-        if !matches!(provider.value, Provider::Claude | Provider::Command) {
-            let message = format!("the provider {} is not built yet", format!("{:?}", provider.value).to_lowercase());
-            let hint = "run it as `provider: command` with `command: [PROGRAM, ARGUMENT]`";
-            self.mistakes.push(Mistake::new(&provider.place, message).hint(hint));
-        }
-        if let Some(skill) = request.skills.first() {
-            let message = "skills are not built yet; they come with a later version";
-            self.mistakes.push(Mistake::new(&skill.place, message).hint("remove `skills`, or mount them"));
         }
     }
 

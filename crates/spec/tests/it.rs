@@ -1,12 +1,13 @@
 //! Manifests, schemas and resolving from outside of the crate: what a user writes and what comes of it.
 
 use bottle_spec::{
-    facts::{HostFacts, PathKind},
+    facts::{AgentProgram, HostFacts, PathKind},
     manifest::{
         AGENT_SCHEMA, AGENT_TABLES, Agent, BOTTLE_SCHEMA, BOTTLE_TABLES, Bottle, CONFIG_SCHEMA, CONFIG_TABLES, Keys,
-        Mistakes, Place, Placed,
+        Mistakes, PROVIDER_SCHEMA, PROVIDER_TABLES, Place, Placed,
     },
     plan::{Plan, Workspace},
+    provider::{Provider, Providers},
     request::{Flags, Overrides, Request},
     resolve::resolve,
 };
@@ -24,7 +25,7 @@ fn bottle(text: &str) -> Result<Bottle, Mistakes> {
 }
 
 fn agent(text: &str) -> Result<Agent, Mistakes> {
-    Agent::parse("reviewer", Path::new("/cfg/agents/reviewer.md"), text)
+    Agent::parse("reviewer", Path::new("/cfg/agents/reviewer.md"), text, &Providers::default())
 }
 
 fn host() -> HostFacts {
@@ -42,6 +43,8 @@ fn host() -> HostFacts {
         user_namespaces_refused: None,
         programs: BTreeSet::from([text("bash"), text("git"), text("java")]),
         variables: BTreeSet::from([text("ANTHROPIC_API_KEY"), text("TOKEN")]),
+        agent_program: None,
+        skills: BTreeMap::from([(text("pdf"), PathBuf::from("/home/u/.config/bot-bottle/skills/pdf"))]),
         paths: BTreeMap::from([
             (PathBuf::from("/home/u"), PathKind::Directory),
             (PathBuf::from("/home/u/app"), PathKind::Directory),
@@ -175,7 +178,12 @@ fn the_examples_are_sound() {
 /// closed object in the schema that the walker does not know.
 #[test]
 fn schema_and_walker_know_the_same_keys() {
-    let all = [(BOTTLE_SCHEMA, BOTTLE_TABLES), (AGENT_SCHEMA, AGENT_TABLES), (CONFIG_SCHEMA, CONFIG_TABLES)];
+    let all = [
+        (BOTTLE_SCHEMA, BOTTLE_TABLES),
+        (AGENT_SCHEMA, AGENT_TABLES),
+        (CONFIG_SCHEMA, CONFIG_TABLES),
+        (PROVIDER_SCHEMA, PROVIDER_TABLES),
+    ];
     for (schema, tables) in all {
         let schema: Value = serde_json::from_str(schema).unwrap();
         let mut objects = Vec::new();
@@ -359,4 +367,135 @@ fn hostile_text_reaches_no_terminal() {
     let shown = bottle(text).unwrap_err().to_string();
     assert!(shown.chars().all(|c| c == '\n' || !c.is_control()), "{shown:?}");
     assert!(!shown.contains('\u{202e}'));
+}
+
+/// What comes with the product reads without a mistake, and its texts hold together.
+#[test]
+fn the_built_in_providers_are_sound() {
+    let providers = Providers::default();
+    assert_eq!(providers.names(), ["aider", "claude", "codex", "command", "gemini", "opencode", "pi"]);
+    for name in providers.names().iter().filter(|name| *name != "command") {
+        let text = Providers::built_in(name).unwrap();
+        let read = Provider::parse(name, Path::new(name), text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        assert!(read.headless.as_ref().is_some_and(|mode| mode.resume.is_some()), "{name}");
+        assert!(read.headless.unwrap().part.args.iter().any(|word| word.contains("${TASK}")), "{name}");
+        for file in read.part.files.iter().chain(&read.mcp.files).filter(|file| file.path.ends_with(".json")) {
+            serde_json::from_str::<Value>(&file.text).unwrap_or_else(|error| panic!("{}: {error}", file.path));
+        }
+    }
+}
+
+#[test]
+fn every_mistake_of_a_provider_at_once() {
+    let text = "\
+program: /usr/bin/agent
+args: [\"${TAKS}\", [x]]
+env: { A: \"${}\", 1B: x }
+files:
+  - { path: ../../etc/passwd, text: x }
+  - { path: /etc/passwd, text: x }
+  - { path: .a }
+interactive: { resmue: [x] }
+headless: [x]
+skills: \"\"
+auth:
+  - env: { A: b }
+  - routes: [{ host: a.test }]
+  - { routes: [{ host: a.test, auth: { scheme: bearer, secret: sk-verysecret } }] }
+routes: [{ hots: a.test }]
+logs: [/var/log/x]
+";
+    let mistakes = Provider::parse("agent", Path::new("/cfg/providers/agent.yaml"), text).unwrap_err();
+    assert!(!mistakes.to_string().contains("verysecret"));
+    insta::assert_snapshot!(mistakes);
+    for text in ["", "{}", "- a", "program: [x]"] {
+        assert!(Provider::parse("agent", Path::new("/p"), text).is_err(), "{text:?} was taken");
+    }
+}
+
+/// With a provider of the user's own.
+fn started(
+    provider: &str,
+    bottle_text: &str,
+    edit: impl FnOnce(&mut Overrides, &mut HostFacts),
+) -> Result<Plan, Mistakes> {
+    let provider = Provider::parse("mine", Path::new("/cfg/providers/mine.yaml"), provider)?;
+    let providers = Providers::with(vec![provider], vec!["mine".to_owned()]);
+    let text = "---\nbottle: dev\nprovider: mine\nskills: [pdf]\n---\nBe ${TASK} kind.\n";
+    let agent = Agent::parse("reviewer", Path::new("/cfg/agents/reviewer.md"), text, &providers)?;
+    let (mut overrides, mut host) = (Overrides::default(), host());
+    edit(&mut overrides, &mut host);
+    resolve(&Request::of_agent(agent, bottle(bottle_text)?, &overrides)?, &host)
+}
+
+const MINE: &str = "\
+program: mine
+args: [--yolo]
+env: { CALM: \"1\" }
+files: [{ path: .mine.json, text: '{\"cwd\": \"${CWD}\", \"tail\": \"${PLACEHOLDER_TAIL}\"}' }]
+interactive: { resume: [--continue] }
+headless: { command: [exec], resume: [again], args: [--, \"do ${TASK}\"] }
+prompt: { args: [--system, \"${PROMPT}\"] }
+mcp: { args: [--mcp, \"${MCP_URL}\"] }
+skills: .mine/skills
+auth:
+  - { routes: [{ host: api.mine.test, auth: { header: x-key, secret: env:MINE_KEY } }], env: { MINE: \"${PLACEHOLDER}\" } }
+  - { routes: [{ host: api.mine.test, auth: { scheme: bearer, secret: env:TOKEN } }], env: { MINE_TOKEN: \"${PLACEHOLDER}\" } }
+routes: [{ host: docs.mine.test, methods: [GET] }]
+";
+
+#[test]
+fn a_provider_gives_command_files_variables_and_routes() {
+    let plan = started(MINE, "egress: { routes: [{ host: own.test }] }", |_, host| {
+        host.agent_program = Some(AgentProgram {
+            path: PathBuf::from("/home/u/lib/node_modules/mine/cli.js"),
+            shown: vec![PathBuf::from("/home/u/lib/node_modules")],
+            folders: vec![PathBuf::from("/home/u/bin")],
+        });
+    })
+    .unwrap();
+    let own = ["env", "files", "provider", "command", "mounts", "skills", "egress", "secrets"];
+    let mut plan = serde_json::to_value(plan).unwrap();
+    let env = plan["env"].as_object_mut().unwrap();
+    env.retain(|name, _| ["CALM", "MINE_TOKEN", "PATH", "TOKEN", "BOT_BOTTLE_PROMPT_FILE"].contains(&name.as_str()));
+    plan.as_object_mut().unwrap().retain(|name, _| own.contains(&name.as_str()));
+    insta::assert_snapshot!(serde_json::to_string_pretty(&plan).unwrap());
+}
+
+#[test]
+fn a_task_makes_it_headless_and_what_is_filled_in_stays_as_it_is() {
+    let task = |overrides: &mut Overrides| overrides.task = flag("prompt", "${PROMPT} it");
+    let plan = started(MINE, "supervise: false", |overrides, _| task(overrides)).unwrap();
+    assert_eq!(plan.command[..4], ["mine", "exec", "--yolo", "--system"]);
+    assert_eq!(plan.command[4..], ["Be ${TASK} kind.", "--", "do ${PROMPT} it"]);
+    let again = plan.provider.resume_task.unwrap().with("more");
+    assert_eq!(again[..3], ["mine", "exec", "again"]);
+    assert_eq!(again[4..], ["--system", "Be ${TASK} kind.", "--", "do more"]);
+    let without = MINE.replace("headless:", "interactive:").replacen("interactive: { resume: [--continue] }\n", "", 1);
+    assert!(started(&without, "", |overrides, _| task(overrides)).unwrap_err().to_string().contains("takes no task"));
+}
+
+#[test]
+fn the_bottles_own_route_says_which_credential_is_meant() {
+    let own = |auth: &str| format!("egress: {{ routes: [{{ host: api.mine.test, paths: [/v1], {auth} }}] }}");
+    let plan = |auth: &str| started(MINE, &own(auth), |_, _| ()).unwrap();
+    let header = plan("auth: { header: x-key, secret: file:/k }");
+    assert!(header.env["MINE"].starts_with("bot-bottle-placeholder-") && !header.env.contains_key("MINE_TOKEN"));
+    let hosts = |plan: &Plan| plan.egress.routes.iter().map(|route| route.host.to_string()).collect::<Vec<_>>();
+    assert_eq!(hosts(&header), ["api.mine.test", "docs.mine.test"], "nothing is added to a host the bottle speaks of");
+    let bearer = plan("auth: { scheme: bearer, secret: \"command:token\" }");
+    assert!(bearer.env.contains_key("MINE_TOKEN") && !bearer.env.contains_key("MINE"));
+    let unsent = plan("methods: [POST]");
+    assert!(unsent.secrets.is_empty() && unsent.notices.iter().any(|notice| notice.contains("no credential")));
+    let none = started(MINE, "", |_, host| host.variables.clear()).unwrap_err();
+    assert!(none.all_of_host(), "{none}");
+    assert!(none.to_string().contains("none of MINE_KEY, TOKEN is set"), "{none}");
+}
+
+#[test]
+fn skills_are_found_by_name_or_end_the_launch() {
+    let plan = started(MINE, "", |overrides, _| overrides.skills_folder = flag("skills", ".elsewhere")).unwrap();
+    assert_eq!(plan.provider.skills, Path::new("/home/agent/.elsewhere"));
+    let missing = started(MINE, "", |_, host| host.skills.clear()).unwrap_err();
+    assert!(missing.to_string().contains("there is no skill `pdf`"), "{missing}");
 }

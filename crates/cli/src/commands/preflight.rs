@@ -31,7 +31,7 @@ pub(crate) struct PreflightArgs {
 }
 
 pub(crate) fn run(args: PreflightArgs, context: &Context) -> Result<ExitCode, CliError> {
-    let (request, plan) = start::plan(&args.agent, &args.launch, context)?;
+    let (request, plan) = start::plan(&args.agent, None, &args.launch, context)?;
     show(&plan, &request, args.launch.name.as_ref(), args.json, context)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -51,9 +51,10 @@ pub(crate) fn render(plan: &Plan, request: &Request, slug: Option<&Slug>) -> Str
     let mut text = String::new();
     let drawn = || format!("{}-…", plan.agent);
     let slug = slug.map_or_else(drawn, Slug::to_string);
-    let rows: [(&str, Vec<String>); 17] = [
+    let rows: [(&str, Vec<String>); 18] = [
         ("backend", vec![plan.backend.as_str().to_owned()]),
         ("agent", vec![plan.agent.clone()]),
+        ("provider", vec![plan.provider.name.clone()]),
         ("command", vec![command(&plan.command)]),
         ("bottle", plan.bottle.iter().cloned().collect()),
         ("slug", vec![slug]),
@@ -63,7 +64,7 @@ pub(crate) fn render(plan: &Plan, request: &Request, slug: Option<&Slug>) -> Str
         ("env", one_line(env_names(plan, request))),
         ("secrets", secrets(plan)),
         ("canaries", plan.canaries.then(|| CANARIES.to_owned()).into_iter().collect()),
-        ("skills", one_line(plan.skills.clone())),
+        ("skills", one_line(plan.skills.iter().map(|skill| skill.name.clone()).collect())),
         ("git", plan.git.iter().map(repository).collect()),
         ("routes", routes(plan)),
         ("budgets", one_line(budgets(&plan.egress.budgets))),

@@ -1,22 +1,31 @@
 //! `bot-bottle resume`.
 
 use super::list::{open, unreadable};
-use crate::{compose::Context, error::CliError, launch::read_secrets, notify, terminal};
+use crate::{
+    compose::Context,
+    error::CliError,
+    launch::{Seat, read_secrets},
+    notify, terminal,
+};
 use bottle_runtime::{
     protocol::{Console, LaunchRequest, Lifetime, Origin},
     store::{State, StoreError},
 };
-use bottle_spec::slug::Slug;
+use bottle_spec::{plan::Plan, slug::Slug};
 use std::process::ExitCode;
 
 /// Start a stopped bottle again, with its home and workspace as they were left
 ///
-/// It runs by the plan it was started with; its secrets are read anew.
+/// It runs by the plan it was started with, an agent that can goes on with its last conversation, and its secrets are
+/// read anew.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ResumeArgs {
     /// Leave the agent running in the background
     #[arg(long, short)]
     detach: bool,
+    /// Let the agent do this as well and end, with nobody at its terminal
+    #[arg(long, value_name = "TASK")]
+    prompt: Option<String>,
     /// The bottle, as `bot-bottle list` names it
     #[arg(value_name = "BOTTLE")]
     slug: Slug,
@@ -41,7 +50,8 @@ pub(crate) fn run(args: ResumeArgs, context: &Context) -> Result<ExitCode, CliEr
             )));
         }
     }
-    let plan = bottle.plan().map_err(unreadable)?;
+    let mut plan = bottle.plan().map_err(unreadable)?;
+    plan.command = command(&plan, args.prompt.as_deref())?;
     let secrets = read_secrets(&plan, context)?;
     let request = LaunchRequest {
         dirs: context.dirs.clone(),
@@ -57,9 +67,22 @@ pub(crate) fn run(args: ResumeArgs, context: &Context) -> Result<ExitCode, CliEr
         hold_at: args.hold_at,
     };
     if !args.detach {
-        return terminal::foreground(request, &context.ui);
+        let seat = if args.prompt.is_some() { Seat::Nobody } else { Seat::Person };
+        return terminal::foreground(request, seat, &context.ui);
     }
     let slug = terminal::detached(request, &context.ui)?;
     context.ui.result(&format!("{slug}\n"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What goes on with the conversation; where the provider has no way to, the command again.
+fn command(plan: &Plan, task: Option<&str>) -> Result<Vec<String>, CliError> {
+    let provider = &plan.provider;
+    match (task, &provider.resume_task, &provider.resume) {
+        (Some(task), Some(waiting), _) => Ok(waiting.with(task)),
+        (Some(_), None, _) => Err(CliError::usage(format!("{} takes no task on its command line", provider.name))
+            .next("resume it without --prompt")),
+        (None, _, Some(command)) => Ok(command.clone()),
+        (None, _, None) => Ok(plan.command.clone()),
+    }
 }

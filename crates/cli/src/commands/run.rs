@@ -4,7 +4,7 @@ use super::preflight;
 use crate::{
     compose::Context,
     error::{CliError, Kind},
-    launch::{self, Afterwards, LaunchArgs},
+    launch::{self, Afterwards, LaunchArgs, Seat},
 };
 use bottle_spec::{
     escape::Escaped,
@@ -113,7 +113,7 @@ pub(crate) fn run(args: RunArgs, context: &Context) -> Result<ExitCode, CliError
         context.ui.say(&summary(&plan, args.keep));
     }
     let afterwards = if args.keep { Afterwards::Keep } else { Afterwards::Remove };
-    launch::launch(plan, args.launch.name.clone(), afterwards, &args.launch, context)
+    launch::launch(plan, args.launch.name.clone(), afterwards, Seat::Person, &args.launch, context)
 }
 
 impl RunArgs {

@@ -3,11 +3,11 @@
 use crate::{compose::Context, error::CliError};
 use bottle_spec::{
     event::AUDIT_SCHEMA,
-    manifest::{AGENT_SCHEMA, BOTTLE_SCHEMA, CONFIG_SCHEMA},
+    manifest::{AGENT_SCHEMA, BOTTLE_SCHEMA, CONFIG_SCHEMA, PROVIDER_SCHEMA},
 };
 use std::process::ExitCode;
 
-/// Print the JSON Schema of agents, bottles or the configuration, for editors, or of audit records
+/// Print the JSON Schema of agents, bottles, providers or the configuration, for editors, or of audit records
 #[derive(Debug, clap::Args)]
 pub(crate) struct SchemaArgs {
     of: Of,
@@ -21,6 +21,8 @@ enum Of {
     Bottle,
     /// config.yaml
     Config,
+    /// providers/NAME.yaml
+    Provider,
     /// A line of an audit log
     Audit,
 }
@@ -30,6 +32,7 @@ pub(crate) fn run(args: SchemaArgs, context: &Context) -> Result<ExitCode, CliEr
         Of::Agent => AGENT_SCHEMA,
         Of::Bottle => BOTTLE_SCHEMA,
         Of::Config => CONFIG_SCHEMA,
+        Of::Provider => PROVIDER_SCHEMA,
         Of::Audit => AUDIT_SCHEMA,
     })?;
     Ok(ExitCode::SUCCESS)

@@ -5,9 +5,14 @@ use crate::{
     catalog,
     compose::Context,
     error::{CliError, Kind},
-    launch::{self, Afterwards, LaunchArgs},
+    launch::{self, Afterwards, LaunchArgs, Seat},
 };
-use bottle_spec::{plan::Plan, request::Request, slug::Slug};
+use bottle_spec::{
+    manifest::{Place, Placed},
+    plan::Plan,
+    request::{Overrides, Request},
+    slug::Slug,
+};
 use std::process::ExitCode;
 
 /// Start a described agent in its bottle, after showing what the bottle may do
@@ -15,12 +20,15 @@ use std::process::ExitCode;
 pub(crate) struct StartArgs {
     /// The agent, as in agents/NAME.md
     agent: String,
+    /// Let the agent do this and end, with nobody at its terminal: its result goes to stdout
+    #[arg(long, value_name = "TASK")]
+    prompt: Option<String>,
     #[command(flatten)]
     launch: LaunchArgs,
 }
 
 pub(crate) fn run(args: StartArgs, context: &Context) -> Result<ExitCode, CliError> {
-    let (request, plan) = plan(&args.agent, &args.launch, context)?;
+    let (request, plan) = plan(&args.agent, args.prompt.as_deref(), &args.launch, context)?;
     let slug = match &args.launch.name {
         Some(name) => name.clone(),
         None => draw(&plan.agent, context)?,
@@ -28,13 +36,20 @@ pub(crate) fn run(args: StartArgs, context: &Context) -> Result<ExitCode, CliErr
     if !args.launch.yes {
         ask(&plan, &request, &slug, context)?;
     }
-    launch::launch(plan, Some(slug), Afterwards::Keep, &args.launch, context)
+    let seat = if args.prompt.is_some() { Seat::Nobody } else { Seat::Person };
+    launch::launch(plan, Some(slug), Afterwards::Keep, seat, &args.launch, context)
 }
 
 /// An agent's request and plan.
-pub(crate) fn plan(agent: &str, args: &LaunchArgs, context: &Context) -> Result<(Request, Plan), CliError> {
+pub(crate) fn plan(
+    agent: &str,
+    task: Option<&str>,
+    args: &LaunchArgs,
+    context: &Context,
+) -> Result<(Request, Plan), CliError> {
     let (agent, bottle) = catalog::agent_and_bottle(agent, context)?;
-    let request = Request::of_agent(agent, bottle, &args.overrides(context))
+    let task = task.map(|task| Placed { value: task.to_owned(), place: Place::Flag("--prompt".to_owned()) });
+    let request = Request::of_agent(agent, bottle, &Overrides { task, ..args.overrides(context) })
         .map_err(|mistakes| CliError::mistakes(&mistakes, Kind::Usage))?;
     let plan = launch::plan(&request, Kind::Manifest, context)?;
     Ok((request, plan))

@@ -24,12 +24,17 @@ const CHUNK: usize = 64 << 10;
 /// Our ends of the agent's standard input, output and error.
 #[derive(Debug)]
 pub(super) struct Pumps {
-    input: OwnedFd,
+    /// `None` = the program finds the end of its input at once.
+    input: Option<OwnedFd>,
     output: OwnedFd,
     errors: OwnedFd,
 }
 
 impl Pumps {
+    pub(super) fn feed_nothing(&mut self) {
+        self.input = None;
+    }
+
     /// Our ends and the agent's, where the console is pipes.
     pub(super) fn for_console(console: Console) -> Result<Option<(Pumps, [OwnedFd; 3])>, CliError> {
         match console {
@@ -44,7 +49,7 @@ impl Pumps {
         let (stdin, input) = pipe_with(PipeFlags::CLOEXEC)?;
         let (output, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
         let (errors, stderr) = pipe_with(PipeFlags::CLOEXEC)?;
-        Ok((Pumps { input, output, errors }, [stdin, stdout, stderr]))
+        Ok((Pumps { input: Some(input), output, errors }, [stdin, stdout, stderr]))
     }
 
     pub(super) fn start(self) -> Running {
@@ -53,9 +58,10 @@ impl Pumps {
             Err(_) => (None, None),
         };
         let (first, second) = stopped.unzip();
-        let input = File::from(self.input);
-        // Not joined: it may wait for input that never comes.
-        thread::spawn(move || feed(input));
+        if let Some(input) = self.input.map(File::from) {
+            // Not joined: it may wait for input that never comes.
+            thread::spawn(move || feed(input));
+        }
         let stdout = Guarded::new(io::stdout(), io::stdout().is_terminal());
         let stderr = Guarded::new(io::stderr(), io::stderr().is_terminal());
         let output = thread::spawn(move || drain(self.output, first, stdout));

@@ -2,7 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 
-mod agent;
+mod agents;
 mod asked;
 mod audit;
 mod bad_input;

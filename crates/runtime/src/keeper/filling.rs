@@ -9,6 +9,7 @@ use crate::{
     changes,
     guard::{self, Writable},
     protocol::{LaunchEvent, Origin},
+    provision,
     store::private_directory,
     workspace::{
         self,
@@ -44,6 +45,9 @@ impl Making<'_> {
             if let Some(owner) = owner {
                 workspace::give(&home, owner).map_err(|source| StepError::Make { path: home.clone(), source })?;
             }
+            // Before the decoys, which write over nothing.
+            let pieces = provision::home(&self.request.plan).map_err(StepError::Provision)?;
+            provision::put_home(&home, &pieces, owner).map_err(StepError::Provision)?;
             if self.request.plan.canaries {
                 let decoys = (self.parts.decoys)().map_err(StepError::Decoys)?;
                 decoys::plant(self.bottle, &decoys, owner).map_err(StepError::Store)?;

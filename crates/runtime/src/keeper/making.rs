@@ -23,6 +23,7 @@ use crate::{
     launch::Host,
     process::{ProcessId, ended, kill_and_wait},
     protocol::{Console, LaunchEvent, LaunchRequest, Lifetime, Origin},
+    provision::{self, Given},
     socket::AsyncLink,
     store::{BottleDir, Metadata, private_directory},
     workspace::clone,
@@ -220,13 +221,16 @@ impl<'a> Making<'a> {
             Workspace::Mount { source } => Some(source.as_path()),
         };
         let doors = doors(&self.request.plan);
+        let image = namespace::image_trust();
+        let anchor = &authority.certificate_pem;
+        let pieces = provision::system(&Given { plan: &self.request.plan, trust_anchor_pem: anchor, image: &image });
         let spec = RoomSpec {
             slug: &self.bottle.slug,
             plan: &self.request.plan,
             home: &home,
             workspace,
             guards: &self.guards,
-            trust_anchor_pem: &authority.certificate_pem,
+            pieces: &pieces,
             init_image: self.parts.init_image,
             doors: &doors,
             host_ids: self.metadata.host_id.map(|id| (id, id)),

@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     notation::Name,
-    plan::{Backend, Provider},
+    plan::Backend,
+    provider::{COMMAND, Provider, Providers},
 };
 use std::{collections::BTreeMap, path::Path};
 
@@ -25,16 +26,6 @@ pub const BACKENDS: [(&str, Backend); 4] = [
     ("kubernetes", Backend::Kubernetes),
 ];
 
-pub const PROVIDERS: [(&str, Provider); 7] = [
-    ("claude", Provider::Claude),
-    ("codex", Provider::Codex),
-    ("opencode", Provider::Opencode),
-    ("gemini", Provider::Gemini),
-    ("pi", Provider::Pi),
-    ("aider", Provider::Aider),
-    ("command", Provider::Command),
-];
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agent {
     pub name: String,
@@ -42,7 +33,7 @@ pub struct Agent {
     pub place: Place,
     pub bottle: Placed<String>,
     pub provider: Placed<Provider>,
-    /// Never empty. Always there where the provider is [`Provider::Command`].
+    /// Never empty. Always there where the provider has no program of its own.
     pub command: Option<Vec<String>>,
     pub skills: Vec<Placed<Name>>,
     pub backend: Option<Placed<Backend>>,
@@ -52,12 +43,12 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Reads the text of the file at `path`.
-    pub fn parse(name: &str, path: &Path, text: &str) -> Result<Agent, Mistakes> {
+    /// Reads the text of the file at `path`, for one of these providers.
+    pub fn parse(name: &str, path: &Path, text: &str, providers: &Providers) -> Result<Agent, Mistakes> {
         let mut walk = Walk::new(path);
         let (front, prompt) = split(path, text)?;
         let agent = match walk.read(front, 2)? {
-            Some(root) if !root.is_null() => read(&mut walk, &root, name, prompt.trim()),
+            Some(root) if !root.is_null() => read(&mut walk, &root, name, prompt.trim(), providers),
             _ => {
                 let hint = "write at least `bottle: NAME` and `provider: claude`, or `command: [PROGRAM]`";
                 walk.note(super::tree::Spot { line: 1, column: 1 }, "the front matter is empty", Some(hint.to_owned()));
@@ -69,11 +60,20 @@ impl Agent {
 
     /// The bottle that a text names, whatever else is wrong with it: so that its mistakes can be told too.
     pub fn bottle_named(path: &Path, text: &str) -> Option<Placed<String>> {
-        let mut walk = Walk::new(path);
-        let root = walk.read(split(path, text).ok()?.0, 2).ok()??;
-        let node = walk.table(&root, AGENT)?.take("bottle")?;
-        walk.parsed::<Name>(node, "`bottle`").map(|bottle| walk.placed(node, bottle.0))
+        named(path, text, "bottle")
     }
+
+    /// The same for its provider.
+    pub fn provider_named(path: &Path, text: &str) -> Option<Placed<String>> {
+        named(path, text, "provider")
+    }
+}
+
+fn named(path: &Path, text: &str, key: &str) -> Option<Placed<String>> {
+    let mut walk = Walk::new(path);
+    let root = walk.read(split(path, text).ok()?.0, 2).ok()??;
+    let node = walk.table(&root, AGENT)?.take(key)?;
+    walk.parsed::<Name>(node, key).map(|name| walk.placed(node, name.0))
 }
 
 /// The front matter and what follows it.
@@ -102,7 +102,7 @@ fn split<'t>(path: &Path, text: &'t str) -> Result<(&'t str, &'t str), Mistakes>
     Err(refuse(1, "the front matter has no end".to_owned(), "end it with a line `---`"))
 }
 
-fn read(walk: &mut Walk<'_>, root: &Node, name: &str, prompt: &str) -> Option<Agent> {
+fn read(walk: &mut Walk<'_>, root: &Node, name: &str, prompt: &str, providers: &Providers) -> Option<Agent> {
     let mut table = walk.table(root, AGENT)?;
     let top = super::tree::Spot { line: 1, column: 1 };
     let bottle = match table.take("bottle") {
@@ -114,14 +114,14 @@ fn read(walk: &mut Walk<'_>, root: &Node, name: &str, prompt: &str) -> Option<Ag
     };
     let command = table.take("command").map(|node| command(walk, node));
     let provider = match (table.take("provider"), &command) {
-        (Some(node), _) => walk.choice(node, "`provider`", &PROVIDERS).map(|provider| walk.placed(node, provider)),
-        (None, Some(_)) => Some(Placed { value: Provider::Command, place: walk.place(top) }),
+        (Some(node), _) => provider(walk, node, providers),
+        (None, Some(_)) => Some(Placed { value: Provider::command(), place: walk.place(top) }),
         (None, None) => {
             walk.missing(top, "an agent", "provider", "write `provider: claude`, or `command: [PROGRAM]`");
             None
         }
     };
-    if command.is_none() && provider.as_ref().is_some_and(|provider| provider.value == Provider::Command) {
+    if command.is_none() && provider.as_ref().is_some_and(|provider| provider.value.name == COMMAND) {
         walk.missing(top, "`provider: command`", "command", "write `command: [PROGRAM, ARGUMENT]`");
     }
     let skills = table.take("skills").map(|node| walk.parsed_list(node, "`skills`")).unwrap_or_default();
@@ -149,6 +149,20 @@ fn read(walk: &mut Walk<'_>, root: &Node, name: &str, prompt: &str) -> Option<Ag
         env,
         prompt: prompt.to_owned(),
     })
+}
+
+fn provider(walk: &mut Walk<'_>, node: &Node, providers: &Providers) -> Option<Placed<Provider>> {
+    let name = walk.text(node, "`provider`")?;
+    if let Some(provider) = providers.find(name) {
+        return Some(walk.placed(node, provider));
+    }
+    let names = providers.names();
+    let hint = match super::nearest(name, names.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("one of: {}; or describe it in providers/{name}.yaml", names.join(", ")),
+    };
+    walk.note(node.spot, format!("`provider` cannot be `{name}`"), Some(hint));
+    None
 }
 
 fn command(walk: &mut Walk<'_>, node: &Node) -> Option<Vec<String>> {

@@ -47,7 +47,7 @@ pub(super) fn egress(walk: &mut Walk<'_>, node: &Node) -> Egress {
     }
 }
 
-fn route(walk: &mut Walk<'_>, node: &Node) -> Option<Route> {
+pub(super) fn route(walk: &mut Walk<'_>, node: &Node) -> Option<Route> {
     let mut table = walk.table(node, ROUTE)?;
     let spot = table.spot;
     let host = match table.take("host") {

@@ -7,8 +7,9 @@ use crate::{
     host::{HostError, HostName, HostPattern},
     manifest::{Egress, Mistake, Mistakes, Place, Placed},
     notation::{Address, CpuMillis, Method, MountText, NotationError, Pids, Port, Size, Variable},
-    plan::{Limits, Provider},
+    plan::Limits,
     policy::{Auth, Carrier, PathPattern, Route},
+    provider::Provider,
     secret::{SecretRef, SecretRefError},
 };
 use std::{
@@ -230,10 +231,12 @@ impl Flags {
             agent: program_name(&self.command),
             bottle: None,
             backend: over.backend.unwrap_or_else(|| default_backend(&place)),
-            provider: Placed { value: Provider::Command, place: place.clone() },
+            provider: Placed { value: Provider::command(), place: place.clone() },
             command: Some(self.command.clone()),
             prompt: String::new(),
+            task: None,
             skills: Vec::new(),
+            skills_folder: None,
             image: over.image.unwrap_or_else(|| default_image(&place)),
             env: env.into_iter().map(|assignment| (assignment.value.0, assignment.value.1)).collect(),
             mounts: each::<MountText>("--mount", &self.mounts, &mut mistakes),
@@ -437,7 +440,7 @@ mod tests {
         #[test]
         fn what_is_taken_is_clean(text in "[a-z.*:/,@\\[\\]\\\\%\r\n\u{0}\u{3002}A-Z0-9 ]{0,20}") {
             if let Ok(allow) = text.parse::<Allow>() {
-                let shown = format!("{}{:?}{:?}", allow.host, allow.methods, allow.path);
+                let shown = format!("{}{}{:?}", allow.host, allow.methods.iter().flatten().cloned().collect::<String>(), allow.path);
                 prop_assert!(!shown.contains(['\r', '\n', '\0', ' ', '@']) || allow.path.is_some());
                 prop_assert!(!allow.host.to_string().contains(['\r', '\n', '\0', ' ', '@', '/', ':', '\\', '%']));
             }

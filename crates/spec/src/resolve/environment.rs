@@ -18,6 +18,10 @@ pub const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 pub const CA_FILE: &str = "/etc/bot-bottle/ca.pem";
 /// The same roots as [`CA_BUNDLE`], PKCS #12.
 pub const TRUST_STORE: &str = "/etc/bot-bottle/truststore.p12";
+/// The agent's prompt, Markdown; always there, and empty where the agent has none.
+pub const PROMPT_FILE: &str = "/etc/bot-bottle/prompt.md";
+/// The servers of the Model Context Protocol that the bottle has, as clients list them in JSON.
+pub const MCP_FILE: &str = "/etc/bot-bottle/mcp.json";
 const TRUST_STORE_PASSWORD: &str = "changeit";
 
 /// What never goes through the proxy.
@@ -45,8 +49,9 @@ const BUNDLE_VARIABLES: &[&str] = &[
 
 /// Variables that take certificates to add to the tool's own roots.
 const EXTRA_VARIABLES: &[&str] = &[
-    "NODE_EXTRA_CA_CERTS", // Node, Bun
-    "DENO_CERT",           // Deno
+    "NODE_EXTRA_CA_CERTS",  // Node, Bun
+    "DENO_CERT",            // Deno
+    "CODEX_CA_CERTIFICATE", // Codex
 ];
 
 const PROXY_VARIABLES: &[&str] = &[
@@ -69,9 +74,15 @@ const SWITCHES: &[(&str, &str)] = &[
     ("DENO_TLS_CA_STORE", "system,mozilla"),
 ];
 
-/// The whole environment. What the request sets wins; a secret's placeholder is set last and only where the name is
+/// The whole environment. What the provider sets goes before what every bottle has, and what the request sets before
+/// both; a secret's placeholder is set last and only where the name is
 /// still free.
-pub(super) fn environment(request: &Request, secrets: &[PlannedSecret], host: &HostFacts) -> BTreeMap<String, String> {
+pub(super) fn environment(
+    request: &Request,
+    provided: &BTreeMap<String, String>,
+    secrets: &[PlannedSecret],
+    host: &HostFacts,
+) -> BTreeMap<String, String> {
     let mut env = BTreeMap::new();
     machine(&mut env, request, host);
     gate(&mut env);
@@ -88,7 +99,9 @@ pub(super) fn environment(request: &Request, secrets: &[PlannedSecret], host: &H
     }
     if !request.prompt.is_empty() {
         env.insert("BOT_BOTTLE_PROMPT".to_owned(), request.prompt.clone());
+        env.insert("BOT_BOTTLE_PROMPT_FILE".to_owned(), PROMPT_FILE.to_owned());
     }
+    env.extend(provided.clone());
     env.extend(request.env.clone());
     for secret in secrets.iter().filter(|secret| secret.injected) {
         if let SecretRef::Env(name) = &secret.source {
@@ -102,7 +115,7 @@ fn machine(env: &mut BTreeMap<String, String>, request: &Request, host: &HostFac
     let is_host_image = request.image.value == Image::Host;
     let bash = !is_host_image || host.programs.contains("bash");
     let mut set = |name: &str, value: &str| env.insert(name.to_owned(), value.to_owned());
-    set("PATH", &format!("{AGENT_HOME}/.local/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"));
+    set("PATH", &path(host));
     set("HOME", AGENT_HOME);
     set("USER", "agent");
     set("LOGNAME", "agent");
@@ -124,6 +137,13 @@ fn machine(env: &mut BTreeMap<String, String>, request: &Request, host: &HostFac
     if is_host_image {
         env.extend(host.locale.clone());
     }
+}
+
+/// What the agent installs itself, then what runs the agent, then the system.
+fn path(host: &HostFacts) -> String {
+    let folders = host.agent_program.iter().flat_map(|program| &program.folders);
+    let of_program: String = folders.map(|folder| format!("{}:", folder.display())).collect();
+    format!("{AGENT_HOME}/.local/bin:{of_program}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 }
 
 fn gate(env: &mut BTreeMap<String, String>) {

@@ -5,7 +5,7 @@
 
 pub mod routes;
 pub mod scripted;
-mod websocket;
+pub(crate) mod websocket;
 
 use crate::authority::{Shown, TestAuthority};
 pub use bytes::Bytes;
@@ -51,7 +51,7 @@ pub struct Seen {
     pub target: String,
     /// Lower-case names, in order.
     pub headers: Vec<(String, String)>,
-    /// What had arrived when the answer began; empty for `/ws` and `/sink`, which read on their own.
+    /// What had arrived when the answer began; empty for WebSockets, `/sink` and `/pipe`, which read on their own.
     pub body: Vec<u8>,
     pub trailers: Vec<(String, String)>,
 }
@@ -269,7 +269,7 @@ impl Server {
     async fn answer(self, request: Request<Incoming>, sni: Option<String>) -> Result<Response, Infallible> {
         let mut seen = head(&request, sni);
         let mut unread = None;
-        if reads_on_its_own(seen.path()) {
+        if reads_on_its_own(&seen) {
             unread = Some(request);
         } else if let Ok(body) = request.into_body().collect().await {
             seen.trailers = body.trailers().map(pairs).unwrap_or_default();
@@ -280,8 +280,8 @@ impl Server {
     }
 }
 
-fn reads_on_its_own(path: &str) -> bool {
-    matches!(path, "/ws" | "/sink" | "/pipe")
+fn reads_on_its_own(seen: &Seen) -> bool {
+    matches!(seen.path(), "/ws" | "/sink" | "/pipe") || seen.header("upgrade") == Some("websocket")
 }
 
 fn head(request: &Request<Incoming>, sni: Option<String>) -> Seen {

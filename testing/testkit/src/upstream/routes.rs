@@ -40,7 +40,7 @@ pub async fn answer(asked: Asked) -> Response<Body> {
     let (first, rest) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let number = rest.parse::<usize>().unwrap_or(1);
     match (first, unread) {
-        ("ws", Some(request)) => websocket::answer(request),
+        ("ws", Some(request)) => websocket::echo(request),
         ("sink", Some(request)) => sink(request.into_body()).await,
         ("pipe", Some(request)) => pipe(request.into_body()),
         ("gzip", _) => gzip(&seen),

@@ -1,5 +1,5 @@
-//! A WebSocket that sends every message back (RFC 6455), just enough of it for tests: fragments are sent back as
-//! fragments, pings are answered, close ends it. Over HTTP/1.1 only.
+//! WebSockets (RFC 6455), just enough of them for tests: one that sends every message back, fragments as fragments,
+//! and one that answers whole texts. Pings are answered, close ends it. Over HTTP/1.1 only.
 
 use super::Body;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -11,12 +11,31 @@ use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+const CONTINUATION: u8 = 0x0;
+const TEXT: u8 = 0x1;
+const LAST: u8 = 0x80;
 const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 const PONG: u8 = 0xa;
 
 /// `101` and the echo, or `400` where the request does not ask for a WebSocket.
-pub(super) fn answer(mut request: Request<Incoming>) -> Response<Body> {
+pub(crate) fn echo(request: Request<Incoming>) -> Response<Body> {
+    upgraded(request, send_back)
+}
+
+/// The same with what `answers` says to each text, in order.
+pub(crate) fn answer(
+    request: Request<Incoming>,
+    answers: impl FnMut(String) -> Vec<String> + Send + 'static,
+) -> Response<Body> {
+    upgraded(request, |stream| converse(stream, answers))
+}
+
+fn upgraded<F, W>(mut request: Request<Incoming>, work: F) -> Response<Body>
+where
+    F: FnOnce(TokioIo<hyper::upgrade::Upgraded>) -> W + Send + 'static,
+    W: Future<Output = std::io::Result<()>> + Send + 'static,
+{
     let mut response = Response::new(Empty::new().boxed());
     let Some(key) = request.headers().get("sec-websocket-key").and_then(|key| key.to_str().ok()) else {
         *response.status_mut() = StatusCode::BAD_REQUEST;
@@ -30,7 +49,7 @@ pub(super) fn answer(mut request: Request<Incoming>) -> Response<Body> {
     tokio::spawn(async move {
         if let Ok(upgraded) = hyper::upgrade::on(&mut request).await {
             // The peer may break off whenever it likes.
-            let _ = echo(TokioIo::new(upgraded)).await;
+            let _ = work(TokioIo::new(upgraded)).await;
         }
     });
     response
@@ -41,7 +60,36 @@ fn accept_of(key: &str) -> String {
     STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{GUID}").as_bytes()))
 }
 
-async fn echo<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> std::io::Result<()> {
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    mut answers: impl FnMut(String) -> Vec<String>,
+) -> std::io::Result<()> {
+    let mut text = Vec::new();
+    loop {
+        let first = stream.read_u8().await?;
+        let payload = payload(&mut stream).await?;
+        match first & 0xf {
+            TEXT | CONTINUATION => {
+                text.extend_from_slice(&payload);
+                if first & LAST != 0 {
+                    let whole = String::from_utf8_lossy(&std::mem::take(&mut text)).into_owned();
+                    for answer in answers(whole) {
+                        stream.write_all(&frame(LAST | TEXT, answer.as_bytes())).await?;
+                    }
+                }
+            }
+            PING => stream.write_all(&frame(LAST | PONG, &payload)).await?,
+            CLOSE => {
+                stream.write_all(&frame(LAST | CLOSE, &payload)).await?;
+                return stream.shutdown().await;
+            }
+            _ => {}
+        }
+        stream.flush().await?;
+    }
+}
+
+async fn send_back<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> std::io::Result<()> {
     loop {
         let first = stream.read_u8().await?;
         let payload = payload(&mut stream).await?;

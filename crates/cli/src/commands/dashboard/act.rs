@@ -88,7 +88,7 @@ impl Acts {
     }
 
     fn preflight(&mut self, agent: String) -> Event {
-        let prepared = start::plan(&agent, &LaunchArgs::default(), &self.context).and_then(|(request, plan)| {
+        let prepared = start::plan(&agent, None, &LaunchArgs::default(), &self.context).and_then(|(request, plan)| {
             let slug = start::draw(&plan.agent, &self.context)?;
             let lines = preflight::render(&plan, &request, Some(&slug)).lines().map(str::to_owned).collect();
             self.prepared = Some((agent.clone(), plan, slug));

@@ -17,6 +17,7 @@ use bottle_spec::{
     operator::{Gives, Grant},
     plan::{Plan, Workspace},
     policy::Route,
+    provider::Providers,
     request::{Overrides, Request},
 };
 use rustix::{
@@ -252,7 +253,7 @@ fn plan(name: &str, path: &Path, text: &str, context: &Context) -> Result<Plan, 
     let mistaken = |mistakes: Mistakes| CliError::mistakes(&mistakes, Kind::Manifest);
     let bottle = Bottle::parse(name, path, text).map_err(mistaken)?;
     let front = format!("---\nbottle: {name}\nprovider: command\ncommand: [\"true\"]\n---\n");
-    let agent = Agent::parse("nobody", path, &front).map_err(mistaken)?;
+    let agent = Agent::parse("nobody", path, &front, &Providers::default()).map_err(mistaken)?;
     let workspace = Placed { value: "none".to_owned(), place: Place::Flag("--workspace none".to_owned()) };
     let overrides = Overrides { workspace: Some(workspace), ..Overrides::default() };
     let request = Request::of_agent(agent, bottle, &overrides).map_err(mistaken)?;

@@ -36,7 +36,7 @@ const UTC: &str = "Etc/UTC";
 pub(super) fn files(spec: &RoomSpec<'_>) -> Vec<(&'static str, Vec<u8>)> {
     let host = spec.slug.as_str();
     let hosts = format!("127.0.0.1 localhost {host}\n::1 localhost ip6-localhost ip6-loopback {host}\n");
-    let mut files = vec![
+    let files = vec![
         ("passwd", PASSWD.to_owned()),
         ("group", GROUP.to_owned()),
         ("nsswitch.conf", NSSWITCH.to_owned()),
@@ -47,23 +47,14 @@ pub(super) fn files(spec: &RoomSpec<'_>) -> Vec<(&'static str, Vec<u8>)> {
         ("hostname", format!("{host}\n")),
         ("timezone", format!("{}\n", time_zone(spec))),
     ];
-    let config = bottle_spec::git::client_config(&spec.plan.git);
-    if !config.is_empty() {
-        files.push(("gitconfig", config));
-    }
     files.into_iter().map(|(name, text)| (name, text.into_bytes())).collect()
 }
 
 /// Name below `/etc` and where it points.
 pub(super) fn links(spec: &RoomSpec<'_>) -> Vec<(&'static str, PathBuf)> {
-    let bundle = "/etc/ssl/certs/ca-certificates.crt";
     vec![
         ("localtime", PathBuf::from("/usr/share/zoneinfo").join(time_zone(spec))),
         ("mtab", "/proc/self/mounts".into()),
-        // The other names that Fedora, Alpine and OpenSSL itself look under.
-        ("ssl/cert.pem", bundle.into()),
-        ("pki/tls/certs/ca-bundle.crt", bundle.into()),
-        ("pki/tls/cert.pem", bundle.into()),
     ]
 }
 

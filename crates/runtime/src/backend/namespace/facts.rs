@@ -5,6 +5,7 @@
 //! credentials. Files that often do hold them (`gitconfig`, `npmrc`, `pip.conf`, `environment`, `profile.d`, `ssh`)
 //! are left out on purpose.
 
+use crate::provision::ImageTrust;
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -72,9 +73,6 @@ pub(super) struct HostFacts {
     pub(super) programs: Vec<Program>,
     /// Shown entries of `/etc`, relative to it.
     pub(super) etc: Vec<String>,
-    /// The host's bundle of trusted authorities, PEM; empty where none was found.
-    pub(super) roots_pem: String,
-    pub(super) java: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,14 +85,17 @@ pub(super) enum Program {
     },
 }
 
+/// Of the host, whose programs are the room's image.
+pub fn image_trust() -> ImageTrust {
+    ImageTrust {
+        roots_pem: BUNDLES.iter().find_map(|path| fs::read_to_string(path).ok()).unwrap_or_default(),
+        java: ["/usr/bin/java", "/usr/lib/jvm"].iter().any(|path| Path::new(path).exists()),
+    }
+}
+
 impl HostFacts {
     pub(super) fn read() -> io::Result<HostFacts> {
-        Ok(HostFacts {
-            programs: programs(Path::new("/"))?,
-            etc: shown_of(Path::new("/etc"))?,
-            roots_pem: BUNDLES.iter().find_map(|path| fs::read_to_string(path).ok()).unwrap_or_default(),
-            java: ["/usr/bin/java", "/usr/lib/jvm"].iter().any(|path| Path::new(path).exists()),
-        })
+        Ok(HostFacts { programs: programs(Path::new("/"))?, etc: shown_of(Path::new("/etc"))? })
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     facts::{HostFacts, Program},
     room::RoomSpec,
 };
-use crate::trust;
+use crate::provision::{Piece, Put};
 use bottle_spec::plan::{Limits, Workspace};
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,10 @@ pub(super) struct Entry {
 pub(super) enum What {
     /// A directory of the root itself.
     Directory,
-    File(Vec<u8>),
+    File {
+        contents: Vec<u8>,
+        mode: u32,
+    },
     Link(PathBuf),
     /// A place of the host.
     Bind {
@@ -151,18 +154,19 @@ fn written(entries: &mut Vec<Entry>, spec: &RoomSpec<'_>, facts: &HostFacts) {
         entries.push(host(Path::new("/etc").join(name), Path::new("etc").join(name), Access::ReadOnly));
     }
     for (name, contents) in etc::files(spec) {
-        entries.push(entry(Path::new("etc").join(name), What::File(contents)));
+        entries.push(entry(Path::new("etc").join(name), What::File { contents, mode: 0o644 }));
     }
     for (name, to) in etc::links(spec) {
         entries.push(entry(Path::new("etc").join(name), What::Link(to)));
     }
-    let bundle = trust::bundle(&facts.roots_pem, spec.trust_anchor_pem);
-    if facts.java {
-        entries.push(entry("etc/bot-bottle/truststore.p12", What::File(trust::truststore(&bundle))));
-        entries.push(entry("etc/ssl/certs/java/cacerts", What::Link("/etc/bot-bottle/truststore.p12".into())));
+    for Piece { target, what } in spec.pieces {
+        let target = target.strip_prefix("/").unwrap_or(target);
+        entries.push(match what {
+            Put::File { bytes, mode } => entry(target, What::File { contents: bytes.clone(), mode: *mode }),
+            Put::Link(to) => entry(target, What::Link(to.clone())),
+            Put::Tree(source) => host(source, target, Access::ReadOnly),
+        });
     }
-    entries.push(entry("etc/ssl/certs/ca-certificates.crt", What::File(bundle.into_bytes())));
-    entries.push(entry("etc/bot-bottle/ca.pem", What::File(spec.trust_anchor_pem.as_bytes().to_vec())));
 }
 
 fn devices(entries: &mut Vec<Entry>, limits: Limits) {
@@ -248,7 +252,7 @@ fn entry(target: impl AsRef<Path>, what: What) -> Entry {
 mod tests {
     use super::*;
     use bottle_spec::{
-        plan::{Backend, Image, Mount, Plan, Provider},
+        plan::{Backend, Image, Mount, Plan, PlannedProvider},
         policy::EgressPolicy,
         slug::Slug,
     };
@@ -261,10 +265,11 @@ mod tests {
             agent: "a".into(),
             bottle: None,
             backend: Backend::Namespace,
-            provider: Provider::Command,
+            provider: PlannedProvider::named("command"),
             command: vec!["true".into()],
             prompt: String::new(),
             skills: Vec::new(),
+            files: Vec::new(),
             image: Image::Host,
             env: BTreeMap::from([("TZ".into(), "Europe/Berlin".into())]),
             mounts: vec![mount("/srv/data", "/data", false), mount("/srv/out", "/home/agent/out", true)],
@@ -288,7 +293,7 @@ mod tests {
             home: Path::new("/state/home"),
             workspace: Some(Path::new("/state/workspace")),
             guards: &[],
-            trust_anchor_pem: "",
+            pieces: &[],
             init_image: &[],
             doors: &[],
             host_ids: None,
@@ -297,7 +302,6 @@ mod tests {
         let facts = HostFacts {
             programs: vec![Program::Directory("usr"), Program::Link { name: "bin", to: "usr/bin".into() }],
             etc: vec!["ld.so.cache".into()],
-            ..HostFacts::default()
         };
         look(&spec, &layout(&spec, &facts))
     }

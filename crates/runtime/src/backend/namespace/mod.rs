@@ -22,6 +22,7 @@ mod root;
 mod sys;
 
 pub use error::{RoomError, Step};
+pub use facts::image_trust;
 pub use layout::writable;
 pub use requirements::{Requirement, requirements};
 pub use room::{Room, RoomSpec, create};

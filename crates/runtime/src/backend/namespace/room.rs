@@ -11,7 +11,7 @@ use super::{
     requirements::{forbidden_by, requirements},
     sys::{self, Cloned},
 };
-use crate::guard::Guard;
+use crate::{guard::Guard, provision::Piece};
 use bottle_spec::{
     door::Door,
     plan::{Image, Plan},
@@ -45,8 +45,8 @@ pub struct RoomSpec<'a> {
     pub workspace: Option<&'a Path>,
     /// What of it is held in its place.
     pub guards: &'a [Guard],
-    /// The bottle's own certificate authority, PEM.
-    pub trust_anchor_pem: &'a str,
+    /// What is put into it besides, outside of the home.
+    pub pieces: &'a [Piece],
     /// The static executable that becomes PID 1.
     pub init_image: &'a [u8],
     /// Listeners to open inside, in this order.

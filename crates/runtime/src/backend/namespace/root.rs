@@ -58,7 +58,7 @@ impl Root {
         let mut sources = sources.into_iter();
         for Entry { target, what } in layout {
             let step = match what {
-                What::Directory | What::File(_) | What::Link(_) => Step::MakeEntry,
+                What::Directory | What::File { .. } | What::Link(_) => Step::MakeEntry,
                 What::Bind { .. } | What::Tmpfs(_) | What::Terminals => Step::Mount,
                 What::Proc => Step::MountProc,
                 What::Mask(_) | What::Freeze | What::Seal => Step::Mask,
@@ -78,7 +78,7 @@ impl Root {
     fn make_entry(&self, target: &Path, what: &What, sources: &mut impl Iterator<Item = OwnedFd>) -> io::Result<()> {
         match what {
             What::Directory => self.place(target, Kind::Directory).map(drop),
-            What::File(contents) => self.write(target, contents),
+            What::File { contents, mode } => self.write(target, contents, *mode),
             What::Link(to) => {
                 let (parent, name) = self.parent(target)?;
                 Ok(rustix::fs::symlinkat(to, parent, name)?)
@@ -143,14 +143,14 @@ impl Root {
         let (parent, name) = self.parent(target)?;
         match kind {
             Kind::Directory => rustix::fs::mkdirat(&parent, name, DIRECTORY_MODE)?,
-            Kind::File => drop(create(parent.as_fd(), name)?),
+            Kind::File => drop(create(parent.as_fd(), name, 0o644)?),
         }
         Ok(self.open(target)?)
     }
 
-    fn write(&self, target: &Path, contents: &[u8]) -> io::Result<()> {
+    fn write(&self, target: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
         let (parent, name) = self.parent(target)?;
-        let mut file = std::fs::File::from(create(parent.as_fd(), name)?);
+        let mut file = std::fs::File::from(create(parent.as_fd(), name, mode)?);
         io::Write::write_all(&mut file, contents)
     }
 
@@ -171,9 +171,9 @@ impl Root {
     }
 }
 
-fn create(parent: BorrowedFd<'_>, name: &Path) -> io::Result<OwnedFd> {
+fn create(parent: BorrowedFd<'_>, name: &Path, mode: u32) -> io::Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o644))?)
+    Ok(rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(mode))?)
 }
 
 /// A copy of the mounts at and below a path, attached nowhere.

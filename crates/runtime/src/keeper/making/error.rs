@@ -3,7 +3,7 @@
 use super::super::{filling::FillingError, gate::GateChildError, init::InitError};
 use crate::{
     backend::namespace::RoomError, cgroup::CgroupError, guard::GuardError, host_ids::HostIdError,
-    protocol::FailureKind, store::StoreError, workspace::clone::CloneError,
+    protocol::FailureKind, provision::ProvisionError, store::StoreError, workspace::clone::CloneError,
 };
 use std::{io, path::PathBuf};
 
@@ -23,6 +23,8 @@ pub enum StepError {
     Workspace(#[source] FillingError),
     #[error("the user's repository still has a ref of the bottle's")]
     Release(#[source] CloneError),
+    #[error("the agent cannot be given what it needs")]
+    Provision(#[source] ProvisionError),
     #[error("the workspace cannot be guarded")]
     Guard(#[source] GuardError),
     #[error("the limits cannot be enforced")]

@@ -2,8 +2,8 @@
 
 use crate::event::{Bottle, TICK};
 
-/// Of so many milliseconds.
-pub(crate) fn age(milliseconds: u64) -> String {
+/// So many milliseconds, in the largest unit that fits: `59s`, `2h`.
+pub fn age(milliseconds: u64) -> String {
     match milliseconds / 1000 {
         seconds @ 0..60 => format!("{seconds}s"),
         seconds @ 60..3600 => format!("{}m", seconds / 60),

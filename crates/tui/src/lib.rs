@@ -11,7 +11,7 @@ pub mod action;
 pub mod draw;
 pub mod event;
 mod field;
-mod figures;
+pub mod figures;
 mod input;
 mod keymap;
 mod layout;

@@ -3,6 +3,7 @@
 use crate::{compose::Context, error::CliError};
 use bottle_runtime::store::{Listed, State, Store, StoreError};
 use bottle_spec::escape::Escaped;
+use bottle_tui::figures::age;
 use std::{
     fmt::Write as _,
     process::ExitCode,
@@ -69,15 +70,6 @@ pub(crate) fn name(state: State) -> &'static str {
         State::Frozen => "frozen",
         State::Stopped => "stopped",
         State::Failed => "failed",
-    }
-}
-
-pub(crate) fn age(milliseconds: u64) -> String {
-    match milliseconds / 1000 {
-        seconds @ 0..60 => format!("{seconds}s"),
-        seconds @ 60..3600 => format!("{}m", seconds / 60),
-        seconds @ 3600..86400 => format!("{}h", seconds / 3600),
-        seconds => format!("{}d", seconds / 86400),
     }
 }
 

@@ -174,7 +174,7 @@ fn prepare(received: Received, host: HostFiles) -> Result<Prepared, GateError> {
     let audit = Audit::resume(log, &start.bottle, signer, &start.audit_head).map_err(GateError::Audit)?;
     let names = Names::new(&start.policy);
     let (keeper, questions) = mpsc::unbounded_channel();
-    let operator = Questions::new(start.bottle.as_str(), keeper.clone());
+    let operator = Questions::new(start.bottle.as_str(), keeper.clone(), Duration::from_secs(start.wait.into()));
     let vault = Vault::new(start.secrets, keeper);
     let egress = Egress::new(Parts {
         policy: start.policy,

@@ -219,6 +219,7 @@ fn plan(arguments: &Arguments) -> Plan {
         egress: EgressPolicy::default(),
         secrets: Vec::new(),
         supervise: false,
+        wait: Plan::WAIT,
         canaries: false,
         limits: Limits::default(),
         ports: Vec::new(),

@@ -87,6 +87,8 @@ pub struct GateStart {
     /// Whether the agent can ask its operator at a supervise door.
     #[serde(default)]
     pub supervised: bool,
+    /// Seconds that the operator has for an answer.
+    pub wait: u32,
     pub authority: Authority,
     pub audit_key: AuditKey,
     /// What the log must hold already.
@@ -108,6 +110,8 @@ pub struct GitStart {
     pub frozen: bool,
     #[serde(default)]
     pub supervised: bool,
+    /// Seconds that the operator has for an answer.
+    pub wait: u32,
     /// The mirrors that all bottles of a user share.
     pub mirrors: PathBuf,
     /// This bottle's own repositories.
@@ -133,6 +137,8 @@ pub struct SuperviseStart {
     pub secrets: Vec<PlannedSecret>,
     /// What was asked in this run, oldest first.
     pub asked: Vec<PastRequest>,
+    /// Seconds that the operator has for an answer.
+    pub wait: u32,
     pub run_as: Option<(u32, u32)>,
 }
 

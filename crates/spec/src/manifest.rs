@@ -32,6 +32,7 @@ pub use write::{Noted, bottle_of};
 pub const BOTTLE_TABLES: &[Keys] = &[
     bottle::BOTTLE,
     bottle::LIMITS,
+    bottle::SUPERVISE,
     budgets::BUDGETS,
     budgets::PER_HOST,
     egress::EGRESS,

@@ -37,6 +37,9 @@ pub struct Plan {
     #[serde(default = "yes")]
     pub canaries: bool,
     pub supervise: bool,
+    /// Seconds that the operator has for an answer; none in time is a no.
+    #[serde(default = "wait")]
+    pub wait: u32,
     pub limits: Limits,
     /// Ports of the bottle published on the host's `127.0.0.1`, each under the same number.
     pub ports: Vec<u16>,
@@ -95,6 +98,11 @@ pub struct PlannedProvider {
     /// Where it writes its transcripts: patterns below the home.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<String>,
+}
+
+impl Plan {
+    /// Seconds that the operator has for an answer where the manifest does not say.
+    pub const WAIT: u32 = 30 * 60;
 }
 
 impl PlannedProvider {
@@ -241,6 +249,10 @@ pub struct PlannedSecret {
 /// What plans written before these fields meant.
 fn yes() -> bool {
     true
+}
+
+fn wait() -> u32 {
+    Plan::WAIT
 }
 
 /// `None` = no limit asked for.

@@ -3,7 +3,7 @@
 use crate::{
     facts::absolute,
     manifest::{Agent, Bottle, Egress, GitUpstream, Mistake, Mistakes, Place, Placed, Written},
-    notation::{MountText, Name, Port},
+    notation::{MountText, Name, Period, Port},
     plan::{Backend, Image, Limits},
     policy::Budgets,
     provider::Provider,
@@ -44,6 +44,8 @@ pub struct Request {
     pub egress: Egress,
     pub git: Vec<Placed<GitUpstream>>,
     pub supervise: Option<Placed<bool>>,
+    /// How long the operator has for an answer.
+    pub wait: Option<Period>,
     pub limits: Limits,
     pub ports: Vec<Placed<Port>>,
     pub protect: Vec<Placed<SecretRef>>,
@@ -120,6 +122,7 @@ impl Request {
             egress: bottle.egress,
             git: bottle.git,
             supervise: bottle.supervise,
+            wait: bottle.wait,
             limits: bottle.limits,
             ports: bottle.ports,
             protect: bottle.protect,

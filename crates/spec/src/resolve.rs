@@ -55,6 +55,7 @@ pub fn resolve(request: &Request, host: &HostFacts) -> Result<Plan, Mistakes> {
         secrets,
         canaries: request.canaries,
         supervise: request.supervise.as_ref().is_none_or(|supervise| supervise.value),
+        wait: request.wait.map_or(Plan::WAIT, |wait| wait.0),
         limits: Limits { pids: request.limits.pids.or(Some(DEFAULT_PIDS)), ..request.limits },
         ports: ports(request),
         notices: resolver.notices,

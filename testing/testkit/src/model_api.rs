@@ -63,6 +63,10 @@ pub enum Step {
     Shell(String),
     /// A tool of the bottle's own MCP server, without arguments. Left out where the client shows none.
     Mcp(&'static str),
+    /// The tool that the last refusal names, with the arguments that it names.
+    Ask,
+    /// Waits for the answer to what was asked last.
+    Await,
 }
 
 /// What a request brings with it.
@@ -104,14 +108,37 @@ impl Conversation {
                 }
                 responses::scripted(&self.tools, &responses::shell(line))
             }
-            Step::Mcp(name) => {
-                let is_it = |tool: &&String| tool.contains("bot") && tool.ends_with(name);
-                match self.tools.iter().find(is_it) {
-                    Some(tool) => Some(Move::Call { tool: tool.clone(), input: json!({}) }),
-                    None => responses::scripted(&self.tools, &responses::mcp(name)),
-                }
+            Step::Mcp(name) => match self.own(name) {
+                Some(tool) => Some(Move::Call { tool, input: json!({}) }),
+                None => responses::scripted(&self.tools, &responses::mcp(name)),
+            },
+            Step::Ask => {
+                let refusal = self.said(|said| said["ask"]["tool"].is_string()).unwrap_or_default();
+                let mut input = refusal["ask"]["arguments"].clone();
+                input["reason"] = "to do as I am told".into();
+                let tool = self.own(refusal["ask"]["tool"].as_str().unwrap_or("request_egress"))?;
+                Some(Move::Call { tool, input })
+            }
+            Step::Await => {
+                let asked = self.said(|said| said["id"].is_string()).unwrap_or_default();
+                let tool = self.own("wait_for_decision")?;
+                Some(Move::Call { tool, input: json!({ "id": asked["id"], "seconds": 60 }) })
             }
         }
+    }
+
+    /// A tool of the bottle's own MCP server, as the client calls it.
+    fn own(&self, name: &str) -> Option<String> {
+        self.tools.iter().find(|tool| tool.contains("bot") && tool.ends_with(name)).cloned()
+    }
+
+    /// The last JSON of this kind among what the tools said.
+    fn said(&self, is_it: impl Fn(&Value) -> bool) -> Option<Value> {
+        let json = |result: &String| {
+            let text = result.get(result.find('{')?..)?;
+            serde_json::Deserializer::from_str(text).into_iter::<Value>().next()?.ok()
+        };
+        self.results.iter().rev().filter_map(json).find(is_it)
     }
 }
 
@@ -270,6 +297,20 @@ mod tests {
         assert_eq!(call(&both, &["one", "two"]), "The tools said: one\ntwo");
         assert_eq!(call(&["bash"], &["one"]), "The tools said: one", "what cannot be done is left out");
         assert_eq!(call(&[], &[]), "ok");
+    }
+
+    #[test]
+    fn what_a_refusal_names_is_asked_for_and_waited_for() {
+        let script = [Step::Shell("curl".to_owned()), Step::Ask, Step::Await];
+        let tools = ["Bash", "mcp__bot-bottle__request_git", "mcp__bot-bottle__wait_for_decision"];
+        let refusal = r#"{"error":"x","ask":{"tool":"request_git","arguments":{"repository":"app"}}} 403"#;
+        let asked = conversation(&tools, &[refusal]).next(&script);
+        let Move::Call { tool, input } = asked else { panic!("{asked:?}") };
+        assert_eq!(tool, tools[1]);
+        assert_eq!(input, json!({ "repository": "app", "reason": "to do as I am told" }));
+        let waits = conversation(&tools, &[refusal, r#"{"id":"abcdef","status":"pending"}"#]).next(&script);
+        let Move::Call { tool, input } = waits else { panic!("{waits:?}") };
+        assert_eq!((tool.as_str(), &input["id"]), (tools[2], &json!("abcdef")));
     }
 
     #[test]

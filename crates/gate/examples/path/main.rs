@@ -36,6 +36,7 @@ use std::{
     path::Path,
     sync::Arc,
     thread,
+    time::Duration,
 };
 use tokio::{net::TcpListener, sync::mpsc};
 
@@ -116,7 +117,7 @@ fn door(bottle: &Slug, given: Given, directory: &Path, scanned: bool) -> Arc<Egr
         canaries: Vec::new(),
         frozen: false,
         supervised: false,
-        questions: Questions::new(bottle.as_str(), keeper),
+        questions: Questions::new(bottle.as_str(), keeper, Duration::from_secs(60)),
         policy,
     };
     #[cfg(feature = "unscanned")]

@@ -13,7 +13,7 @@ use bottle_spec::{
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -25,12 +25,15 @@ use tokio::{
 pub struct Questions {
     bottle: Arc<str>,
     keeper: mpsc::UnboundedSender<GateToKeeper>,
+    /// How long the operator has.
+    wait: Duration,
     waiting: Arc<Mutex<BTreeMap<String, oneshot::Sender<bool>>>>,
 }
 
 impl Questions {
-    pub fn new(bottle: &str, keeper: mpsc::UnboundedSender<GateToKeeper>) -> Questions {
-        Questions { bottle: bottle.into(), keeper, waiting: Arc::default() }
+    /// `wait` is how long the operator has, as far as a client can be held.
+    pub fn new(bottle: &str, keeper: mpsc::UnboundedSender<GateToKeeper>, wait: Duration) -> Questions {
+        Questions { bottle: bottle.into(), keeper, wait: wait.min(ASK_TIME), waiting: Arc::default() }
     }
 
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<String, oneshot::Sender<bool>>> {
@@ -60,7 +63,7 @@ impl Questions {
     async fn ask(&self, what: HeldRequest) -> Result<bool, Reason> {
         let id = new_id()?;
         let made = now();
-        let expires = made.saturating_add(u64::try_from(ASK_TIME.as_millis()).unwrap_or(u64::MAX));
+        let expires = made.saturating_add(u64::try_from(self.wait.as_millis()).unwrap_or(u64::MAX));
         let what = Requested::Held(what);
         let kind = what.kind().to_owned();
         let request = OperatorRequest { id: id.clone(), bottle: self.bottle.to_string(), made, expires, what };
@@ -75,7 +78,7 @@ impl Questions {
         }
         let taken_back = TakenBack { questions: self, id: id.clone() };
         self.keeper.send(GateToKeeper::Ask { id, kind, request, expires }).map_err(|_| Reason::PolicyError)?;
-        let answer = timeout(ASK_TIME, answered).await;
+        let answer = timeout(self.wait, answered).await;
         drop(taken_back);
         Ok(matches!(answer, Ok(Ok(true))))
     }

@@ -10,10 +10,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// How long the operator has.
+/// How long the operator has at most: as long as a client waits.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15 * 60);
 /// How often it is looked for an answer.
-const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(40);
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApproveError {
@@ -39,17 +39,24 @@ pub(super) struct Waiting {
     request: PathBuf,
     decision: PathBuf,
     digest: String,
+    /// How long the operator has.
+    wait: Duration,
 }
 
 impl Waiting {
     /// Writes the request where the operator's command finds it.
-    pub(super) fn new(directory: &Path, bottle: &str, push: PushRequest) -> Result<Waiting, ApproveError> {
+    pub(super) fn new(
+        directory: &Path,
+        bottle: &str,
+        push: PushRequest,
+        wait: Duration,
+    ) -> Result<Waiting, ApproveError> {
         let mut letters = [0_u8; 6];
         ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut letters)
             .map_err(|_| ApproveError::Write(io::Error::other("no random numbers could be had")))?;
         let id: String = letters.iter().map(|byte| char::from(b'a' + byte % 26)).collect();
         let made = now();
-        let expires = made.saturating_add(u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX));
+        let expires = made.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         let what = Requested::Push(push);
         let request = OperatorRequest { id: id.clone(), bottle: bottle.to_owned(), made, expires, what };
         let text = serde_json::to_vec_pretty(&request).map_err(ApproveError::Encode)?;
@@ -57,6 +64,7 @@ impl Waiting {
             request: directory.join(format!("{id}{REQUEST}")),
             decision: directory.join(format!("{id}{DECISION}")),
             digest: digest(&text),
+            wait,
             id,
         };
         // Whole or not at all.
@@ -74,7 +82,7 @@ impl Waiting {
                 tokio::time::sleep(LOOK).await;
             }
         };
-        tokio::time::timeout(PATIENCE, looking).await.unwrap_or(Answer::None)
+        tokio::time::timeout(self.wait, looking).await.unwrap_or(Answer::None)
     }
 
     /// An answer that is not to this request is a no.
@@ -122,7 +130,7 @@ mod tests {
     #[tokio::test]
     async fn only_an_answer_to_this_very_request_is_a_yes() {
         let dir = tempfile::tempdir().unwrap();
-        let waiting = Waiting::new(dir.path(), "a-bcdef", push()).unwrap();
+        let waiting = Waiting::new(dir.path(), "a-bcdef", push(), PATIENCE).unwrap();
         let answer =
             |request: String| OperatorDecision { allow: true, ..OperatorDecision::no(&waiting.id, request, "") };
         fs::write(&waiting.decision, serde_json::to_vec(&answer("0".repeat(64))).unwrap()).unwrap();
@@ -137,7 +145,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_answer_is_a_no() {
         let dir = tempfile::tempdir().unwrap();
-        let waiting = Waiting::new(dir.path(), "a-bcdef", push()).unwrap();
+        let waiting = Waiting::new(dir.path(), "a-bcdef", push(), PATIENCE).unwrap();
         assert_eq!(waiting.answer().await, Answer::None);
     }
 }

@@ -51,6 +51,8 @@ pub(crate) struct Door {
     pub(super) searching: Searching,
     /// Where requests to the operator go.
     pub(super) requests: PathBuf,
+    /// How long the operator has for an answer.
+    pub(super) wait: Duration,
     pub(super) bottle: String,
     /// For what the keeper should hear besides records.
     pub(super) keeper: mpsc::UnboundedSender<GateToKeeper>,

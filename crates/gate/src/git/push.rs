@@ -9,7 +9,7 @@
 //! go upstream or none; whatever fails on the way is a refusal.
 
 use super::{
-    approve::{Answer, PATIENCE, Waiting},
+    approve::{Answer, Waiting},
     command::{bound, output},
     door::Door,
     hooks::{FROM_GATE, HookError, Hooks, Received, TO_GATE, Update},
@@ -339,7 +339,7 @@ impl Door {
         let updates: Vec<&Update> =
             judged.iter().filter(|judged| judged.verdict.is_ok()).map(|judged| &judged.update).collect();
         let request = shown::request(&self.home, repository, name, &updates, flags).await;
-        let waiting = match Waiting::new(&self.requests, &self.bottle, request) {
+        let waiting = match Waiting::new(&self.requests, &self.bottle, request, self.wait) {
             Ok(waiting) => waiting,
             Err(error) => {
                 tracing::error!(%error, "the operator cannot be asked");
@@ -349,8 +349,10 @@ impl Door {
         for flag in flags {
             hooks.say(&format!("the operator is asked, for this changes {}", Escaped(flag))).await?;
         }
-        let minutes = PATIENCE.as_secs() / 60;
-        hooks.say(&format!("waiting for the operator: request {} (at most {minutes} minutes)", waiting.id)).await?;
+        let (minutes, seconds) = (self.wait.as_secs() / 60, self.wait.as_secs() % 60);
+        let longest =
+            if seconds == 0 { format!("{minutes} minutes") } else { format!("{} seconds", self.wait.as_secs()) };
+        hooks.say(&format!("waiting for the operator: request {} (at most {longest})", waiting.id)).await?;
         Ok(match waiting.answer().await {
             Answer::Allow => Ok(()),
             Answer::Deny(why) => {

@@ -4,6 +4,7 @@
 //! what was started here ends with it.
 
 use super::{
+    approve,
     command::Home,
     confine::{GitConfineError, Reach, confine, git_directories, reach_of},
     door::{Door, MAX_CONNECTIONS},
@@ -140,6 +141,7 @@ fn prepare(
         supervised: start.supervised,
         searching: Searching::new(vault.clone(), start.canaries),
         requests: start.requests,
+        wait: Duration::from_secs(start.wait.into()).min(approve::PATIENCE),
         bottle: start.bottle.to_string(),
         keeper,
         connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),

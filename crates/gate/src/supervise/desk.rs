@@ -25,8 +25,6 @@ const MAX_RATE: usize = 30;
 const MINUTE: Duration = Duration::from_secs(60);
 /// Requests that are remembered.
 const MAX_KNOWN: usize = 256;
-/// How long the operator has.
-const PATIENCE: Duration = Duration::from_secs(30 * 60);
 /// How long the keeper has.
 const KEEPER: Duration = Duration::from_secs(10);
 
@@ -46,6 +44,8 @@ pub(super) struct Desk {
     bottle: String,
     pub(super) git: Vec<GitRepository>,
     pub(super) secrets: Vec<PlannedSecret>,
+    /// How long the operator has.
+    wait: Duration,
     inner: Mutex<Inner>,
     keeper: mpsc::UnboundedSender<GateToKeeper>,
     /// Told of every answer.
@@ -72,7 +72,7 @@ pub(super) struct Known {
 
 impl Desk {
     pub(super) fn new(start: SuperviseStart, keeper: mpsc::UnboundedSender<GateToKeeper>) -> Arc<Desk> {
-        let SuperviseStart { bottle, policy, git, secrets, asked, run_as: _ } = start;
+        let SuperviseStart { bottle, policy, git, secrets, asked, wait, run_as: _ } = start;
         let mut inner = Inner {
             policy,
             known: BTreeMap::new(),
@@ -86,7 +86,8 @@ impl Desk {
             }
         }
         let (bottle, answered) = (bottle.to_string(), watch::Sender::new(()));
-        Arc::new(Desk { bottle, git, secrets, inner: Mutex::new(inner), keeper, answered })
+        let wait = Duration::from_secs(wait.into());
+        Arc::new(Desk { bottle, git, secrets, wait, inner: Mutex::new(inner), keeper, answered })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -111,7 +112,7 @@ impl Desk {
             }
             inner.admit(now)?;
             let id = new_id()?;
-            let expires = now.saturating_add(u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX));
+            let expires = now.saturating_add(u64::try_from(self.wait.as_millis()).unwrap_or(u64::MAX));
             let request = OperatorRequest { id: id.clone(), bottle: self.bottle.clone(), made: now, expires, what };
             let text = serde_json::to_string_pretty(&request).map_err(|error| AskError::Keeper(error.to_string()))?;
             let (place, placed) = oneshot::channel();

@@ -7,6 +7,7 @@ use super::{
     desk::{Desk, Known},
     words,
 };
+use bottle_spec::operator::Requested;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
@@ -41,6 +42,7 @@ impl Tools {
     async fn call(&self, tool: &str, arguments: Map<String, Value>, context: &RequestContext<RoleServer>) -> Told {
         if let Some(requested) = ask::requested(tool, arguments.clone()) {
             let requested = requested.map_err(Refused::Arguments)?;
+            self.known_secret(&requested)?;
             let known = self.desk.ask(requested).await.map_err(|error| Refused::Said(error.to_string()))?;
             return Ok(words::status(&known, &self.desk.secrets));
         }
@@ -50,6 +52,15 @@ impl Tools {
             "wait_for_decision" => self.wait(&arguments, context).await,
             _ => Err(Refused::NoTool),
         }
+    }
+
+    /// Nobody can say yes to a secret that the bottle has not: that is told at once.
+    fn known_secret(&self, requested: &Requested) -> Result<(), Refused> {
+        let Requested::SecretRoute(asked) = requested else { return Ok(()) };
+        if self.desk.secrets.iter().any(|secret| secret.placeholder == asked.secret) {
+            return Ok(());
+        }
+        Err(Refused::Arguments("`secret` is none of this bottle's placeholders; `policy` lists them".to_owned()))
     }
 
     fn status(&self, arguments: &Map<String, Value>) -> Told {

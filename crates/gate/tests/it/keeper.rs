@@ -127,6 +127,7 @@ impl Bottle {
             frozen: false,
             metrics: false,
             supervised: false,
+            wait: 60,
             authority: self.authority.clone(),
             audit_key: sign::certify(&user_key(), &"tester-abcde".parse().unwrap()).unwrap(),
             audit_head: self.head.clone(),

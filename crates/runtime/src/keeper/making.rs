@@ -277,6 +277,7 @@ impl<'a> Making<'a> {
             frozen: freeze::has_sentinel(self.bottle),
             metrics: metrics.is_some(),
             supervised: self.supervise.is_some(),
+            wait: self.request.plan.wait,
             authority,
             audit_key,
             audit_head,

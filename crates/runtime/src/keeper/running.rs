@@ -146,6 +146,7 @@ impl Running {
                     bottle: bottle.slug.clone(),
                     git: request.plan.git.clone(),
                     secrets: request.plan.secrets.clone(),
+                    wait: request.plan.wait,
                     run_as,
                 };
                 Some(KeptSuperviseGate::keep(listener, told, supervise_recipe, Rc::clone(&queue))?)

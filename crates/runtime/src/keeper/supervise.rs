@@ -38,6 +38,8 @@ pub(crate) struct Told {
     pub(crate) bottle: Slug,
     pub(crate) git: Vec<GitRepository>,
     pub(crate) secrets: Vec<PlannedSecret>,
+    /// Seconds that the operator has for an answer.
+    pub(crate) wait: u32,
     pub(crate) run_as: Option<(u32, u32)>,
 }
 
@@ -130,6 +132,7 @@ impl Keeping {
             git: self.told.git.clone(),
             secrets: self.told.secrets.clone(),
             asked: self.queue.past(),
+            wait: self.told.wait,
             run_as: self.told.run_as,
         };
         let start = KeeperToGate::StartSupervise(Box::new(start));

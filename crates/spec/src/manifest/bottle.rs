@@ -9,7 +9,7 @@ use super::{
     walk::{Keys, Walk},
 };
 use crate::{
-    notation::{CpuMillis, MountText, Pids, Port, Size, Variable},
+    notation::{CpuMillis, MountText, Period, Pids, Port, Size, Variable},
     plan::{Image, Limits},
     policy::Budgets,
     secret::SecretRef,
@@ -35,6 +35,8 @@ pub(super) const BOTTLE: Keys = Keys {
 };
 pub(super) const LIMITS: Keys = Keys { of: "`limits`", names: &["cpus", "memory", "pids", "disk"], strict: true };
 
+pub(super) const SUPERVISE: Keys = Keys { of: "`supervise`", names: &["wait"], strict: true };
+
 /// Paths in it are as written: `~` and relative ones are not resolved yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bottle {
@@ -45,6 +47,8 @@ pub struct Bottle {
     pub egress: Egress,
     pub git: Vec<Placed<GitUpstream>>,
     pub supervise: Option<Placed<bool>>,
+    /// How long the operator has for an answer.
+    pub wait: Option<Period>,
     pub limits: Limits,
     pub ports: Vec<Placed<Port>>,
     /// Secrets that nothing injects and that must not leave all the same.
@@ -74,6 +78,7 @@ impl Bottle {
             egress: Egress::default(),
             git: Vec::new(),
             supervise: None,
+            wait: None,
             limits: Limits::default(),
             ports: Vec::new(),
             protect: Vec::new(),
@@ -102,7 +107,7 @@ fn read(walk: &mut Walk<'_>, root: &Node, name: &str) -> Option<Bottle> {
         bottle.git = upstreams(walk, node);
     }
     if let Some(node) = table.take("supervise") {
-        bottle.supervise = walk.truth(node, "`supervise`").map(|wanted| walk.placed(node, wanted));
+        supervise(walk, node, &mut bottle);
     }
     if let Some(node) = table.take("limits") {
         bottle.limits = limits(walk, node);
@@ -121,6 +126,18 @@ fn read(walk: &mut Walk<'_>, root: &Node, name: &str) -> Option<Bottle> {
         bottle.budgets = budgets(walk, node);
     }
     Some(bottle)
+}
+
+/// `true`, `false`, or how: that is `true`.
+fn supervise(walk: &mut Walk<'_>, node: &Node, bottle: &mut Bottle) {
+    if !node.is_table() {
+        bottle.supervise = walk.truth(node, "`supervise`").map(|wanted| walk.placed(node, wanted));
+        return;
+    }
+    bottle.supervise = Some(walk.placed(node, true));
+    if let Some(mut table) = walk.table(node, SUPERVISE) {
+        bottle.wait = table.take("wait").and_then(|node| walk.parsed(node, "`wait`"));
+    }
 }
 
 /// Variables and their values; also of agents.

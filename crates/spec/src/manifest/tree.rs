@@ -40,6 +40,10 @@ impl Node {
     pub(super) fn is_null(&self) -> bool {
         matches!(self.value, Value::Null)
     }
+
+    pub(super) fn is_table(&self) -> bool {
+        matches!(self.value, Value::Table(_))
+    }
 }
 
 impl Value {

@@ -244,6 +244,7 @@ impl Flags {
             egress,
             git: repositories::read(self, &mut mistakes),
             supervise: None,
+            wait: None,
             limits: self.limits(&mut mistakes),
             ports: each::<Port>("--port", &self.ports, &mut mistakes),
             protect: each::<SecretRef>("--protect", &self.protect, &mut mistakes),

@@ -1,6 +1,6 @@
 //! Yes, less, once, for a while, no more, no.
 
-use super::{HOST, LITTLE, SOON, agent, approve, audited, has_sdk, id, waiting, waiting_for};
+use super::{HOST, LITTLE, SOON, agent, approve, audited, has_sdk, id, manifest, waiting, waiting_for};
 use crate::stage::Stage;
 use bottle_testkit::{wait_for, wait_until};
 use std::fs;
@@ -103,6 +103,29 @@ async def main():
     assert_eq!(ran.success(), "denied use the mirror None\nafter 403\napproved blue\n", "{ran}");
     let log = audited(&stage.env);
     assert!(log.contains(&format!("request {first} (egress) denied")), "{log}");
+}
+
+#[test]
+fn no_answer_in_time_is_a_no() {
+    if !has_sdk() {
+        return;
+    }
+    let stage = Stage::new();
+    manifest::manifest(&stage, "supervise: { wait: 2s }\n");
+    let main = r#"
+async def main():
+    told, text = await ask(fetch("/echo/a")[1])
+    say(told["status"], "did not answer in time" in text)
+    say("after", fetch("/echo/a")[0])
+"#;
+    let running = manifest::start(&stage, main);
+    let request = waiting(&stage.env);
+    let ran = running.finish(SOON);
+    assert_eq!(ran.success(), "denied True\nafter 403\n", "{ran}");
+    let late = stage.env.run(&["approve", "--yes", &id(&request)]);
+    assert!(late.code != Some(0), "its time is over: {late}");
+    let log = audited(&stage.env);
+    assert!(log.contains(&format!("request {} (egress) not answered in time", id(&request))), "{log}");
 }
 
 #[test]
@@ -221,6 +244,8 @@ fn a_secret_for_another_host_is_asked_for_by_its_placeholder_and_never_seen() {
     let main = r#"
 async def main():
     secret = os.environ["UP_TOKEN"]
+    said = await call("request_secret_route", {"host": "up.test", "secret": "none-such", "reason": "x"})
+    say(said[0], "`policy`" in said[1])
     request, _ = await call("request_secret_route", {"host": "up.test", "secret": secret, "methods": ["GET"], "reason": "x"})
     say((await decision(request["id"]))[0]["status"])
     status, body = fetch("/echo/a", "-H", f"authorization: Bearer {secret}")
@@ -234,7 +259,7 @@ async def main():
     stage.env.run(&["approve", "--yes", &id(&request)]).success();
     let ran = running.finish(SOON);
     // What the upstream echoes comes back as the placeholder.
-    assert_eq!(ran.success(), "approved\n200 True 403\n", "{ran}");
+    assert_eq!(ran.success(), "None True\napproved\n200 True 403\n", "{ran}");
     let seen = stage.upstream.seen();
     let seen = seen.iter().find(|seen| seen.path() == "/echo/a").expect("a request");
     assert_eq!(seen.header("authorization"), Some(format!("Bearer {}", crate::stage::TOKEN).as_str()));

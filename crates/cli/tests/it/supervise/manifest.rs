@@ -9,7 +9,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 const HEAD: &str = "# mine\negress:   # little\n  routes:\n    - host: 'up.test'  # the sizes\n      paths: [/size/**]\n  # the office's\n";
 
 /// A manifest that is a link into a directory of the user's, as those who keep their configuration in git have it.
-fn manifest(stage: &Stage, more: &str) -> PathBuf {
+pub(super) fn manifest(stage: &Stage, more: &str) -> PathBuf {
     let tools = tools::cache().expect("asked before");
     let (tools, ca) = (tools.display(), stage.env.root().join("config/upstream-ca.pem"));
     let tail = format!(
@@ -25,7 +25,7 @@ fn manifest(stage: &Stage, more: &str) -> PathBuf {
     real
 }
 
-fn start(stage: &Stage, main: &str) -> Running {
+pub(super) fn start(stage: &Stage, main: &str) -> Running {
     let command = serde_json::to_string(&["python3", "-c", &script(main)]).expect("a list");
     stage.env.agent("asker", &format!("bottle: dev\nprovider: command\ncommand: {command}"));
     stage.env.spawn(&["start", "asker", "--yes", "--workspace", "none"])

@@ -4,6 +4,7 @@ use bottle_gate::{
     audit::Audit,
     ca::{self, Issuer},
     egress::{Egress, Parts, Questions},
+    limits,
     synthetic::Names,
     vault::Vault,
 };
@@ -134,7 +135,7 @@ impl Setup {
         let log = if self.audit_full { full.try_clone().unwrap().into() } else { log };
         let policy: EgressPolicy = serde_json::from_value(self.policy).unwrap();
         let (keeper, questions) = mpsc::unbounded_channel();
-        let operator = Questions::new("tester-abcde", keeper.clone());
+        let operator = Questions::new("tester-abcde", keeper.clone(), limits::ASK_TIME);
         let vault = Vault::new(self.secrets, keeper);
         let names = Names::new(&policy);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

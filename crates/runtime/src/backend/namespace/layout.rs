@@ -278,6 +278,7 @@ mod tests {
             egress: EgressPolicy::default(),
             secrets: Vec::new(),
             supervise: false,
+            wait: Plan::WAIT,
             canaries: false,
             limits: Limits::default(),
             ports: Vec::new(),

@@ -23,6 +23,7 @@ impl Making<'_> {
             canaries: decoys::planted(self.bottle).map_err(StepError::Store)?,
             frozen: freeze::has_sentinel(self.bottle),
             supervised: plan.supervise,
+            wait: self.request.plan.wait,
             mirrors,
             state,
             requests,

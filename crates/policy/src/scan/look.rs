@@ -150,7 +150,8 @@ impl<'a> Look<'a> {
         for at in (from..text.len()).step_by(BLOCK) {
             let classes = Classes::of(text, at);
             regions.feed(text, at, classes.strange, |region| odd |= self.escaped(view, region));
-            separated.feed(text, at, classes.alphanumeric, |span, apart| self.apart(view, span, apart));
+            separated
+                .feed(text, at, classes.alphanumeric, classes.graphic, |span, apart| self.apart(view, span, apart));
             runs.feed(at, classes, &mut |run| self.run(view, run, &mut covered));
         }
         regions.end(|region| odd |= self.escaped(view, region));

@@ -24,16 +24,17 @@ pub(in crate::scan) struct Separated {
 
 impl Separated {
     /// Gives what stands apart around a place in the block at `at`, of which `alphanumeric` says where letters and digits
-    /// are; and where.
+    /// are and `graphic` what is printed; and where.
     #[inline(always)]
     pub(in crate::scan) fn feed(
         &mut self,
         text: &[u8],
         at: usize,
         alphanumeric: u64,
+        graphic: u64,
         give: impl FnMut(Range<usize>, Apart),
     ) {
-        let places = periodic(text, at, alphanumeric);
+        let places = periodic(text, at, alphanumeric, graphic);
         if places != 0 {
             self.periodic(text, at, places, give);
         }
@@ -56,35 +57,36 @@ impl Separated {
     }
 }
 
-/// Which bytes of the block at `at` are a separator that comes four times more at the same distance, with something between.
-/// Of twelve bytes written so, five lie in one block wherever blocks begin.
+/// Which bytes of the block at `at` may be a separator that comes four times more at the same distance, with something
+/// between. Of twelve bytes written so, five lie in one block wherever blocks begin.
 #[inline(always)]
-fn periodic(text: &[u8], at: usize, alphanumeric: u64) -> u64 {
+fn periodic(text: &[u8], at: usize, alphanumeric: u64, graphic: u64) -> u64 {
     let separators = !alphanumeric;
-    let row = |distance: usize| {
-        let two = separators & separators >> distance;
-        two & two >> (2 * distance) & separators >> (4 * distance)
-    };
-    let any = row(2) | row(3) | row(4) | row(5) | row(6);
-    // Most often it is the space of an indentation.
-    let single = if any == 0 { 0 } else { any & !lanes::repeated(text, at, 1) };
-    if single == 0 { 0 } else { recurring(text, at, |distance| row(distance) & single) }
+    let row = |distance: usize| four(separators, distance) & separators >> (4 * distance);
+    let singles = row(2) & four(graphic >> 1, 2);
+    let pairs = row(3) | row(4) | row(5) | row(6);
+    // What comes again at once is a line that somebody drew.
+    let singles = if singles == 0 { 0 } else { singles & !lanes::repeated(text, at, 1) };
+    singles | if pairs == 0 { 0 } else { with_pairs(text, at, row) }
 }
 
-/// Of places with separators at the same distances, those where it is the same one each time.
-fn recurring(text: &[u8], at: usize, row: impl Fn(usize) -> u64) -> u64 {
-    let mut places = 0;
-    for distance in 2..=6 {
-        let mut row = row(distance);
-        while row != 0 {
-            let bit = row.trailing_zeros();
-            row &= row - 1;
-            let first = at + bit as usize;
-            let same = |times| text.get(first + times * distance) == text.get(first);
-            places |= u64::from((1..5).all(same)) << bit;
-        }
+/// Of rows of separators those with two digits of hexadecimal side by side in each gap.
+fn with_pairs(text: &[u8], at: usize, row: impl Fn(usize) -> u64) -> u64 {
+    let digits = lanes::mask(text, at, lanes::hex);
+    let pairs = digits & digits >> 1;
+    let (mut places, mut within) = (0, pairs >> 1);
+    for distance in 3..=6 {
+        places |= row(distance) & four(within, distance);
+        within |= pairs >> (distance - 1);
     }
     places
+}
+
+/// Where a bit is set and three times more at this distance.
+#[inline(always)]
+fn four(bits: u64, distance: usize) -> u64 {
+    let two = bits & bits >> distance;
+    two & two >> (2 * distance)
 }
 
 /// The distance at which the separator at `place` comes four times more.
@@ -195,7 +197,8 @@ mod tests {
     fn apart(text: &[u8], mut give: impl FnMut(Range<usize>, Apart)) {
         let mut separated = Separated::default();
         for at in (0..text.len()).step_by(lanes::BLOCK) {
-            separated.feed(text, at, lanes::mask(text, at, lanes::alphanumeric), &mut give);
+            let classes = lanes::Classes::of(text, at);
+            separated.feed(text, at, classes.alphanumeric, classes.graphic, &mut give);
         }
     }
 

@@ -1,9 +1,13 @@
 //! Quoted-printable (RFC 2045).
 
-use crate::scan::decode::bases::nibble;
+use crate::scan::decode::{
+    bases::nibble,
+    class::{self, GRAPHIC},
+};
 use std::ops::Range;
 
-/// This many escapes this near to each other are no accident; a soft line break alone is enough.
+/// This many escapes this near to each other are no accident; a soft line break alone is enough, where the next line goes
+/// on at once: one that begins with a blank, as in source code, goes on with no value.
 const ESCAPES: usize = 3;
 const NEAR: usize = 96;
 
@@ -19,7 +23,8 @@ pub(in crate::scan) fn regions(text: &[u8], reach: usize, mut give: impl FnMut(R
             continue;
         }
         let counts = match text.get(at + 1..at + 3) {
-            Some([b'\n', _] | [b'\r', b'\n']) => true,
+            Some([b'\n', next]) => class::is(*next, GRAPHIC),
+            Some([b'\r', b'\n']) => text.get(at + 3).is_some_and(|next| class::is(*next, GRAPHIC)),
             Some([high @ (b'2'..=b'7' | b'C'..=b'F'), low]) if is_digit(*low) && is_digit(*high) => {
                 recent.rotate_left(1);
                 if let Some(last) = recent.last_mut() {

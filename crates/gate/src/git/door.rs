@@ -213,8 +213,14 @@ impl Door {
                 Denied::Audit
             })?;
         }
+        let refresh = async {
+            match operation {
+                GitOperation::Fetch => repository.refresh(&self.home).await,
+                GitOperation::Push => repository.ready(&self.home).await,
+            }
+        };
         let refreshed = tokio::select! {
-            refreshed = repository.refresh(&self.home) => refreshed,
+            refreshed = refresh => refreshed,
             () = self.freezes() => {
                 self.deny(operation, &name, GitReason::Frozen).await;
                 return Err(Denied::Frozen);

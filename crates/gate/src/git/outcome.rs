@@ -43,10 +43,12 @@ impl Outcome {
             let Some((_, to)) = refs.rsplit_once(':') else { continue };
             if let Some(answer) = outcome.answers.get_mut(to) {
                 let reason = summary.split_once('(').map_or(summary, |(_, reason)| reason.trim_end_matches(')'));
+                // The ref is not where the agent thinks.
+                let next = if reason == "stale info" { ": fetch, then push again" } else { "" };
                 *answer = if matches!(flag, " " | "*" | "+" | "-" | "=") {
                     Ok(())
                 } else {
-                    Err(format!("upstream: {}", Escaped(reason)))
+                    Err(format!("upstream: {}{next}", Escaped(reason)))
                 };
             }
         }
@@ -70,7 +72,7 @@ mod tests {
         let outcome = Outcome::read(stdout, stderr, &updates);
         assert_eq!(outcome.answers["refs/heads/a"], Ok(()));
         assert_eq!(outcome.answers["refs/heads/b"], Err("upstream: hook declined".to_owned()));
-        assert_eq!(outcome.answers["refs/heads/c"], Err("upstream: stale info".to_owned()));
+        assert_eq!(outcome.answers["refs/heads/c"], Err("upstream: stale info: fetch, then push again".to_owned()));
         assert_eq!(outcome.answers["refs/heads/d"], Err("error: failed to push some refs".to_owned()));
         assert_eq!(outcome.remarks, ["no, \\u{1b}[31mnever"]);
     }

@@ -62,6 +62,15 @@ impl Repository {
         &self.path
     }
 
+    /// What a push needs: that the repository is there. Its refs may be old, for upstream takes a ref only from where its
+    /// pusher thinks it is, and who is refused for that fetches.
+    pub(crate) async fn ready(&self, home: &Home) -> Result<Freshness, RepositoryError> {
+        if self.path.join("HEAD").exists() {
+            return Ok(Freshness::Current);
+        }
+        self.refresh(home).await
+    }
+
     /// Brings mirror and repository up to date. An upstream that cannot be reached makes what there is stale, not gone.
     pub(crate) async fn refresh(&self, home: &Home) -> Result<Freshness, RepositoryError> {
         let freshness = self.mirror.refresh(home).await.map_err(RepositoryError::Mirror)?;

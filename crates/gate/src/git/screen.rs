@@ -110,10 +110,13 @@ pub(super) enum ScreenError {
 impl Screening {
     /// Blocks; for a thread of its own.
     pub(super) fn run(&self) -> Result<Screened, ScreenError> {
-        let mut screened = Screened::default();
-        self.objects(&mut screened)?;
-        self.paths(&mut screened)?;
-        Ok(screened)
+        std::thread::scope(|scope| {
+            let paths = scope.spawn(|| self.paths());
+            let mut screened = Screened::default();
+            self.objects(&mut screened)?;
+            screened.flags.extend(paths.join().map_err(|_| ScreenError::Malformed)??);
+            Ok(screened)
+        })
     }
 
     fn git(&self, arguments: &[&str]) -> Command {
@@ -237,8 +240,9 @@ impl Screening {
         screened.found(self.scanner.piece(Place::Other(what), &text), what, &header.name, &self.exempt);
     }
 
-    /// Every path that some commit changes against one of its parents.
-    fn paths(&self, screened: &mut Screened) -> Result<(), ScreenError> {
+    /// What a person should see of every path that some commit changes against one of its parents.
+    fn paths(&self) -> Result<BTreeSet<String>, ScreenError> {
+        let mut screened = Screened::default();
         let mut list = self.list(&[])?;
         let listed = list.stdout.take().ok_or(ScreenError::Malformed)?;
         let arguments =
@@ -261,7 +265,7 @@ impl Screening {
         }
         let ended = [list.wait(), differ.wait()];
         let well = ended.iter().all(|status| status.as_ref().is_ok_and(std::process::ExitStatus::success));
-        if well { Ok(()) } else { Err(ScreenError::Malformed) }
+        if well { Ok(screened.flags) } else { Err(ScreenError::Malformed) }
     }
 }
 

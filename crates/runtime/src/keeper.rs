@@ -120,17 +120,18 @@ pub enum KeeperError {
 pub fn run(link: UnixStream, parts: &KeeperParts) -> Result<(), KeeperError> {
     // Fails only for a leader of a process group, which the cli does not make us.
     let _ = setsid();
-    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    let umask = rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO).bits();
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     setrlimit(Resource::Core, none).map_err(|error| KeeperError::Setup(error.into()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(KeeperError::Setup)?;
-    let result = LocalSet::new().block_on(&runtime, keep(link, parts));
+    let result = LocalSet::new().block_on(&runtime, keep(link, parts, umask));
     // A secret's command may still run; nobody waits for it.
     runtime.shutdown_background();
     result
 }
 
-async fn keep(link: UnixStream, parts: &KeeperParts) -> Result<(), KeeperError> {
+/// `umask` is the user's.
+async fn keep(link: UnixStream, parts: &KeeperParts, umask: u32) -> Result<(), KeeperError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(KeeperError::Setup)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(KeeperError::Setup)?;
     let mut link = AsyncLink::new(link).map_err(KeeperError::Setup)?;
@@ -147,6 +148,7 @@ async fn keep(link: UnixStream, parts: &KeeperParts) -> Result<(), KeeperError> 
     grant(&mut request.plan, &bottle.slug);
     let _ = link.sender().send(&LaunchEvent::Named { slug: bottle.slug.clone() }, &[]).await;
     let mut making = Making::new(parts, &request, &bottle, &mut metadata, &link, pipes);
+    making.umask = umask;
     if let Err(error) = launch(&mut making, &mut journal).await {
         drop(making);
         return Err(give_up(error, &link, &request, &bottle, &mut metadata, lock).await);

@@ -112,6 +112,8 @@ pub struct GitStart {
     pub supervised: bool,
     /// Seconds that the operator has for an answer.
     pub wait: u32,
+    /// What a repository of this machine is written with: the user's own.
+    pub umask: u32,
     /// The mirrors that all bottles of a user share.
     pub mirrors: PathBuf,
     /// This bottle's own repositories.

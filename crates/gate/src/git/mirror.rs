@@ -111,8 +111,9 @@ impl Mirror {
         if let Kind::Path(path) = self.access.upstream.kind() {
             // The hooks of a repository with a work tree are its user's, for their own work.
             let hooks = if path.join(".git").exists() { "-c core.hooksPath=/dev/null " } else { "" };
+            let umask = self.access.umask & 0o777;
             arguments.push(format!(
-                "--receive-pack=git {hooks}-c receive.autogc=false -c receive.denyCurrentBranch=refuse receive-pack"
+                "--receive-pack=umask {umask:03o}; exec git {hooks}-c receive.autogc=false -c receive.denyCurrentBranch=refuse receive-pack"
             ));
         }
         for Update { reference, old, .. } in updates {

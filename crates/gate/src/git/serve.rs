@@ -123,7 +123,8 @@ fn prepare(
     let mut repositories = BTreeMap::new();
     let (keeper, outgoing) = mpsc::unbounded_channel();
     let vault = Vault::new(start.secrets, keeper.clone());
-    let surroundings = Surroundings { ssh_agent: start.ssh_agent, certificates, resolve: start.resolve };
+    let surroundings =
+        Surroundings { ssh_agent: start.ssh_agent, certificates, resolve: start.resolve, umask: start.umask };
     for listed in &start.repositories {
         let mirror = Mirror::new(&start.mirrors, Access::new(listed, &vault, &surroundings)).map_err(files)?;
         reach.write.push(mirror.directory().to_owned());

@@ -36,6 +36,8 @@ pub(crate) struct Access {
     ssh_agent: Option<PathBuf>,
     /// Certificates to trust, PEM; `None` = the system's.
     certificates: Option<PathBuf>,
+    /// What a repository of this machine is written with.
+    pub(crate) umask: u32,
     /// Where the plan says that the upstream's host is, whatever its name resolves to.
     address: Option<SocketAddr>,
     auth: Option<Auth>,
@@ -48,6 +50,7 @@ pub(crate) struct Surroundings {
     pub(crate) ssh_agent: Option<PathBuf>,
     pub(crate) certificates: Option<PathBuf>,
     pub(crate) resolve: BTreeMap<HostName, SocketAddr>,
+    pub(crate) umask: u32,
 }
 
 impl Access {
@@ -65,6 +68,7 @@ impl Access {
             known_hosts: repository.known_hosts.clone(),
             ssh_agent: surroundings.ssh_agent.clone(),
             certificates: surroundings.certificates.clone(),
+            umask: surroundings.umask,
             address,
             auth: repository.auth.clone(),
             vault: vault.clone(),

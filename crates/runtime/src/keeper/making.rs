@@ -74,6 +74,8 @@ pub(crate) struct Making<'a> {
     /// Where the plan has repositories.
     pub(crate) git: Option<Gate>,
     pub(crate) git_brief: Option<Brief>,
+    /// What the user's own files are made with.
+    pub(crate) umask: u32,
     /// The supervise door's listener, where the plan has one.
     pub(crate) supervise: Option<OwnedFd>,
     pub(crate) agent: Option<Program>,
@@ -120,6 +122,7 @@ impl<'a> Making<'a> {
             brief: None,
             git: None,
             git_brief: None,
+            umask: 0o077,
             supervise: None,
             agent: None,
         }

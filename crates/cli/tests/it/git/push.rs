@@ -2,11 +2,35 @@
 
 use super::GitStage;
 use bottle_testkit::{GitRepository, Ran, TestEnv};
+use std::{collections::BTreeSet, os::unix::fs::PermissionsExt as _, path::Path};
 
 const ALLOW: [&str; 2] = ["--push", "app=refs/heads/agent/*:allow"];
 /// A token of a kind that the scanner knows, put together so that this file holds none.
 fn token() -> String {
     ["gh", "p_", "q7Lm2XvTz9RkB4nYcW8sHdJ3fGpA6u", "1Gj56z"].concat()
+}
+
+/// What this process makes files without.
+fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("our own status");
+    let umask = status.lines().find_map(|line| line.strip_prefix("Umask:")).expect("a umask");
+    u32::from_str_radix(umask.trim(), 8).expect("octal digits")
+}
+
+/// With which modes there are objects, each once.
+fn modes(repository: &Path) -> Vec<u32> {
+    let (mut modes, mut waiting) = (BTreeSet::new(), vec![repository.join("objects")]);
+    while let Some(directory) = waiting.pop() {
+        for entry in std::fs::read_dir(directory).expect("a directory").map(|it| it.expect("an entry")) {
+            let metadata = entry.metadata().expect("its metadata");
+            if metadata.is_dir() {
+                waiting.push(entry.path());
+            } else {
+                modes.insert(metadata.permissions().mode() & 0o777);
+            }
+        }
+    }
+    modes.into_iter().collect()
 }
 
 impl GitStage {
@@ -34,6 +58,7 @@ fn a_branch_that_is_listed_is_pushed_upstream_and_fetched_again() {
                       git ls-remote origin refs/heads/agent/x | cut -f1; git rev-parse HEAD; git fetch -q
                       git rev-parse origin/agent/x; git push origin HEAD:refs/heads/agent/x";
         let ran = stage.pushing(&ALLOW, script);
+        assert_eq!(modes(stage.upstream.path()), [0o444 & !umask()], "others read it as before");
         let lines: Vec<&str> = ran.success().lines().collect();
         let [first, listed, second, fetched] = lines[..] else { panic!("{ran}") };
         assert!(listed == second && fetched == second && first != second, "{ran}");

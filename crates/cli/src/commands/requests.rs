@@ -13,7 +13,7 @@ pub(crate) use shown::{grant, on_screen, summary};
 use super::list::open;
 use crate::{compose::Context, error::CliError};
 use bottle_policy::grant::risks;
-use bottle_runtime::store::BottleDir;
+use bottle_runtime::store::{BottleDir, State};
 use bottle_spec::{
     escape::Escaped,
     operator::{DECISION, OperatorRequest, REQUEST, digest, is_id},
@@ -91,12 +91,15 @@ fn named(id: &str, context: &Context) -> Result<Found, CliError> {
     all(context)?.into_iter().find(|found| found.request.id == id).ok_or_else(unknown)
 }
 
-/// Of every bottle, oldest first. Those that are over or answered are left out.
+/// Of every bottle that runs, oldest first: in others nobody waits. Those that are over or answered are left out.
 fn all(context: &Context) -> Result<Vec<Found>, CliError> {
     let store = open(context)?;
     let mut found = Vec::new();
     for listed in store.list().map_err(super::list::unreadable)? {
         let Ok(slug) = listed.slug.parse::<Slug>() else { continue };
+        if matches!(listed.state, State::Stopped | State::Failed) {
+            continue;
+        }
         found.extend(of_bottle(&store.bottle(&slug)));
     }
     found.retain(|found| found.request.expires > now());

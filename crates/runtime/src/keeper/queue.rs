@@ -35,8 +35,8 @@ const MAX_WAITING: usize = 64;
 const MAX_REQUEST: usize = 64 << 10;
 /// Requests of this run that are remembered.
 const MAX_PAST: usize = 256;
-/// The longest that one may wait.
-const LONGEST: u64 = 60 * 60 * 1000;
+/// The longest that one may wait: as long as a manifest may say.
+const LONGEST: u64 = 30 * 24 * 60 * 60 * 1000;
 /// News that an attendant may be behind with.
 const NEWS: usize = 256;
 /// A policy is given to so many gates in turn, should one after the other die over it.

@@ -1,6 +1,6 @@
 //! The supervise gate's death, and its absence where nobody asks.
 
-use super::{LITTLE, SOON, agent, approve, has_sdk, waiting};
+use super::{LITTLE, SOON, agent, approve, has_sdk, id, waiting};
 use crate::{gate::pid_of, stage::Stage};
 use bottle_testkit::{wait_for, wait_until};
 use rustix::process::{Signal, kill_process};
@@ -61,6 +61,33 @@ async def main():
     stage.env.run(&["exec", "kill-kqzmb", "touch", "/tmp/on"]).success();
     let ran = running.finish(SOON);
     assert_eq!(ran.success(), "granted 200\nafter 200 403\n", "{ran}");
+}
+
+#[test]
+fn what_was_asked_survives_that_everything_is_killed_and_nobody_says_yes_to_it_any_more() {
+    if !has_sdk() {
+        return;
+    }
+    let stage = Stage::new();
+    let main = r#"
+async def main():
+    await ask(fetch("/echo/a")[1])
+"#;
+    let name = "dead-kqzmb";
+    let running = agent(&stage, &[&LITTLE[..], &["--name", name, "--keep"]].concat(), main);
+    let id = id(&waiting(&stage.env));
+    stage.env.leftovers().kill();
+    let ran = running.finish(SOON);
+    assert_ne!(ran.code, Some(0), "{ran}");
+    let file = |ending: &str| stage.env.root().join(format!("state/bot-bottle/bottles/{name}/supervise/{id}.{ending}"));
+    let request: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(file("request.json")).expect("the request")).expect("a whole file");
+    assert_eq!(request["id"], id.as_str());
+    let late = stage.env.run(&["approve", "--yes", &id]);
+    assert_ne!(late.code, Some(0), "nobody is there to hear it: {late}");
+    assert_eq!(super::listed(&stage.env), Vec::<serde_json::Value>::new(), "nothing waits any more");
+    assert!(!file("decision.json").exists(), "and it was no yes");
+    stage.env.run(&["cleanup", "--yes", name]).success();
 }
 
 #[test]

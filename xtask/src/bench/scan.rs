@@ -1,7 +1,8 @@
 //! The scanner's figures: four texts, each searched by the detectors alone, by the whole scanner, by a `RegexSet` of the
 //! same rules, and by the secret scanners of PyPI where they can be installed.
 //!
-//! The texts are made of this repository and of a fixed seed, so that every run searches the same.
+//! The texts are made of this repository, of the packages that its lock file names and of a fixed seed, so that every run
+//! searches the same. This repository's own sources are full of what a scanner looks for; the packages' are as sources are.
 
 use super::table::Table;
 use crate::build::{cargo, root};
@@ -17,6 +18,8 @@ use std::{
 const SIZE: usize = 2 << 20;
 /// What the others search of each: they take seconds for a megabyte, and more where it is hostile.
 const SAMPLE: usize = 256 << 10;
+/// Of one package.
+const SHARE: usize = 24 << 10;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 /// Beginnings of tokens and of names, to be followed by noise.
 const LURES: &[&str] = &[
@@ -116,10 +119,33 @@ fn texts() -> Result<Vec<(&'static str, Vec<u8>)>> {
     }
     Ok(vec![
         ("chat JSON", chat),
-        ("source code", source.repeat(SIZE / source.len().max(1) + 1).into_bytes()),
+        ("packages' sources", packages()?),
+        ("own sources", source.repeat(SIZE / source.len().max(1) + 1).into_bytes()),
         ("base64 noise", base64),
         ("hostile", hostile),
     ])
+}
+
+/// The beginnings of the packages' sources.
+fn packages() -> Result<Vec<u8>> {
+    let output = cargo().args(["metadata", "--format-version=1", "--locked"]).stderr(Stdio::inherit()).output()?;
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).context("cargo named no packages")?;
+    let others = said["packages"].as_array().into_iter().flatten().filter(|it| it["source"].is_string());
+    let mut folders: Vec<PathBuf> =
+        others.filter_map(|it| Some(Path::new(it["manifest_path"].as_str()?).with_file_name("src"))).collect();
+    folders.sort_by(|a, b| a.parent().cmp(&b.parent()));
+    let mut text = Vec::new();
+    for folder in folders {
+        let mut files: Vec<PathBuf> =
+            fs::read_dir(folder).into_iter().flatten().flatten().map(|it| it.path()).collect();
+        files.retain(|file| file.extension().is_some_and(|it| it == "rs"));
+        files.sort();
+        let all: Vec<u8> = files.iter().filter_map(|file| fs::read(file).ok()).flatten().collect();
+        text.extend_from_slice(all.get(..SHARE).unwrap_or(&all));
+    }
+    ensure!(text.len() >= SIZE, "the packages' sources are not here");
+    text.truncate(SIZE);
+    Ok(text)
 }
 
 /// All files of this repository with an extension, one after the other.

@@ -1,7 +1,7 @@
 //! What was approved, written into the bottle's manifest.
 
 use super::{HOST, SOON, has_sdk, id, script, waiting, waiting_for};
-use crate::{stage::Stage, tools};
+use crate::{screen::Screen, stage::Stage, tools};
 use bottle_testkit::Running;
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
@@ -70,6 +70,33 @@ async def main():
     assert_eq!(running.finish(SOON).success(), "approved 200\n");
     let ran = start(&stage, main).finish(SOON);
     assert_eq!(ran.success(), "had it 403 403\n", "{ran}");
+}
+
+#[test]
+fn at_a_terminal_the_diff_is_shown_before_the_question_and_only_a_yes_writes() {
+    if !has_sdk() {
+        return;
+    }
+    let stage = Stage::new();
+    let real = manifest(&stage, "");
+    let before = fs::read_to_string(&real).expect("the manifest");
+    let main = r#"
+async def main():
+    request, _ = await call("request_egress", {"host": "up.test", "methods": ["GET"], "paths": ["/echo/a"], "reason": "x"})
+    say((await decision(request["id"]))[0]["status"])
+"#;
+    let running = start(&stage, main);
+    let first = id(&waiting(&stage.env));
+    for (answer, code) in [("n\r", 5), ("y\r", 0)] {
+        assert_eq!(fs::read_to_string(&real).expect("the manifest"), before);
+        let mut screen = Screen::open(&stage.env, &["approve", &first, "--manifest"]);
+        screen.shows("Approve this, as it stands here? [y/N]");
+        assert!(screen.text().contains("+      paths:"), "the diff comes first: {}", screen.text());
+        screen.types(answer);
+        assert_eq!(screen.ends(), Some(code), "{answer:?}");
+    }
+    assert_eq!(running.finish(SOON).success(), "approved\n");
+    assert!(fs::read_to_string(&real).expect("the manifest").contains("- /echo/a"));
 }
 
 #[test]

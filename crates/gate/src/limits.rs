@@ -38,6 +38,8 @@ pub const MAX_HELD: u64 = 256 << 10;
 pub const MAX_ASKED: usize = 8;
 /// How long the operator has; shorter than a connection lives on which nothing moves.
 pub const ASK_TIME: Duration = Duration::from_secs(540);
+/// A client that reads events hears so often that its request still waits.
+pub const ASK_NEWS: Duration = Duration::from_secs(3);
 /// A request body of unknown length that pauses for so long is sent on as it comes.
 pub const GATHER_PAUSE: Duration = Duration::from_millis(10);
 /// What the screen holds back of a body goes on when its sender has paused for so long.

@@ -4,7 +4,7 @@
 //! held for other reasons; one whose client goes away is taken back; what is shown is made of what goes upstream.
 
 use super::{Egress, denial::Facts, judge::Found};
-use crate::limits::{ASK_TIME, MAX_ASKED};
+use crate::limits::{ASK_NEWS, ASK_TIME, MAX_ASKED};
 use bottle_spec::{
     gate_link::GateToKeeper,
     operator::{HeldRequest, OperatorDecision, OperatorRequest, Requested},
@@ -12,12 +12,13 @@ use bottle_spec::{
 };
 use std::{
     collections::BTreeMap,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{
     sync::{mpsc, oneshot},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 /// The requests that wait. Cheap to clone; all clones are one list.
@@ -112,9 +113,13 @@ impl Egress {
             path: shown.target.as_ref().map(|target| target.path().to_owned()).unwrap_or_default(),
             findings: found.iter().map(|found| found.told()).collect(),
         };
-        let answer = tokio::select! {
-            answer = self.questions.ask(held) => answer?,
-            () = self.frozen.frozen() => return Err(Reason::Frozen),
+        let mut asking = pin!(self.questions.ask(held));
+        let answer = loop {
+            tokio::select! {
+                answer = &mut asking => break answer?,
+                () = self.frozen.frozen() => return Err(Reason::Frozen),
+                () = sleep(ASK_NEWS), if facts.waits.is_some() => facts.waits.iter().for_each(|waits| waits.notify_one()),
+            }
         };
         match answer {
             _ if self.is_frozen() => Err(Reason::Frozen),

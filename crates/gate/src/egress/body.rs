@@ -6,6 +6,7 @@ use super::{
     line::Arriving,
     screened_body::ScreenedBody,
     scrub::{Scrubber, Window},
+    waiting::Waits,
 };
 use bottle_spec::verdict::Reason;
 use bytes::Bytes;
@@ -110,6 +111,8 @@ pub(crate) enum ResponseBody {
     Streamed(Arriving),
     /// Searched for injected secrets, and for orders to the agent, on its way.
     Filtered(Box<Filtered>),
+    /// Of a request that still waits for the operator.
+    Waits(Box<Waits>),
 }
 
 impl ResponseBody {
@@ -138,6 +141,7 @@ impl Body for ResponseBody {
                 Poll::Ready(ready!(Pin::new(body).poll_frame(cx)).map(|f| f.map_err(BodyError::Broken)))
             }
             ResponseBody::Filtered(body) => body.poll(cx),
+            ResponseBody::Waits(body) => body.poll(cx),
         }
     }
 
@@ -146,6 +150,7 @@ impl Body for ResponseBody {
             ResponseBody::Held(bytes) => bytes.is_none(),
             ResponseBody::Streamed(body) => body.is_end_stream(),
             ResponseBody::Filtered(body) => matches!(body.end, End::Closed),
+            ResponseBody::Waits(body) => body.is_over(),
         }
     }
 
@@ -154,7 +159,7 @@ impl Body for ResponseBody {
             ResponseBody::Held(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
             ResponseBody::Streamed(body) => body.size_hint(),
             // What is filtered changes its length.
-            ResponseBody::Filtered(_) => SizeHint::default(),
+            ResponseBody::Filtered(_) | ResponseBody::Waits(_) => SizeHint::default(),
         }
     }
 }

@@ -14,6 +14,7 @@ use http::{HeaderValue, Method, Response, StatusCode, header, uri::PathAndQuery}
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// What is known of a request when it is decided about. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +30,8 @@ pub(crate) struct Facts {
     pub(crate) over: Option<Over>,
     /// Whether the agent can ask its operator.
     pub(crate) supervised: bool,
+    /// Told that the request waits for the operator, where its client wants to know.
+    pub(crate) waits: Option<Arc<Notify>>,
 }
 
 #[derive(Serialize)]

@@ -21,6 +21,7 @@ use super::{
     respond::{respond, strip_connection},
     screen::{Screened, screen},
     upstream::Answer,
+    waiting::{self, Work},
     websocket::{self, Filters, splice},
 };
 use crate::limits::{HEAD_TIME, MAX_HEAD_BYTES, MAX_HEADERS, MAX_HELD, MAX_STREAMS};
@@ -38,7 +39,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::watch,
+    sync::{Notify, watch},
 };
 use tokio_rustls::server::TlsStream;
 
@@ -188,7 +189,21 @@ impl Session {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Returned> {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Returned> {
+        if !waiting::wants_events(request.headers()) {
+            return self.whole(request, None).await;
+        }
+        let waits = Arc::new(Notify::new());
+        let told = Arc::clone(&waits);
+        let mut work: Work = Box::pin(async move { self.whole(request, Some(told)).await });
+        tokio::select! {
+            response = &mut work => response,
+            () = waits.notified() => waiting::begin(work),
+        }
+    }
+
+    /// From a request to what it is answered.
+    async fn whole(&self, request: Request<Incoming>, waits: Option<Arc<Notify>>) -> Response<Returned> {
         if request.method().as_str() == REFUSED {
             return self.refused(&request).map(Returned::from);
         }
@@ -197,6 +212,7 @@ impl Session {
             method: Some(request.method().clone()),
             target: request.uri().path_and_query().cloned(),
             supervised: self.egress.supervised,
+            waits,
             ..Facts::default()
         };
         match self.exchange(Lingering::within(request), &mut facts).await {
@@ -307,6 +323,10 @@ impl Session {
         let found = judge.take_asked();
         if found.is_empty() && !live.rules.route(screened.route).is_some_and(|route| route.ask) {
             return Ok(());
+        }
+        if facts.waits.is_some() {
+            // What goes on in a stream that has begun cannot be packed.
+            screened.parts.headers.remove(header::ACCEPT_ENCODING);
         }
         self.egress.ask(facts, &found).await?;
         // The policy may be another one by now; what it no longer allows the yes does not bring back.

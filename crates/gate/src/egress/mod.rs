@@ -48,6 +48,7 @@ mod screened_body;
 mod scrub;
 mod tunnel;
 mod upstream;
+mod waiting;
 mod websocket;
 
 use crate::{audit::Audit, ca::Issuer, limits::MAX_CONNECTIONS, synthetic::Names, vault::Vault};

@@ -93,6 +93,45 @@ fn a_route_can_ask_about_each_request_and_a_client_that_leaves_takes_its_own_bac
 }
 
 #[test]
+fn a_client_that_reads_events_hears_that_its_request_waits() {
+    const NEWS: &str = ": waiting for the operator\n\n";
+    let upstream = TlsUpstream::start(&["api.test"]);
+    let gate = asking(&upstream, json!({ "ask": true })).start();
+    let field = tempfile::tempdir().unwrap();
+    let table = [
+        ("sse/2", true, "data: 0\n\ndata: 1\n\n"),
+        ("echo", true, "event: error\ndata: {\"body\":"),
+        ("sse/2", false, "event: error\ndata: {\"body\":{\"error\":\"not_approved\""),
+    ];
+    for (number, (path, allow, rest)) in table.into_iter().enumerate() {
+        let (file, url) = (field.path().join(number.to_string()), format!("https://api.test/{path}"));
+        let shown = file.display().to_string();
+        let read = || std::fs::read_to_string(&file).unwrap_or_default();
+        thread::scope(|scope| {
+            let arguments = ["--compressed", "--no-buffer", "-o", &shown, "-H", "accept: text/event-stream", &url];
+            let gate = &gate;
+            let sending = scope.spawn(move || gate.curl(&arguments));
+            let (id, _) = question(gate);
+            wait_until("word that it waits", SOON, || read().contains(NEWS));
+            answer(gate, &id, allow);
+            assert_eq!(sending.join().unwrap().status, 200);
+        });
+        let said = read();
+        let (head, body) = said.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("content-type: text/event-stream"), "{said}");
+        assert!(body.replace(NEWS, "").starts_with(rest), "{said}");
+    }
+    assert_eq!(upstream.take_seen().len(), 2);
+    // One that is answered before that sees nothing of it.
+    let arguments = ["-H", "accept: text/event-stream", "https://api.test/sse/2"];
+    thread::scope(|scope| {
+        let sending = scope.spawn(|| gate.curl(&arguments));
+        answer(&gate, &question(&gate).0, false);
+        assert_eq!(sending.join().unwrap().reason(), "not_approved");
+    });
+}
+
+#[test]
 fn no_answer_is_a_no_and_few_wait_at_once() {
     let upstream = TlsUpstream::start(&["api.test"]);
     let gate = asking(&upstream, json!({ "ask": true })).start();

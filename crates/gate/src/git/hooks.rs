@@ -84,6 +84,8 @@ pub(super) enum HookError {
     Gone(#[source] io::Error),
     #[error("the hook said something that it cannot say")]
     Malformed,
+    #[error("the repository cannot be brought up to date")]
+    Stale,
     #[error("more than {MAX_REFS} refs are pushed at once")]
     TooMany,
 }

@@ -98,7 +98,13 @@ impl Door {
     }
 
     async fn decide(&self, mut hooks: Hooks, name: &str, repository: &Arc<Repository>) -> Result<(), HookError> {
-        let received = hooks.received().await?;
+        // What is new is told by upstream's refs as they are now; they come while the client packs.
+        let (received, refreshed) = tokio::join!(hooks.received(), repository.refresh(&self.home));
+        let received = received?;
+        if let Err(error) = refreshed {
+            tracing::warn!(%error, "a push goes no further: its repository cannot be brought up to date");
+            return Err(HookError::Stale);
+        }
         let mut flags = std::collections::BTreeSet::new();
         let mut judged = Vec::with_capacity(received.updates.len());
         let mut seen = Vec::new();

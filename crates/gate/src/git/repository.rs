@@ -62,8 +62,8 @@ impl Repository {
         &self.path
     }
 
-    /// What a push needs: that the repository is there. Its refs may be old, for upstream takes a ref only from where its
-    /// pusher thinks it is, and who is refused for that fetches.
+    /// What a push needs to begin: that the repository is there. The refs that its pusher sees may be old, for upstream
+    /// takes a ref only from where its pusher thinks it is, and who is refused for that fetches.
     pub(crate) async fn ready(&self, home: &Home) -> Result<Freshness, RepositoryError> {
         if self.path.join("HEAD").exists() {
             return Ok(Freshness::Current);

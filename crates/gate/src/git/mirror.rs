@@ -101,10 +101,13 @@ impl Mirror {
 
     /// Pushes objects that are in `repository`, each ref on condition that it is where `old` says.
     pub(crate) async fn push(&self, home: &Home, repository: &Path, updates: &[Update], atomic: bool) -> Outcome {
-        let mut arguments: Vec<String> =
-            ["push", "--porcelain", "--no-verify", "--no-follow-tags", "--no-recurse-submodules", "--no-signed"]
-                .map(str::to_owned)
-                .into();
+        // What the client has packed goes on as it packed it; no better deltas are looked for.
+        let arguments = ["-c", "pack.window=0", "push", "--porcelain", "--no-verify", "--no-follow-tags"];
+        let mut arguments: Vec<String> = arguments
+            .iter()
+            .chain(&["--no-recurse-submodules", "--no-signed"])
+            .map(|word| (*word).to_owned())
+            .collect();
         if atomic {
             arguments.push("--atomic".to_owned());
         }

@@ -128,7 +128,17 @@ impl Door {
             .into_iter()
             .map(|judged| (judged.update.reference, judged.verdict.map_err(|(_, why)| why)))
             .collect();
-        hooks.answer(&answers).await
+        hooks.answer(&answers).await?;
+        if answers.iter().any(|(_, answer)| answer.is_ok()) {
+            // The mirror gets now what upstream took, so that the next push or fetch need not wait for it.
+            let (home, repository) = (self.home.clone(), Arc::clone(repository));
+            tokio::spawn(async move {
+                if let Err(error) = repository.refresh(&home).await {
+                    tracing::info!(%error, "the mirror is brought up to date when it is next asked");
+                }
+            });
+        }
+        Ok(())
     }
 
     #[expect(clippy::too_many_arguments, reason = "what a ref is judged by, and what comes of it besides")]

@@ -16,6 +16,7 @@ use crate::commands::{
     grants::{GrantsArgs, RevokeArgs},
     init::InitArgs,
     list::ListArgs,
+    login::{LoginArgs, TokenArgs},
     logs::LogsArgs,
     man::ManArgs,
     policy::PolicyArgs,
@@ -64,6 +65,9 @@ pub(crate) enum Command {
     /// Fills one bottle's workspace; started by its keeper.
     #[command(hide = true)]
     Fill,
+    /// Renews a login for a keeper.
+    #[command(hide = true)]
+    LoginToken(TokenArgs),
     /// The agent of `demo`; runs inside the bottle.
     #[command(hide = true)]
     DemoAgent(DemoAgentArgs),
@@ -84,6 +88,7 @@ pub(crate) enum Verb {
     Apply(ApplyArgs),
     List(ListArgs),
     Logs(LogsArgs),
+    Login(LoginArgs),
     Stop(StopArgs),
     Requests(RequestsArgs),
     Approve(ApproveArgs),

@@ -59,6 +59,18 @@ fn providers(named: Option<Placed<String>>, context: &Context) -> Result<Result<
     Ok(Provider::parse(&named.value, &path, &text).map(|own| Providers::with(vec![own], unread)))
 }
 
+/// A provider by name: the user's own, or one that comes with the product.
+pub(crate) fn provider(name: &str, context: &Context) -> Result<Provider, CliError> {
+    let _: Name = name.parse().map_err(|error| bad_name("a provider", name, error))?;
+    let named = Placed { value: name.to_owned(), place: bottle_spec::manifest::Place::Flag(name.to_owned()) };
+    let providers = providers(Some(named), context)?.map_err(told)?;
+    providers.find(name).ok_or_else(|| {
+        let names = providers.names();
+        CliError::usage(format!("there is no provider `{name}`"))
+            .next(format!("the providers are: {}", names.join(", ")))
+    })
+}
+
 /// A bottle by name, for commands that need no agent.
 pub(crate) fn bottle_named(name: &str, context: &Context) -> Result<Bottle, CliError> {
     let place = bottle_spec::manifest::Place::Flag(format!("--bottle {name}"));

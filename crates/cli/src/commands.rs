@@ -18,6 +18,7 @@ pub(crate) mod grants;
 pub(crate) mod init;
 pub(crate) mod keeper;
 pub(crate) mod list;
+pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod man;
 pub(crate) mod notifier;
@@ -54,6 +55,7 @@ fn run(command: Command) -> Result<ExitCode, CliError> {
         Command::SuperviseGate => gate::run_supervise(),
         Command::Notifier => notifier::run(),
         Command::Fill => fill::run(),
+        Command::LoginToken(args) => login::token(&args, &Context::gather()?),
         Command::DemoAgent(args) => demo::agent(&args),
         Command::Verb(verb) => perform(verb, &Context::gather()?),
     }
@@ -79,6 +81,7 @@ fn perform(verb: Verb, context: &Context) -> Result<ExitCode, CliError> {
         Verb::Apply(args) => apply::run(args, context),
         Verb::List(args) => list::run(args, context),
         Verb::Logs(args) => logs::run(args, context),
+        Verb::Login(args) => login::run(&args, context),
         Verb::Stop(args) => stop::run(args, context),
         Verb::Freeze(args) => freeze::freeze(&args, context),
         Verb::Thaw(args) => freeze::thaw(&args, context),

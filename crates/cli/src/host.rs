@@ -1,6 +1,6 @@
 //! Gathers what resolving must know of this host. Reads, and changes nothing.
 
-use crate::compose::Context;
+use crate::{compose::Context, login::Logins};
 use bottle_runtime::cgroup::Delegation;
 use bottle_spec::{
     facts::{HostFacts, PathKind},
@@ -43,6 +43,7 @@ pub(crate) fn facts(context: &Context, request: &Request) -> HostFacts {
             .map(str::to_owned)
             .collect(),
         variables: environment.variables().keys().filter(|name| environment.value(name).is_some()).cloned().collect(),
+        logins: Logins::of(context).accounts(),
         agent_program: agent_program::find(request, environment),
         skills: skills(context, request),
         paths: kinds(&paths),

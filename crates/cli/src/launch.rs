@@ -213,7 +213,7 @@ impl Watched {
 pub(crate) fn read_secrets(plan: &Plan, context: &Context) -> Result<Vec<HeldSecret>, CliError> {
     let mut held = Vec::with_capacity(plan.secrets.len());
     for secret in &plan.secrets {
-        let reading = secrets::read(&secret.source, &context.environment).map_err(|error| {
+        let reading = secrets::read(&secret.source, context).map_err(|error| {
             let next = error.next_step();
             let source = Escaped(&secret.source.to_string()).to_string();
             CliError::host(format!("the secret {source} cannot be read")).because(error).next(next)
@@ -225,6 +225,7 @@ pub(crate) fn read_secrets(plan: &Plan, context: &Context) -> Result<Vec<HeldSec
             source: secret.source.clone(),
             value: reading.value,
             placeholder: secret.placeholder.clone(),
+            until: reading.until,
         });
     }
     Ok(held)

@@ -6,11 +6,14 @@ mod commands;
 mod compose;
 mod error;
 mod host;
+mod https;
 mod launch;
+mod login;
 mod notify;
 mod patch;
 mod secrets;
 mod terminal;
+mod time;
 mod ui;
 
 fn main() -> std::process::ExitCode {

@@ -3,7 +3,11 @@
 //! Invariant: no error, warning or `Debug` text here holds a value or anything a `command:` printed; what a command
 //! writes to stderr is thrown away, because tools print tokens there.
 
-use crate::compose::Environment;
+use crate::{
+    compose::{Context, Environment},
+    login::{Access, LoginError, Logins},
+    terminal::PROGRAM,
+};
 use bottle_spec::secret::{Secret, SecretRef};
 use rustix::{
     fs::{Mode, OFlags},
@@ -11,7 +15,7 @@ use rustix::{
 };
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Write as _},
     os::unix::{fs::MetadataExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -30,6 +34,8 @@ const COMMAND_TIME: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub(crate) struct Reading {
     pub(crate) value: Secret,
+    /// When it expires, in milliseconds since 1970.
+    pub(crate) until: Option<u64>,
     pub(crate) warning: Option<String>,
 }
 
@@ -53,6 +59,10 @@ pub(crate) enum SecretError {
     Output(#[source] io::Error),
     #[error("the keyring has no entry for service `{service}`, account `{account}`, or is locked")]
     NotInKeyring { service: String, account: String },
+    #[error(transparent)]
+    Login(LoginError),
+    #[error("the login could not be renewed; `bot-bottle login NAME --renew` says why")]
+    NotRenewed,
     #[error("the value is longer than {VALUE_MAX} bytes")]
     TooLong,
     #[error("the value is empty")]
@@ -77,6 +87,8 @@ impl SecretError {
             SecretError::Spawn { .. } | SecretError::Failed(_) | SecretError::Slow | SecretError::Output(_) => {
                 "run the command in a shell to see what it says"
             }
+            SecretError::Login(error) => error.next_step(),
+            SecretError::NotRenewed => "run: bot-bottle login NAME --renew",
             SecretError::TooLong | SecretError::Empty | SecretError::NotALine => {
                 "the source must give the bare secret and nothing else"
             }
@@ -84,7 +96,28 @@ impl SecretError {
     }
 }
 
-pub(crate) fn read(source: &SecretRef, environment: &Environment) -> Result<Reading, SecretError> {
+/// The secret as it is now.
+pub(crate) fn read(source: &SecretRef, context: &Context) -> Result<Reading, SecretError> {
+    let SecretRef::Login(name) = source else { return read_here(source, &context.environment) };
+    let Access { value, until } = Logins::of(context).access(name, None).map_err(SecretError::Login)?;
+    Ok(Reading { value, until, warning: None })
+}
+
+/// The secret once more, after `held` was refused or before it expires. A login is renewed by a process of its own: the
+/// keeper, which asks, reads no server's answers.
+pub(crate) fn read_again(source: &SecretRef, held: &Secret, environment: &Environment) -> Result<Reading, SecretError> {
+    let SecretRef::Login(name) = source else { return read_here(source, environment) };
+    let mut process = Command::new(PROGRAM);
+    process.args(["login-token", name]);
+    let (bytes, status) = output(&mut process, "bot-bottle", Some(held), environment, COMMAND_TIME)?;
+    if !status.success() {
+        return Err(SecretError::NotRenewed);
+    }
+    let Access { value, until } = serde_json::from_slice(&bytes).map_err(|_| SecretError::NotRenewed)?;
+    Ok(Reading { value, until, warning: None })
+}
+
+fn read_here(source: &SecretRef, environment: &Environment) -> Result<Reading, SecretError> {
     let mut warning = None;
     let bytes = match source {
         SecretRef::Env(name) => {
@@ -105,7 +138,7 @@ pub(crate) fn read(source: &SecretRef, environment: &Environment) -> Result<Read
         SecretRef::Command(line) => {
             let mut shell = Command::new("/bin/sh");
             shell.arg("-c").arg(line);
-            let (bytes, status) = output(&mut shell, "/bin/sh", environment, COMMAND_TIME)?;
+            let (bytes, status) = output(&mut shell, "/bin/sh", None, environment, COMMAND_TIME)?;
             if !status.success() {
                 return Err(SecretError::Failed(status));
             }
@@ -114,14 +147,15 @@ pub(crate) fn read(source: &SecretRef, environment: &Environment) -> Result<Read
         SecretRef::Keyring { service, account } => {
             let mut tool = Command::new("secret-tool");
             tool.args(["lookup", "service", service, "account", account]);
-            let (bytes, status) = output(&mut tool, "secret-tool", environment, COMMAND_TIME)?;
+            let (bytes, status) = output(&mut tool, "secret-tool", None, environment, COMMAND_TIME)?;
             if !status.success() {
                 return Err(SecretError::NotInKeyring { service: service.clone(), account: account.clone() });
             }
             bytes
         }
+        SecretRef::Login(_) => return Err(SecretError::NotRenewed),
     };
-    Ok(Reading { value: one_line(&bytes)?, warning })
+    Ok(Reading { value: one_line(&bytes)?, until: None, warning })
 }
 
 /// The value without one trailing line break. Control characters are refused: they would end a header.
@@ -171,19 +205,24 @@ fn bounded(source: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
 fn output(
     command: &mut Command,
     program: &'static str,
+    input: Option<&Secret>,
     environment: &Environment,
     time: Duration,
 ) -> Result<(Zeroizing<Vec<u8>>, ExitStatus), SecretError> {
-    let child = command
+    let mut child = command
         .env_clear()
         .envs(environment.variables())
         .current_dir(environment.value("PWD").unwrap_or("/"))
-        .stdin(Stdio::null())
+        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .process_group(0)
         .spawn()
         .map_err(|source| SecretError::Spawn { program, source })?;
+    if let (Some(input), Some(mut to)) = (input, child.stdin.take()) {
+        // A token fits into a pipe; one that reads nothing says so by how it ends.
+        let _ = to.write_all(input.expose().as_bytes());
+    }
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let (sender, receiver) = mpsc::channel();
     let reader = thread::spawn(move || sender.send(collect(child)));
@@ -218,7 +257,7 @@ mod tests {
     }
 
     fn value(source: &str) -> Result<String, SecretError> {
-        read(&source.parse().unwrap(), &environment()).map(|reading| reading.value.expose().to_owned())
+        read_here(&source.parse().unwrap(), &environment()).map(|reading| reading.value.expose().to_owned())
     }
 
     #[test]
@@ -245,7 +284,7 @@ mod tests {
     fn a_hanging_command_is_ended_with_all_its_children() {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", "sleep 600 & sleep 600"]);
-        let result = output(&mut shell, "/bin/sh", &environment(), Duration::from_millis(50));
+        let result = output(&mut shell, "/bin/sh", None, &environment(), Duration::from_millis(50));
         assert!(matches!(result, Err(SecretError::Slow)));
     }
 
@@ -256,15 +295,15 @@ mod tests {
         let source = SecretRef::File(path.clone());
         fs::write(&path, "hunter2\n").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        let reading = read(&source, &environment()).unwrap();
+        let reading = read_here(&source, &environment()).unwrap();
         assert_eq!(reading.value.expose(), "hunter2");
         assert!(reading.warning.unwrap().contains("mode 640"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(read(&source, &environment()).unwrap().warning, None);
+        assert_eq!(read_here(&source, &environment()).unwrap().warning, None);
         fs::write(&path, "x".repeat(40_000)).unwrap();
-        assert!(matches!(read(&source, &environment()), Err(SecretError::TooLong)));
+        assert!(matches!(read_here(&source, &environment()), Err(SecretError::TooLong)));
         let folder = SecretRef::File(dir.path().to_owned());
-        assert!(matches!(read(&folder, &environment()), Err(SecretError::NotAFile(_))));
+        assert!(matches!(read_here(&folder, &environment()), Err(SecretError::NotAFile(_))));
         assert!(matches!(value("file:token"), Err(SecretError::Relative(_))));
         assert!(matches!(value("file:/nonexistent/x"), Err(SecretError::File { .. })));
     }

@@ -204,6 +204,7 @@ mod tests {
             private: false,
             inbound: Inbound::default(),
             ask: false,
+            answer: None,
             granted: None,
             on_finding: OnFinding::default(),
             exempt: Vec::new(),

@@ -194,6 +194,7 @@ mod tests {
             source: source.clone(),
             value: Secret::new("old".to_owned()),
             placeholder: "placeholder-1".to_owned(),
+            until: None,
         };
         let (keeper, questions) = mpsc::unbounded_channel();
         (Vault::new(vec![secret], keeper), questions, source)

@@ -21,6 +21,7 @@ fn route(host: &str, methods: Option<&[&str]>, paths: Option<&[&str]>) -> Route 
         private: false,
         inbound: Inbound::default(),
         ask: false,
+        answer: None,
         granted: None,
         on_finding: OnFinding::default(),
         exempt: Vec::new(),

@@ -31,7 +31,7 @@ mod teardown;
 mod terminal;
 
 pub(crate) use making::remove_state;
-pub use renewal::Refresh;
+pub use renewal::{Fresh, Refresh};
 
 use crate::{
     journal::JournalError,

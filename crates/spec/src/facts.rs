@@ -26,6 +26,8 @@ pub struct HostFacts {
     pub programs: BTreeSet<String>,
     /// The names of the environment's variables that are set and not empty.
     pub variables: BTreeSet<String>,
+    /// The logins that `bot-bottle login` has, each with its account where it names one.
+    pub logins: BTreeMap<String, Option<String>>,
     /// The program of the request's provider, where it was found on `PATH`.
     pub agent_program: Option<AgentProgram>,
     /// The request's skills that were found, each with its folder.

@@ -168,6 +168,9 @@ pub struct HeldSecret {
     pub source: SecretRef,
     pub value: Secret,
     pub placeholder: String,
+    /// When the value expires, in milliseconds since 1970; the keeper reads another before.
+    #[serde(default)]
+    pub until: Option<u64>,
 }
 
 /// A planted value. It opens nothing, and is watched as a secret is.

@@ -23,6 +23,8 @@ pub mod git;
 #[cfg(feature = "manifest")]
 pub mod host;
 #[cfg(feature = "manifest")]
+pub mod login;
+#[cfg(feature = "manifest")]
 pub mod manifest;
 #[cfg(feature = "manifest")]
 pub mod notation;

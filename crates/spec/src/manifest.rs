@@ -10,6 +10,7 @@ mod config;
 mod edit;
 mod egress;
 mod git;
+mod login;
 mod mistake;
 pub mod pipelock;
 mod provider;
@@ -52,6 +53,7 @@ pub const PROVIDER_TABLES: &[Keys] = &[
     provider::HEADLESS,
     provider::PROMPT,
     provider::CREDENTIAL,
+    login::LOGIN,
     provider::FILE,
     egress::ROUTE,
     egress::AUTH,

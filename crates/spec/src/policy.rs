@@ -103,6 +103,9 @@ pub struct Route {
     /// Whether the operator is asked about each request.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ask: bool,
+    /// The gate answers these requests itself, with this JSON, and sends nothing upstream. Excludes `auth`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
     /// The operator's yes that this route comes from; none = the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub granted: Option<Granted>,
@@ -133,6 +136,7 @@ impl Route {
             exempt: Vec::new(),
             inbound: Inbound::default(),
             ask: false,
+            answer: None,
             granted: None,
         }
     }

@@ -5,6 +5,7 @@
 //! in the preflight like every other, and what the bottle says itself goes before.
 
 use crate::{
+    login::LoginSource,
     manifest::{Mistakes, read_provider},
     policy::{Auth, Route},
 };
@@ -26,6 +27,7 @@ pub const PATTERNS: &[Pattern] = &[
     Pattern { name: "MCP_FILE", of: "a file that lists it as clients of MCP do" },
     Pattern { name: "PLACEHOLDER", of: "what stands in for the credential" },
     Pattern { name: "PLACEHOLDER_TAIL", of: "its last 20 characters" },
+    Pattern { name: "ACCOUNT", of: "the account of the login that is used" },
     Pattern { name: "CWD", of: "the agent's working directory" },
     Pattern { name: "HOME", of: "the agent's home" },
     Pattern { name: "SKILLS", of: "the folder of its skills" },
@@ -51,6 +53,8 @@ pub struct Provider {
     pub skills: Option<String>,
     /// The credentials that it can work with, the first that can be had.
     pub auth: Vec<Credential>,
+    /// The login that its client keeps on the host.
+    pub login: Option<LoginSource>,
     /// What else it has to reach.
     pub routes: Vec<Route>,
     /// Where it writes its transcripts: patterns below the home.
@@ -115,6 +119,7 @@ impl Provider {
             mcp: Part::default(),
             skills: None,
             auth: Vec::new(),
+            login: None,
             routes: Vec::new(),
             logs: Vec::new(),
         }

@@ -233,6 +233,13 @@ impl Resolver<'_> {
                 let hint = format!("set {name}, or name another source (file:, command:, keyring:)");
                 self.mistakes.push(Mistake::new(place, message).hint(hint).of_host());
             }
+            if let SecretRef::Login(name) = secret
+                && !self.host.logins.contains_key(name)
+            {
+                let message = format!("there is no login `{name}`");
+                let hint = format!("`bot-bottle login {name}` takes over the one that its client keeps");
+                self.mistakes.push(Mistake::new(place, message).hint(hint).of_host());
+            }
             let source = self.source(secret, place);
             if planned.iter().all(|known| known.source != source) {
                 planned.push(PlannedSecret { placeholder: environment::placeholder(&source), source, injected });

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use std::{fmt, path::PathBuf};
 use zeroize::Zeroizing;
 
-/// Where a secret's value is found on the host: `env:NAME`, `file:PATH`, `command:SHELL LINE`, `keyring:SERVICE/ACCOUNT`.
+/// Where a secret's value is found on the host: `env:NAME`, `file:PATH`, `command:SHELL LINE`, `keyring:SERVICE/ACCOUNT`,
+/// `login:NAME`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum SecretRef {
@@ -16,16 +17,33 @@ pub enum SecretRef {
         service: String,
         account: String,
     },
+    /// A login that `bot-bottle login` took over: the access token, renewed for all bottles together.
+    Login(String),
+}
+
+impl SecretRef {
+    /// Whether reading it once more may bring another value.
+    pub fn is_read_anew(&self) -> bool {
+        match self {
+            SecretRef::Command(_) | SecretRef::File(_) | SecretRef::Login(_) => true,
+            SecretRef::Env(_) | SecretRef::Keyring { .. } => false,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SecretRefError {
-    #[error("a secret is named by where it comes from: env:NAME, file:PATH, command:LINE or keyring:SERVICE/ACCOUNT")]
+    #[error(
+        "a secret is named by where it comes from: env:NAME, file:PATH, command:LINE, keyring:SERVICE/ACCOUNT or \
+         login:NAME"
+    )]
     NoSource,
     #[error("`env:` takes a variable name of letters, digits and `_`")]
     BadVariable,
     #[error("`keyring:` takes SERVICE/ACCOUNT")]
     BadKeyring,
+    #[error("`login:` takes a provider's name: letters, digits, `-` and `_`")]
+    BadLogin,
     #[error("`{0}:` names nothing")]
     Empty(&'static str),
 }
@@ -52,6 +70,13 @@ impl std::str::FromStr for SecretRef {
                 }
                 _ => Err(SecretRefError::BadKeyring),
             },
+            "login" => {
+                // It names a file.
+                let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+                let head = rest.starts_with(|c: char| c.is_ascii_alphanumeric());
+                let valid = head && rest.len() <= 63 && rest.bytes().all(plain);
+                if valid { Ok(SecretRef::Login(rest.to_owned())) } else { Err(SecretRefError::BadLogin) }
+            }
             _ => Err(SecretRefError::NoSource),
         }
     }
@@ -78,6 +103,7 @@ impl fmt::Display for SecretRef {
             SecretRef::File(path) => write!(f, "file:{}", path.display()),
             SecretRef::Command(line) => write!(f, "command:{line}"),
             SecretRef::Keyring { service, account } => write!(f, "keyring:{service}/{account}"),
+            SecretRef::Login(name) => write!(f, "login:{name}"),
         }
     }
 }
@@ -124,10 +150,21 @@ mod tests {
 
     #[test]
     fn references_round_trip_and_bad_ones_say_why() {
-        for text in ["env:TOKEN", "file:~/key", "command:gh auth token", "keyring:acme/bot"] {
+        for text in ["env:TOKEN", "file:~/key", "command:gh auth token", "keyring:acme/bot", "login:claude"] {
             assert_eq!(text.parse::<SecretRef>().unwrap().to_string(), text);
         }
-        for text in ["TOKEN", "env:", "env:1A", "env:A B", "file:", "command: ", "keyring:acme", "vault:x"] {
+        for text in [
+            "TOKEN",
+            "env:",
+            "env:1A",
+            "env:A B",
+            "file:",
+            "command: ",
+            "keyring:acme",
+            "vault:x",
+            "login:",
+            "login:../x",
+        ] {
             assert!(text.parse::<SecretRef>().is_err(), "{text} was taken");
         }
     }

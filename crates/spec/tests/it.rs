@@ -43,6 +43,7 @@ fn host() -> HostFacts {
         user_namespaces_refused: None,
         programs: BTreeSet::from([text("bash"), text("git"), text("java")]),
         variables: BTreeSet::from([text("ANTHROPIC_API_KEY"), text("TOKEN")]),
+        logins: BTreeMap::new(),
         agent_program: None,
         skills: BTreeMap::from([(text("pdf"), PathBuf::from("/home/u/.config/bot-bottle/skills/pdf"))]),
         paths: BTreeMap::from([

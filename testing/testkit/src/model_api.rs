@@ -25,6 +25,8 @@ pub enum Dialect {
     Messages,
     /// OpenAI's Responses, as server-sent events and as a WebSocket.
     Responses,
+    /// The same as subscribers of ChatGPT are served.
+    ChatGpt,
     /// Google's generateContent, streamed or whole.
     Gemini,
 }
@@ -35,6 +37,7 @@ impl Dialect {
         match self {
             Dialect::Messages => "api.anthropic.com",
             Dialect::Responses => "api.openai.com",
+            Dialect::ChatGpt => "chatgpt.com",
             Dialect::Gemini => "generativelanguage.googleapis.com",
         }
     }
@@ -43,6 +46,7 @@ impl Dialect {
         match self {
             Dialect::Messages => seen.path() == "/v1/messages",
             Dialect::Responses => seen.path() == "/v1/responses",
+            Dialect::ChatGpt => seen.path() == "/backend-api/codex/responses",
             Dialect::Gemini => seen.path().starts_with("/v1beta/models/"),
         }
     }
@@ -50,7 +54,7 @@ impl Dialect {
     fn read(self, request: &Value) -> Conversation {
         match self {
             Dialect::Messages => messages::read(request),
-            Dialect::Responses => responses::read(request),
+            Dialect::Responses | Dialect::ChatGpt => responses::read(request),
             Dialect::Gemini => gemini::read(request),
         }
     }
@@ -207,6 +211,9 @@ impl Model {
         if !self.is_right(&seen) {
             return failure(StatusCode::UNAUTHORIZED, "authentication_error", "invalid key");
         }
+        if let Some(text) = (self.dialect == Dialect::ChatGpt).then(|| responses::of_chatgpt(&seen)).flatten() {
+            return json_answer(StatusCode::OK, text.to_string());
+        }
         if !self.dialect.is_ours(&seen) {
             return failure(StatusCode::NOT_FOUND, "not_found_error", "no such path");
         }
@@ -219,7 +226,7 @@ impl Model {
         match self.dialect {
             Dialect::Messages if request["stream"] == true => sse(&messages::events(&next, &request), true),
             Dialect::Messages => json_answer(StatusCode::OK, messages::whole(&next, &request).to_string()),
-            Dialect::Responses => sse(&responses::events(&next, &request), true),
+            Dialect::Responses | Dialect::ChatGpt => sse(&responses::events(&next, &request), true),
             Dialect::Gemini if seen.path().ends_with(":streamGenerateContent") => {
                 sse(&[gemini::whole(&next, &request)], false)
             }

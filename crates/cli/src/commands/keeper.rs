@@ -4,7 +4,7 @@
 use super::gate;
 use crate::{compose::Environment, error::CliError, secrets, terminal::PROGRAM};
 use bottle_runtime::{
-    keeper::{self, KeeperParts},
+    keeper::{self, Fresh, KeeperParts},
     process::name_self,
 };
 use bottle_spec::{
@@ -44,8 +44,8 @@ fn decoys() -> Result<Vec<Decoy>, String> {
     bottle_gate::decoys::make().map_err(|error| error.to_string())
 }
 
-fn refresh(source: &SecretRef, env: &BTreeMap<String, String>) -> Result<Secret, String> {
-    secrets::read(source, &Environment::from(env.clone()))
-        .map(|reading| reading.value)
+fn refresh(source: &SecretRef, held: &Secret, env: &BTreeMap<String, String>) -> Result<Fresh, String> {
+    secrets::read_again(source, held, &Environment::from(env.clone()))
+        .map(|reading| Fresh { value: reading.value, until: reading.until })
         .map_err(|error| error.to_string())
 }

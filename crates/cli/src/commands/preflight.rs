@@ -219,6 +219,9 @@ fn route(route: &Route) -> String {
     if !route.exempt.is_empty() {
         line.push_str(&format!("  not searched for {}", route.exempt.join(",")));
     }
+    if route.answer.is_some() {
+        line.push_str("  answered by the gate");
+    }
     if let Some(auth) = &route.auth {
         line.push_str(&format!("  {}", sent(auth)));
     }

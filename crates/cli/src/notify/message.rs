@@ -116,6 +116,7 @@ mod tests {
             source: SecretRef::Env("TOKEN".to_owned()),
             value: Secret::new(SECRET.to_owned()),
             placeholder: "p".to_owned(),
+            until: None,
         };
         Message::of(&NotifyStart {
             bottle: "dev-kqzmb".parse().unwrap(),

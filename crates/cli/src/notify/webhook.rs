@@ -1,48 +1,19 @@
-//! A notification by a webhook: one POST, by TLS that is verified or to this machine.
-//!
-//! Invariants: names are looked up and authorities read before the process confines itself; no redirect is followed and
-//! nothing of the answer but its status is read; the address is in no error.
+//! A notification by a webhook: one POST ([`crate::https`]), of whose answer nothing but the status is read.
 
 use super::message::Message;
+use crate::https::{Endpoint, HttpsError};
 use bottle_spec::notify::{Target, WebhookKind, WebhookUrl};
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{Request, StatusCode, header};
 use http_body_util::Full;
-use hyper_util::rt::TokioIo;
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, InvalidDnsNameError, ServerName, pem::PemObject as _},
-};
 use serde_json::{Value, json};
-use std::{
-    io,
-    net::{SocketAddr, ToSocketAddrs as _},
-    sync::Arc,
-};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
-use tokio_rustls::TlsConnector;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WebhookError {
     #[error("its address is none")]
     Url,
-    #[error("its host's name cannot be looked up")]
-    LookUp(#[source] io::Error),
-    #[error("its host has no name for TLS")]
-    Name(#[source] InvalidDnsNameError),
-    #[error("the authorities to trust cannot be read")]
-    Authorities(#[source] rustls::pki_types::pem::Error),
-    #[error("it cannot be connected to")]
-    Connect(#[source] io::Error),
-    #[error("TLS with it failed")]
-    Tls(#[source] io::Error),
-    #[error("the request cannot be made")]
-    Request(#[source] http::Error),
-    #[error("it does not answer as HTTP has it")]
-    Http(#[source] hyper::Error),
+    #[error(transparent)]
+    Https(#[from] HttpsError),
     #[error("it answered {0}")]
     Status(StatusCode),
 }
@@ -50,54 +21,31 @@ pub(super) enum WebhookError {
 /// A webhook with all that it takes to reach it.
 pub(super) struct Prepared {
     kind: WebhookKind,
-    url: WebhookUrl,
     token: Option<String>,
-    addresses: Vec<SocketAddr>,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    endpoint: Endpoint,
 }
 
 impl Prepared {
     pub(super) fn of(target: &Target, ca: Option<&str>) -> Result<Prepared, WebhookError> {
         let url: WebhookUrl = target.url.expose().parse().map_err(|_| WebhookError::Url)?;
-        let addresses = (url.host.as_str(), url.port).to_socket_addrs().map_err(WebhookError::LookUp)?.collect();
-        let tls = if url.is_tls {
-            let name = ServerName::try_from(url.host.clone()).map_err(WebhookError::Name)?;
-            Some((connector(ca)?, name))
-        } else {
-            None
-        };
         let token = target.token.as_ref().map(|token| token.expose().to_owned());
-        Ok(Prepared { kind: target.kind, url, token, addresses, tls })
+        Ok(Prepared { kind: target.kind, token, endpoint: Endpoint::of(url, ca)? })
     }
 
     /// For the log.
     pub(super) fn host(&self) -> String {
-        self.url.host.clone()
+        self.endpoint.host()
     }
 
     pub(super) async fn send(self, message: &Message) -> Result<(), WebhookError> {
         let request = self.request(message)?;
-        let stream = TcpStream::connect(&self.addresses[..]).await.map_err(WebhookError::Connect)?;
-        let status = match self.tls {
-            Some((connector, name)) => {
-                exchange(connector.connect(name, stream).await.map_err(WebhookError::Tls)?, request).await?
-            }
-            None => exchange(stream, request).await?,
-        };
+        let (status, _) = self.endpoint.send(request, 0).await?;
         if status.is_success() { Ok(()) } else { Err(WebhookError::Status(status)) }
     }
 
-    fn request(&self, message: &Message) -> Result<Request<Full<Bytes>>, WebhookError> {
-        let host = if self.url.host.contains(':') { format!("[{}]", self.url.host) } else { self.url.host.clone() };
-        let usual = if self.url.is_tls { 443 } else { 80 };
-        let host = if self.url.port == usual { host } else { format!("{host}:{}", self.url.port) };
+    fn request(&self, message: &Message) -> Result<Request<Full<Bytes>>, HttpsError> {
         let (kind, body) = body(self.kind, message);
-        let mut request = Request::builder()
-            .method(Method::POST)
-            .uri(&self.url.target)
-            .header(header::HOST, host)
-            .header(header::CONTENT_TYPE, kind)
-            .header(header::USER_AGENT, "bot-bottle");
+        let mut request = self.endpoint.post().header(header::CONTENT_TYPE, kind);
         if self.kind == WebhookKind::Ntfy {
             // ASCII: a bottle's name is letters and hyphens.
             request = request.header("title", message.title()).header("tags", "bell");
@@ -105,34 +53,8 @@ impl Prepared {
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        request.body(Full::new(Bytes::from(body))).map_err(WebhookError::Request)
+        request.body(Full::new(Bytes::from(body))).map_err(HttpsError::Request)
     }
-}
-
-fn connector(ca: Option<&str>) -> Result<TlsConnector, WebhookError> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    for certificate in CertificateDer::pem_slice_iter(ca.unwrap_or_default().as_bytes()) {
-        roots.add_parsable_certificates([certificate.map_err(WebhookError::Authorities)?]);
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| WebhookError::Tls(io::Error::other(error)))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
-}
-
-async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Request<Full<Bytes>>,
-) -> Result<StatusCode, WebhookError> {
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(WebhookError::Http)?;
-    let connection = tokio::spawn(connection);
-    let answered = sender.send_request(request).await.map_err(WebhookError::Http);
-    connection.abort();
-    Ok(answered?.status())
 }
 
 fn body(kind: WebhookKind, message: &Message) -> (&'static str, String) {

@@ -2,6 +2,7 @@
 //! model says, by the tools of their own, and the transcript shows the placeholder at most.
 
 mod asks;
+mod logins;
 mod sessions;
 
 use crate::{stage, tools::cache};

@@ -16,6 +16,7 @@ mod freeze;
 mod gate;
 mod git;
 mod life;
+mod login;
 mod many;
 mod mounted;
 mod newcomer;

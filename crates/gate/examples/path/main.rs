@@ -106,6 +106,7 @@ fn door(bottle: &Slug, given: Given, directory: &Path, scanned: bool) -> Arc<Egr
         source: "env:BENCH_TOKEN".parse().unwrap(),
         value: Secret::new("token-of-the-benchmark".to_owned()),
         placeholder: "placeholder-of-the-benchmark".to_owned(),
+        until: None,
     };
     let parts = Parts {
         issuer,

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::limits::{HEAD_TIME, MAX_HEAD_BYTES, MAX_HEADERS, MAX_HELD, MAX_STREAMS};
 use bottle_policy::Subject as _;
-use bottle_spec::{policy::Inbound, secret::SecretRef, verdict::Reason};
+use bottle_spec::{policy::Inbound, verdict::Reason};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use hyper::{
@@ -260,6 +260,11 @@ impl Session {
         }
         self.approved(&live, &mut screened, &judge, facts).await?;
         self.afford(&live, &screened, facts)?;
+        if let Some(text) = live.rules.route(route).and_then(|route| route.answer.as_ref()) {
+            self.egress.take_once(&live.rules, route)?;
+            self.egress.allow(facts, false)?;
+            return Ok(answered(text).map(Returned::from));
+        }
         let credentialed = live.credentials.inject(screened, &live.rules, &self.egress.vault)?;
         self.egress.take_once(&live.rules, route)?;
         let seq = self.egress.allow(facts, credentialed.injected.is_some())?;
@@ -357,7 +362,7 @@ impl Session {
         spare: Option<Screened>,
         facts: &mut Facts,
     ) -> Option<Result<Credentialed, Reason>> {
-        let injected = answer.injected.as_ref().filter(|injected| is_read_anew(&injected.source))?;
+        let injected = answer.injected.as_ref().filter(|injected| injected.source.is_read_anew())?;
         if answer.response.status() != StatusCode::UNAUTHORIZED {
             return None;
         }
@@ -427,14 +432,17 @@ fn stopped(reason: Reason, judge: &Judge, flow: &Flow, facts: &mut Facts) -> Rea
     if facts.over.is_some() { Reason::BudgetExceeded } else { blamed(reason, judge, facts) }
 }
 
-/// Whether the keeper can read this secret anew.
-fn is_read_anew(source: &SecretRef) -> bool {
-    matches!(source, SecretRef::Command(_) | SecretRef::File(_))
+/// What a route answers by itself; nothing goes upstream.
+fn answered(text: &str) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::full(text.to_owned().into()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 fn is_renewable(live: &Live, screened: &Screened) -> bool {
     let auth = live.rules.route(screened.route).and_then(|route| route.auth.as_ref());
-    auth.is_some_and(|auth| is_read_anew(&auth.secret))
+    auth.is_some_and(|auth| auth.secret.is_read_anew())
 }
 
 /// Whether the agent's HTTP/2 broke a rule or a limit, other than by going away.

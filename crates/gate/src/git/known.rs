@@ -57,8 +57,12 @@ mod tests {
     fn a_renewed_secret_is_known_and_so_is_the_former_one() {
         let held = |value: &str| Secret::new(value.to_owned());
         let source: bottle_spec::secret::SecretRef = "command:token".parse().unwrap();
-        let secret =
-            HeldSecret { source: source.clone(), value: held("the-first-of-both-81f3"), placeholder: "p".into() };
+        let secret = HeldSecret {
+            source: source.clone(),
+            value: held("the-first-of-both-81f3"),
+            placeholder: "p".into(),
+            until: None,
+        };
         let (keeper, _questions) = tokio::sync::mpsc::unbounded_channel();
         let searching = Searching::new(Vault::new(vec![secret], keeper), Vec::new());
         let finds = |text: &str| !searching.scanner().piece(Place::Name, text.as_bytes()).is_empty();

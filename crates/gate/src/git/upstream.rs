@@ -10,7 +10,7 @@ use bottle_spec::{
     git::{GitRepository, Kind, Upstream},
     host::HostName,
     policy::{Auth, Carrier},
-    secret::{Secret, SecretRef},
+    secret::Secret,
 };
 use command_fds::{CommandFdExt as _, FdMapping};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
@@ -93,7 +93,7 @@ impl Access {
 
     /// After an upstream refused the secret: whether there is another now.
     pub(crate) async fn renew(&self, generation: u64) -> bool {
-        let read_anew = |auth: &&Auth| matches!(auth.secret, SecretRef::Command(_) | SecretRef::File(_));
+        let read_anew = |auth: &&Auth| auth.secret.is_read_anew();
         let Some(auth) = self.auth.as_ref().filter(read_anew) else { return false };
         match self.vault.refresh(&auth.secret, generation).await {
             Ok(_) => true,

@@ -83,6 +83,7 @@ impl Bottle {
             source: source.parse().unwrap(),
             value: Secret::new(value.to_owned()),
             placeholder: "placeholder".to_owned(),
+            until: None,
         });
         self
     }
@@ -147,7 +148,12 @@ impl Bottle {
 }
 
 fn copy(secret: &HeldSecret) -> HeldSecret {
-    HeldSecret { source: secret.source.clone(), value: secret.value.clone(), placeholder: secret.placeholder.clone() }
+    HeldSecret {
+        source: secret.source.clone(),
+        value: secret.value.clone(),
+        placeholder: secret.placeholder.clone(),
+        until: None,
+    }
 }
 
 fn send_with(mut link: &UnixStream, message: &KeeperToGate, descriptors: &[BorrowedFd<'_>]) {

@@ -120,6 +120,7 @@ impl Running {
         let Made { room, gate, brief, recipe, git, git_recipe, agent, control, ports, cgroup, cwd, .. } = made;
         let (supervise, supervise_recipe) = (made.supervise, made.supervise_recipe);
         let refresher = Refresher::new(parts.refresh, request.refresh_env.clone());
+        refresher.keep_fresh(&request.secrets);
         let run_as = brief.run_as();
         let (mut journal, mut git_journal) = (journal.second()?, journal.second()?);
         let log = brief.audit.as_ref().ok_or_else(|| io::Error::other("a gate has an audit log"))?;

@@ -17,7 +17,20 @@ pub(super) const EGRESS: Keys =
     Keys { of: "`egress`", names: &["routes", "upstream_ca", "resolve", "upstream_proxy"], strict: false };
 pub(super) const ROUTE: Keys = Keys {
     of: "a route",
-    names: &["host", "ports", "methods", "paths", "tls", "auth", "private", "on_finding", "exempt", "inbound", "ask"],
+    names: &[
+        "host",
+        "ports",
+        "methods",
+        "paths",
+        "tls",
+        "auth",
+        "private",
+        "on_finding",
+        "exempt",
+        "inbound",
+        "ask",
+        "answer",
+    ],
     strict: true,
 };
 const INBOUND: &[(&str, Inbound)] =
@@ -82,6 +95,11 @@ pub(super) fn route(walk: &mut Walk<'_>, node: &Node) -> Option<Route> {
         None => None,
     };
     let ask = table.take("ask").map_or(Some(false), |node| walk.truth(node, "`ask`"));
+    let answer = table.take("answer").map(|node| answer(walk, node, auth.is_some()));
+    let answer = match answer {
+        Some(answer) => Some(answer?),
+        None => None,
+    };
     let (private, on_finding, inbound, ask) = (private?, on_finding?, inbound?, ask?);
     Some(Route {
         host: host?.host,
@@ -95,13 +113,35 @@ pub(super) fn route(walk: &mut Walk<'_>, node: &Node) -> Option<Route> {
         exempt,
         inbound,
         ask,
+        answer,
         granted: None,
     })
 }
 
+/// The longest answer of the gate's own, in bytes: a token response or a release note, not a file.
+const ANSWER_MAX: usize = 16 << 10;
+
+fn answer(walk: &mut Walk<'_>, node: &Node, has_auth: bool) -> Option<String> {
+    let text = walk.text(node, "`answer`")?;
+    let wrong = if has_auth {
+        Some(("a route that the gate answers sends no secret", "remove `auth`, or `answer`"))
+    } else if text.len() > ANSWER_MAX {
+        Some(("`answer` is longer than 16 KiB", "shorten it"))
+    } else if serde_json::from_str::<serde::de::IgnoredAny>(text).is_err() {
+        Some(("`answer` is not JSON", "write it in quotes, as `answer: '{\"ok\": true}'`"))
+    } else {
+        None
+    };
+    if let Some((message, hint)) = wrong {
+        walk.note(node.spot, message, Some(hint.to_owned()));
+        return None;
+    }
+    Some(text.to_owned())
+}
+
 /// Under passthrough the gate sees bytes: what would need more is a mistake, not a wish that is quietly dropped.
 fn refuse_behind_passthrough(walk: &mut Walk<'_>, table: &mut Table<'_>) {
-    for key in ["methods", "paths", "auth", "on_finding", "exempt", "inbound"] {
+    for key in ["methods", "paths", "auth", "on_finding", "exempt", "inbound", "answer"] {
         if let Some(node) = table.take(key) {
             let hint = "remove it, or let the gate see the requests with `tls: intercept`";
             let message = format!("`{key}` cannot be held to with `tls: passthrough`");

@@ -3,7 +3,7 @@
 use super::{
     Mistakes,
     bottle::env,
-    egress,
+    egress, login,
     tree::{Node, Spot},
     walk::{Keys, Walk},
 };
@@ -27,6 +27,7 @@ pub(super) const PROVIDER: Keys = Keys {
         "mcp",
         "skills",
         "auth",
+        "login",
         "routes",
         "logs",
     ],
@@ -83,6 +84,7 @@ fn read(walk: &mut Walk<'_>, root: &Node, name: &str) -> Option<Provider> {
         let items = walk.list(node, "`auth`");
         provider.auth = items.iter().filter_map(|item| credential(walk, item)).collect();
     }
+    provider.login = table.take("login").and_then(|node| login::login(walk, node));
     provider.routes = table.take("routes").map(|node| routes(walk, node)).unwrap_or_default();
     if let Some(node) = table.take("logs") {
         let items = walk.list(node, "`logs`");

@@ -111,6 +111,7 @@ fn keys(route: &Route, written: impl Fn(&[PathPattern]) -> Vec<String>) -> Vec<S
     if route.ask {
         lines.push("ask: true".to_owned());
     }
+    lines.extend(route.answer.as_ref().map(|text| format!("answer: {}", scalar(text))));
     lines
 }
 

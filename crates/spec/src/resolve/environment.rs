@@ -179,6 +179,7 @@ fn java_options() -> String {
 pub(super) fn placeholder(source: &SecretRef) -> String {
     match source {
         SecretRef::Env(name) => format!("bot-bottle-placeholder-{name}"),
+        SecretRef::Login(name) => format!("bot-bottle-placeholder-login-{name}"),
         other => {
             let digest = Sha256::digest(other.to_string().as_bytes());
             let short: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();

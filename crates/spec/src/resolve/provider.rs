@@ -67,6 +67,7 @@ fn choose<'a>(provider: &'a Provider, own: &'a [Placed<Route>], host: &HostFacts
     }
     let is_set = |credential: &&Credential| match credential.auth().map(|auth| &auth.secret) {
         Some(SecretRef::Env(name)) => host.variables.contains(name),
+        Some(SecretRef::Login(name)) => host.logins.contains_key(name),
         _ => false,
     };
     match provider.auth.iter().find(is_set) {
@@ -122,7 +123,11 @@ impl Resolver<'_> {
             (None, Some(folder)) => home.join(folder),
             (None, None) => PathBuf::from(PlannedSkill::FOLDER),
         };
-        let words = Words { request, stands_in: &stands_in, skills: &skills };
+        let account = credential.and_then(|credential| credential.auth()).and_then(|auth| match &auth.secret {
+            SecretRef::Login(name) => self.host.logins.get(name)?.as_deref(),
+            _ => None,
+        });
+        let words = Words { request, stands_in: &stands_in, account: account.unwrap_or_default(), skills: &skills };
         let supervise = request.supervise.as_ref().is_none_or(|supervise| supervise.value);
         let parts: Vec<&Part> = [
             Some(&provider.part),
@@ -236,7 +241,9 @@ impl Resolver<'_> {
             _ => format!("none of {} is set", names.join(", ")),
         };
         let message = format!("{} has no credential: {unset}", provider.name);
-        let hint = format!("set one, or give the bottle a route to {host} with `auth`");
+        let login = provider.login.as_ref().map(|_| format!(", `bot-bottle login {}`", provider.name));
+        let login = login.unwrap_or_default();
+        let hint = format!("set one{login}, or give the bottle a route to {host} with `auth`");
         if request.command.is_some() {
             self.notices.push(message);
         } else {
@@ -254,6 +261,7 @@ fn resumed<'r>(request: &Request, mode: &'r Mode) -> Option<&'r [String]> {
 struct Words<'a> {
     request: &'a Request,
     stands_in: &'a str,
+    account: &'a str,
     skills: &'a Path,
 }
 
@@ -302,6 +310,7 @@ impl Words<'_> {
             "MCP_URL" => MCP_URL.to_owned(),
             "PLACEHOLDER" => self.stands_in.to_owned(),
             "PLACEHOLDER_TAIL" => self.stands_in.get(tail..).unwrap_or_default().to_owned(),
+            "ACCOUNT" => self.account.to_owned(),
             "CWD" if self.request.workspace.value == WorkspaceMode::None => AGENT_HOME.to_owned(),
             "CWD" => Workspace::TARGET.to_owned(),
             "HOME" => AGENT_HOME.to_owned(),

@@ -1,10 +1,27 @@
 //! OpenAI's Responses API, whose events are the same over HTTP and over a WebSocket.
 
 use super::{Conversation, Move, text_of};
+use crate::upstream::Seen;
 use serde_json::{Value, json};
 
 /// The tool that takes a program in JavaScript, which calls the others.
 const PROGRAM: &str = "exec";
+
+/// What ChatGPT's servers say besides: which models there are, and where the account's workspace is served.
+pub(super) fn of_chatgpt(seen: &Seen) -> Option<Value> {
+    match seen.path() {
+        "/backend-api/codex/models" => Some(json!({ "models": [] })),
+        "/backend-api/wham/accounts/check" => {
+            let account = seen.header("chatgpt-account-id").unwrap_or_default();
+            let entry = json!({
+                "id": account, "account_id": account, "name": "me", "structure": "personal", "plan_type": "pro",
+                "is_deactivated": false, "workspace_backend_origin": "https://chatgpt.com", "account_routing_override": "NO_CONSTRAINT",
+            });
+            Some(json!({ "accounts": [entry], "default_account_id": account, "account_ordering": [account] }))
+        }
+        _ => None,
+    }
+}
 
 pub(super) fn read(request: &Value) -> Conversation {
     let input = || request["input"].as_array().into_iter().flatten();

@@ -7,7 +7,6 @@ mod ocsf;
 mod otlp;
 mod post;
 mod receipts;
-pub(super) mod time;
 
 use super::{logs, no_key, public_key, user_key, verify};
 use crate::{compose::Context, error::CliError};

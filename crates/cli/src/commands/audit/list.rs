@@ -50,7 +50,7 @@ fn table(listed: &[Listed]) -> String {
     let mut text = format!("{:<24} {:<9} {:>9} {:>11} {}\n", "BOTTLE", "STATE", "RECORDS", "BYTES", "ENDED");
     for one in listed {
         let records = one.records.map_or_else(String::new, |records| records.to_string());
-        let ended = one.ended.map_or_else(String::new, super::export::time::rfc3339);
+        let ended = one.ended.map_or_else(String::new, crate::time::rfc3339);
         let line = format!("{:<24} {:<9} {records:>9} {:>11} {ended}", one.bottle, one.state, one.bytes);
         let _ = writeln!(text, "{}", line.trim_end());
     }

@@ -119,7 +119,7 @@ fn told(summary: &Summary, noted: Option<u64>) -> String {
     let mut text = format!("{bottle}: {} records, unbroken\n", summary.records);
     match &summary.signed {
         Some(signed) => {
-            let at = super::export::time::rfc3339(signed.time);
+            let at = crate::time::rfc3339(signed.time);
             text.push_str(&format!("signed up to record {} at {at} by {}\n", signed.records, signed.signer));
         }
         None => text.push_str("not signed\n"),

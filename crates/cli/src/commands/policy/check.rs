@@ -137,7 +137,7 @@ fn known<'a>(sources: impl Iterator<Item = &'a SecretRef>, context: &Context) ->
     let mut known = Known::builder();
     for source in sources {
         let at_hand = matches!(source, SecretRef::Env(_) | SecretRef::File(_));
-        match at_hand.then(|| secrets::read(source, &context.environment)) {
+        match at_hand.then(|| secrets::read(source, context)) {
             Some(Ok(reading)) => known = known.secret(source.to_string(), reading.value.expose().as_bytes()),
             _ => context.ui.say(&format!("note: {} was not looked for", Escaped(&source.to_string()))),
         }

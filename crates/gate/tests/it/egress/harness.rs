@@ -89,7 +89,7 @@ impl Setup {
     pub(super) fn secret(mut self, source: &str, value: &str) -> Setup {
         let value = Secret::new(value.to_owned());
         let placeholder = PLACEHOLDER.to_owned();
-        self.secrets.push(HeldSecret { source: source.parse().unwrap(), value, placeholder });
+        self.secrets.push(HeldSecret { source: source.parse().unwrap(), value, placeholder, until: None });
         self
     }
 

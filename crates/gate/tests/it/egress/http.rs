@@ -248,3 +248,19 @@ fn what_cannot_be_written_down_is_denied() {
     assert_eq!(gate.curl(&["http://api.test/"]).reason(), "policy_error");
     assert!(upstream.seen().is_empty());
 }
+
+#[test]
+fn what_a_route_answers_itself_goes_nowhere() {
+    let upstream = TlsUpstream::start(&["api.test"]);
+    let routes = json!([{ "host": "api.test", "paths": ["/token"], "answer": "{\"token\":\"none\"}" }]);
+    for version in ["--http1.1", "--http2"] {
+        let gate = setup(&upstream, routes.clone()).start();
+        let post = |body: &str| gate.curl(&[version, "--data-binary", body, "https://api.test/token"]);
+        let answer = post("grant_type=refresh_token");
+        assert_eq!((answer.status, answer.json()["token"].as_str()), (200, Some("none")), "{answer:?}");
+        assert!(answer.head.contains("application/json"), "{answer:?}");
+        assert_eq!(post("aws_access_key_id = AKIAQ3EGRJ5T6Y7UABCD").reason(), "finding", "it is searched as ever");
+        assert_eq!(gate.curl(&[version, "https://api.test/other"]).reason(), "path_not_allowed");
+        assert!(upstream.seen().is_empty());
+    }
+}

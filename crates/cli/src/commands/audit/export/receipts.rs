@@ -4,8 +4,9 @@
 //! fields in the format's order, no spaces, `<`, `>`, `&`, U+2028 and U+2029 escaped. Each names the SHA-256 of the one
 //! before it. `action_id` is the hash of the audit record that the receipt is about, so that one leads to the other.
 
-use super::{number, text, time::rfc3339};
+use super::{number, text};
 use crate::error::CliError;
+use crate::time::rfc3339;
 use bottle_gate::audit::sign;
 use bottle_spec::secret::Secret;
 use serde::Serialize;

@@ -1,7 +1,7 @@
 //! Milliseconds since the Unix epoch as people and RFC 3339 write them, in UTC.
 
 /// `2026-01-31T23:59:59.123Z`.
-pub(in crate::commands::audit) fn rfc3339(milliseconds: u64) -> String {
+pub(crate) fn rfc3339(milliseconds: u64) -> String {
     let (seconds, rest) = (milliseconds / 1000, milliseconds % 1000);
     let (year, month, day) = date(seconds / 86400);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);

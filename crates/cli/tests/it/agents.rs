@@ -3,6 +3,7 @@
 
 mod asks;
 mod sessions;
+mod terminal;
 
 use crate::{stage, tools::cache};
 use bottle_testkit::{

@@ -24,6 +24,7 @@ mod policy;
 mod screen;
 mod stage;
 mod supervise;
+mod tmux;
 mod tools;
 mod volume;
 mod web;

@@ -1,6 +1,7 @@
 //! Real agents, headless in a bottle, against fake models that take the injected key alone. All do the same: what the
 //! model says, by the tools of their own, and the transcript shows the placeholder at most.
 
+mod aider;
 mod asks;
 mod sessions;
 mod terminal;

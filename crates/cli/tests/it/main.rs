@@ -22,6 +22,7 @@ mod newcomer;
 mod notify;
 mod policy;
 mod screen;
+mod side_by_side;
 mod stage;
 mod supervise;
 mod tmux;

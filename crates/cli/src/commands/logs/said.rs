@@ -1,4 +1,5 @@
-//! What a line of a transcript says, for people. Claude Code, Codex and pi each write their own kind of JSON lines.
+//! What a line of a transcript says, for people. Claude Code, Codex, pi and Gemini CLI each write their own kind of JSON
+//! lines.
 //!
 //! Invariants: total, whatever the line is; every line that comes out is escaped; a tool's result is cut. What is not
 //! JSON is text and comes out as it is; JSON that says nothing (titles, counts, states) gives nothing.
@@ -26,7 +27,7 @@ fn message(line: &Value, shown: &mut String) {
     let item = match (&line["payload"], &line["message"]) {
         (payload @ Value::Object(_), _) if line["type"] == "response_item" => payload,
         (_, message @ Value::Object(_)) => message,
-        _ => return,
+        _ => return turn(line, shown),
     };
     let text = |name: &str| item[name].as_str().unwrap_or_default();
     match (text("role"), text("type")) {
@@ -38,8 +39,28 @@ fn message(line: &Value, shown: &mut String) {
     }
 }
 
+/// Gemini CLI's: what was said, and the calls that a turn made with what they gave.
+fn turn(line: &Value, shown: &mut String) {
+    let role = line["type"].as_str().unwrap_or_default();
+    if !matches!(role, "user" | "gemini") {
+        return;
+    }
+    push(shown, who(role), &plain(&line["content"]), usize::MAX);
+    for made in line["toolCalls"].as_array().into_iter().flatten() {
+        call(made["name"].as_str().unwrap_or_default(), &made["args"], shown);
+        let given = made["result"].as_array().into_iter().flatten();
+        for part in given.map(|part| &part["functionResponse"]["response"]["output"]) {
+            result(part, shown);
+        }
+    }
+}
+
+fn who(role: &str) -> &'static str {
+    if role == "user" { "you" } else { "agent" }
+}
+
 fn content(role: &str, content: &Value, shown: &mut String) {
-    let who = if role == "user" { "you" } else { "agent" };
+    let who = who(role);
     match content {
         content if role == "toolResult" => result(content, shown),
         Value::String(text) => push(shown, who, text, usize::MAX),

@@ -69,6 +69,11 @@ impl CliError {
         self
     }
 
+    /// The exit code of a process that ends with it.
+    pub(crate) fn code(&self) -> u8 {
+        self.kind as u8
+    }
+
     /// Mistakes in what was asked for. What only this machine lacks is the host's, not the manifest's; `asked_by`
     /// says which of the two kinds of asking it was.
     pub(crate) fn mistakes(mistakes: &Mistakes, asked_by: Kind) -> CliError {
@@ -97,7 +102,7 @@ pub(crate) fn report(error: &CliError) -> ExitCode {
     }
     // Nothing is left to do where stderr is closed; the exit code still tells.
     let _ = io::stderr().write_all(text.as_bytes());
-    ExitCode::from(error.kind as u8)
+    ExitCode::from(error.code())
 }
 
 /// The error and its causes in one line, for a screen that has no more.

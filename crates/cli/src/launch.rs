@@ -43,7 +43,7 @@ pub(crate) struct LaunchArgs {
     pub(crate) name: Option<Slug>,
     /// Leave the agent running in the background and print the bottle's name
     #[arg(long, short)]
-    detach: bool,
+    pub(crate) detach: bool,
     /// End the bottle after this time, as 90s, 30m or 8h
     #[arg(long, value_name = "TIME")]
     stop_after: Option<StopAfter>,
@@ -187,16 +187,16 @@ pub(crate) fn request(
 }
 
 /// A directory that is mounted, looked through before and after: what no mount could hold is told when the bottle ends.
-struct Watched(Option<(PathBuf, Given)>);
+pub(crate) struct Watched(Option<(PathBuf, Given)>);
 
 impl Watched {
-    fn before(workspace: &Workspace) -> Watched {
+    pub(crate) fn before(workspace: &Workspace) -> Watched {
         let Workspace::Mount { source } = workspace else { return Watched(None) };
         // What cannot be read now is an error of the launch.
         Watched(changes::unguarded(source).ok().map(|given| (source.clone(), given)))
     }
 
-    fn after(self, context: &Context) {
+    pub(crate) fn after(self, context: &Context) {
         let Some((source, before)) = self.0 else { return };
         let Ok(now) = changes::unguarded(&source) else { return };
         let made = changes::made(&before, &now);

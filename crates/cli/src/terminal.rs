@@ -6,6 +6,9 @@
 mod plain;
 mod pumps;
 mod raw;
+mod side;
+
+pub(crate) use side::{Came, headless};
 
 use crate::{error::CliError, launch::Seat, ui::Ui};
 use bottle_runtime::{
@@ -57,7 +60,7 @@ pub(crate) fn foreground(mut request: LaunchRequest, seat: Seat, ui: &Ui) -> Res
     if let (Some(pumps), Seat::Nobody) = (&mut pumps, seat) {
         pumps.feed_nothing();
     }
-    let launched = client::launch(Path::new(PROGRAM), &request, pipes, &mut progress(ui));
+    let launched = client::launch(Path::new(PROGRAM), &request, pipes, &mut progress(ui, ""));
     let Launched { slug, session, mut keeper } = match launched {
         Ok(launched) => launched,
         Err(error) => return failed(error, ui),
@@ -75,12 +78,20 @@ pub(crate) fn detached(request: LaunchRequest, ui: &Ui) -> Result<Slug, CliError
     in_background(request, ui).map(|(slug, _)| slug)
 }
 
+/// The same, where what the launch says begins with a label.
+pub(crate) fn detached_under(request: LaunchRequest, label: &str, ui: &Ui) -> Result<Slug, CliError> {
+    launched(request, label, ui).map(|launched| launched.slug)
+}
+
 /// The same, for who lives on and has to take note of the keeper's end.
-pub(crate) fn in_background(mut request: LaunchRequest, ui: &Ui) -> Result<(Slug, Child), CliError> {
+pub(crate) fn in_background(request: LaunchRequest, ui: &Ui) -> Result<(Slug, Child), CliError> {
+    launched(request, "", ui).map(|launched| (launched.slug, launched.keeper))
+}
+
+fn launched(mut request: LaunchRequest, label: &str, ui: &Ui) -> Result<Launched, CliError> {
     request.console = Console::Terminal(window_size().unwrap_or(UNSEEN));
     request.lifetime = Lifetime::Detached;
-    let launched = client::launch(Path::new(PROGRAM), &request, None, &mut progress(ui)).map_err(told)?;
-    Ok((launched.slug, launched.keeper))
+    client::launch(Path::new(PROGRAM), &request, None, &mut progress(ui, label)).map_err(told)
 }
 
 /// Joins the agent's terminal.
@@ -123,14 +134,14 @@ fn console(ui: &Ui) -> Console {
 }
 
 /// What a launch says while it goes on: what takes long to a person, notices to all.
-fn progress(ui: &Ui) -> impl FnMut(&LaunchEvent) + use<> {
-    let ui = *ui;
+fn progress(ui: &Ui, label: &str) -> impl FnMut(&LaunchEvent) + use<> {
+    let (ui, label) = (*ui, label.to_owned());
     move |event| match event {
         LaunchEvent::Copied { files, bytes } if ui.stderr_is_terminal => {
-            ui.say(&format!("copying the workspace: {files} files, {} MiB", bytes >> 20));
+            ui.say(&format!("{label}copying the workspace: {files} files, {} MiB", bytes >> 20));
         }
-        LaunchEvent::Fetching if ui.stderr_is_terminal => ui.say("cloning the repository"),
-        LaunchEvent::Notice { text } => ui.say(&format!("note: {}", Escaped(text))),
+        LaunchEvent::Fetching if ui.stderr_is_terminal => ui.say(&format!("{label}cloning the repository")),
+        LaunchEvent::Notice { text } => ui.say(&format!("{label}note: {}", Escaped(text))),
         _ => {}
     }
 }
@@ -148,15 +159,20 @@ fn conclude(ending: Ending, slug: &Slug, ui: &Ui) -> Result<ExitCode, CliError> 
 
 /// A program that could not be started gives its shell's exit code (126, 127); everything else is an error of ours.
 fn failed(error: ClientError, ui: &Ui) -> Result<ExitCode, CliError> {
-    let (code, text) = match &error {
-        ClientError::Launch(LaunchFailure { kind: FailureKind::Program(code), causes, .. }) => {
-            (*code, causes.join(": "))
-        }
-        ClientError::Refused { code: code @ (126 | 127), message } => (*code, message.clone()),
-        _ => return Err(told(error)),
-    };
+    let (code, text) = not_started(error)?;
     ui.say(&format!("error: {}", Escaped(&text)));
     Ok(ExitCode::from(code))
+}
+
+/// The code of a program that could not be started, and why.
+fn not_started(error: ClientError) -> Result<(u8, String), CliError> {
+    match error {
+        ClientError::Launch(LaunchFailure { kind: FailureKind::Program(code), causes, .. }) => {
+            Ok((code, causes.join(": ")))
+        }
+        ClientError::Refused { code: code @ (126 | 127), message } => Ok((code, message)),
+        error => Err(told(error)),
+    }
 }
 
 /// A keeper's refusal as the person at the terminal reads it.

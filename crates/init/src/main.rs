@@ -7,6 +7,7 @@
 
 mod confine;
 mod filter;
+mod leader;
 mod link;
 mod probe;
 mod reap;

@@ -6,9 +6,15 @@ use rustix::{
 };
 use std::{collections::HashMap, io};
 
-/// Programs by pid.
+/// Programs by the pid of the child whose end is theirs.
 #[derive(Debug, Default)]
-pub(crate) struct Programs(HashMap<i32, u32>);
+pub(crate) struct Programs(HashMap<i32, Program>);
+
+#[derive(Debug, Clone, Copy)]
+struct Program {
+    id: u32,
+    group: i32,
+}
 
 /// What is left to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,17 +26,17 @@ pub(crate) enum Left {
 }
 
 impl Programs {
-    pub(crate) fn started(&mut self, pid: i32, id: u32) {
-        self.0.insert(pid, id);
+    pub(crate) fn started(&mut self, pid: i32, group: i32, id: u32) {
+        self.0.insert(pid, Program { id, group });
     }
 
-    /// The leader of a program's process group, while it runs.
-    pub(crate) fn leader(&self, id: u32) -> Option<i32> {
-        self.0.iter().find(|(_, known)| **known == id).map(|(pid, _)| *pid)
+    /// A program's process group, while it runs.
+    pub(crate) fn group(&self, id: u32) -> Option<i32> {
+        self.0.values().find(|program| program.id == id).map(|program| program.group)
     }
 
-    pub(crate) fn leaders(&self) -> impl Iterator<Item = i32> {
-        self.0.keys().copied()
+    pub(crate) fn groups(&self) -> impl Iterator<Item = i32> {
+        self.0.values().map(|program| program.group)
     }
 
     /// Reaps all that has ended; gives each program's id and exit code, and what is left.
@@ -49,12 +55,12 @@ impl Programs {
 
     fn ended(&mut self, pid: Pid, status: i32) -> Option<(u32, u8)> {
         let code = exit_code(status)?;
-        self.0.remove(&pid.as_raw_pid()).map(|id| (id, code))
+        self.0.remove(&pid.as_raw_pid()).map(|program| (program.id, code))
     }
 }
 
 /// As a shell has it: the program's own code, or 128 and the signal. `None` for a stop, which is not an end.
-fn exit_code(status: i32) -> Option<u8> {
+pub(crate) fn exit_code(status: i32) -> Option<u8> {
     let code = if libc::WIFEXITED(status) {
         libc::WEXITSTATUS(status)
     } else if libc::WIFSIGNALED(status) {
@@ -82,11 +88,11 @@ mod tests {
     #[test]
     fn an_orphan_is_not_a_program() {
         let mut programs = Programs::default();
-        programs.started(7, 1);
+        programs.started(7, 9, 1);
         let pid = |raw| Pid::from_raw(raw).unwrap();
         assert_eq!(programs.ended(pid(8), 0), None);
-        assert_eq!(programs.leader(1), Some(7));
+        assert_eq!(programs.group(1), Some(9));
         assert_eq!(programs.ended(pid(7), 0), Some((1, 0)));
-        assert_eq!(programs.leader(1), None);
+        assert_eq!(programs.group(1), None);
     }
 }

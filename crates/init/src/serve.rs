@@ -84,9 +84,9 @@ fn obey(
         KeeperToInit::Start(_) => return Err(InitError::Order),
         KeeperToInit::Spawn(order) => start(&order, link, programs)?,
         KeeperToInit::Signal { id, signal } => {
-            if let Some(leader) = programs.leader(id) {
+            if let Some(group) = programs.group(id) {
                 // It may have ended just now.
-                let _ = sys::signal_group(leader, signal);
+                let _ = sys::signal_group(group, signal);
             }
         }
         KeeperToInit::Freeze(true) => still.hold(),
@@ -104,7 +104,7 @@ fn start(order: &Spawn, link: &mut Link, programs: &mut Programs) -> Result<(), 
     let streams = if order.tty.is_some() { None } else { three(link) };
     let (message, terminal) = match spawn(order, streams) {
         Ok(started) => {
-            programs.started(started.pid, order.id);
+            programs.started(started.pid, started.group, order.id);
             (InitToKeeper::Spawned { id: order.id }, started.terminal)
         }
         Err(error) => (failed(order.id, &error), None),
@@ -132,8 +132,8 @@ fn dial(id: u32, port: u16, link: &Link) -> Result<(), InitError> {
 /// so that what is stopped hears of it. Errors mean that nothing is there to be told.
 fn ask_to_end(programs: &Programs) {
     let _ = sys::signal_all(libc::SIGTERM);
-    for leader in programs.leaders() {
-        let _ = sys::signal_group(leader, libc::SIGHUP);
+    for group in programs.groups() {
+        let _ = sys::signal_group(group, libc::SIGHUP);
     }
     let _ = sys::signal_all(libc::SIGCONT);
 }

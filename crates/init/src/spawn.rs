@@ -1,6 +1,9 @@
-//! Starts one program: in a session of its own, on a terminal or on three pipes.
+//! Starts one program: in a session of its own, on three pipes or, as the job of a leader of ours, on a terminal.
 
-use crate::sys::{self, Forked};
+use crate::{
+    leader,
+    sys::{self, Forked},
+};
 use bottle_spec::init_link::{Spawn, WindowSize};
 use rustix::{
     fd::{AsFd, OwnedFd},
@@ -23,8 +26,10 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// A program that runs.
 #[derive(Debug)]
 pub(crate) struct Started {
-    /// Also its session and its process group.
+    /// Leads its session, and ends with it: the program, or on a terminal its leader.
     pub(crate) pid: i32,
+    /// The program's process group.
+    pub(crate) group: i32,
     /// The master side of its terminal, where it has one.
     pub(crate) terminal: Option<OwnedFd>,
 }
@@ -87,18 +92,18 @@ pub(crate) fn spawn(order: &Spawn, streams: Option<[OwnedFd; 3]>) -> Result<Star
     let pid = match sys::fork().map_err(SpawnError::Fork)? {
         Forked::Parent(pid) => pid,
         Forked::Child => {
-            let (stage, error) = become_program(&prepared, &streams);
-            let _ = File::from(tell).write_all(&stage.message(&error));
+            let tell = File::from(tell);
+            let (stage, error) = become_session(&prepared, &streams, &tell);
+            let _ = (&tell).write_all(&stage.message(&error));
             sys::exit_now(126)
         }
     };
     drop((tell, streams));
-    match failure(told, order) {
-        None => Ok(Started { pid, terminal }),
-        Some(error) => {
-            // It ends by itself; the loop would take it for an orphan.
-            Err(error)
-        }
+    let told = Told::read(told, order);
+    match told.failure {
+        None => Ok(Started { pid, group: told.group.unwrap_or(pid), terminal }),
+        // What is left of it ends by itself; the loop would take it for an orphan.
+        Some(error) => Err(error),
     }
 }
 
@@ -113,33 +118,80 @@ enum Stage {
     Prepare = 0,
     Directory = 1,
     Execute = 2,
+    /// No failure: a leader has started the program, which is this process.
+    Led = 3,
 }
 
 impl Stage {
     fn message(self, error: &io::Error) -> [u8; 5] {
-        let [a, b, c, d] = error.raw_os_error().unwrap_or(libc::EIO).to_ne_bytes();
+        self.with(error.raw_os_error().unwrap_or(libc::EIO))
+    }
+
+    fn with(self, number: i32) -> [u8; 5] {
+        let [a, b, c, d] = number.to_ne_bytes();
         [self as u8, a, b, c, d]
     }
 }
 
-/// Reads what a child says before it becomes the program; nothing means that it has.
-fn failure(told: OwnedFd, order: &Spawn) -> Option<SpawnError> {
-    let mut message = [0; 5];
-    File::from(told).read_exact(&mut message).ok()?;
-    let [stage, errno @ ..] = message;
-    let source = io::Error::from_raw_os_error(i32::from_ne_bytes(errno));
-    Some(match stage {
-        1 => SpawnError::Directory { path: order.cwd.clone(), source },
-        2 => SpawnError::Execute { program: order.argv.first().cloned().unwrap_or_default(), source },
-        _ => SpawnError::Prepare(source),
-    })
+/// What children say before one becomes the program.
+#[derive(Default)]
+struct Told {
+    /// Where a leader started it.
+    group: Option<i32>,
+    failure: Option<SpawnError>,
+}
+
+impl Told {
+    /// Reads until nobody can say more, in any order.
+    fn read(told: OwnedFd, order: &Spawn) -> Told {
+        let (mut told, mut all) = (File::from(told), Told::default());
+        let mut message = [0; 5];
+        while told.read_exact(&mut message).is_ok() {
+            let [stage, number @ ..] = message;
+            let number = i32::from_ne_bytes(number);
+            let source = io::Error::from_raw_os_error(number);
+            all.failure = Some(match stage {
+                1 => SpawnError::Directory { path: order.cwd.clone(), source },
+                2 => SpawnError::Execute { program: order.argv.first().cloned().unwrap_or_default(), source },
+                3 => {
+                    all.group = Some(number);
+                    continue;
+                }
+                _ => SpawnError::Prepare(source),
+            });
+        }
+        all
+    }
 }
 
 /// Runs in the child; returns only when something fails.
-fn become_program(prepared: &Prepared, streams: &Streams) -> (Stage, io::Error) {
+fn become_session(prepared: &Prepared, streams: &Streams, tell: &File) -> (Stage, io::Error) {
+    let prepare = |error| (Stage::Prepare, error);
     if let Err(error) = take_streams(streams) {
-        return (Stage::Prepare, error);
+        return prepare(error);
     }
+    if let Streams::Terminal(_) = streams {
+        sys::ignore_terminal();
+        match sys::fork() {
+            Err(error) => return prepare(error),
+            Ok(Forked::Parent(program)) => {
+                let mut tell = tell;
+                // PID 1 is gone if this fails, and with it everything.
+                let _ = tell.write_all(&Stage::Led.with(program));
+                leader::lead(program)
+            }
+            Ok(Forked::Child) => {
+                if let Err(error) = leader::follow() {
+                    return prepare(error);
+                }
+            }
+        }
+    }
+    become_program(prepared)
+}
+
+/// Returns only when something fails.
+fn become_program(prepared: &Prepared) -> (Stage, io::Error) {
     if let Err(error) = rustix::process::chdir(&prepared.directory) {
         return (Stage::Directory, error.into());
     }

@@ -67,12 +67,33 @@ pub(crate) fn child_signals() -> io::Result<OwnedFd> {
     }
 }
 
+/// What a terminal and [`signal_group`] send, and the leader of a session outlives.
+const OF_TERMINALS: [libc::c_int; 7] =
+    [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+
+/// Ignores what a terminal sends.
+pub(crate) fn ignore_terminal() {
+    for signal in OF_TERMINALS {
+        // SAFETY: SIG_IGN installs no handler; the signals are among those that may be ignored.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
+/// Closes every descriptor from this number on.
+pub(crate) fn close_from(number: libc::c_uint) {
+    // SAFETY: callers own no descriptor of these any more: they wait, and then exit without running destructors. It
+    // cannot fail for a range that ends with the largest number.
+    unsafe { libc::syscall(libc::SYS_close_range, number, libc::c_uint::MAX, 0) };
+}
+
 /// Gives a program about to be started the signal mask and the dispositions that programs expect: none blocked, none
 /// ignored.
 pub(crate) fn default_signals() -> io::Result<()> {
     // SAFETY: as in `child_signals`; SIG_DFL installs no handler. Real-time signals were never touched.
     unsafe {
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        for signal in OF_TERMINALS.into_iter().chain([libc::SIGPIPE]) {
+            libc::signal(signal, libc::SIG_DFL);
+        }
         let mut set: libc::sigset_t = std::mem::zeroed();
         checked(libc::sigemptyset(&raw mut set))?;
         checked(libc::sigprocmask(libc::SIG_SETMASK, &raw const set, ptr::null_mut()))?;

@@ -19,6 +19,7 @@ pub mod provision;
 pub mod reap;
 pub mod socket;
 pub mod store;
+pub mod transcript;
 pub mod transfer;
 pub mod tree;
 pub mod workspace;

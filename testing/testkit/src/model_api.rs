@@ -71,7 +71,12 @@ pub enum Step {
     Ask,
     /// Waits for the answer to what was asked last.
     Await,
+    /// A new file of this name and text, said once, as a SEARCH/REPLACE block to a client that asks for those.
+    Edit(&'static str, &'static str),
 }
+
+/// Stands in every answer with a block, and tells that it was given.
+const EDITED: &str = "Here is the edit that you asked for.";
 
 /// What a request brings with it.
 #[derive(Debug, Default)]
@@ -80,6 +85,8 @@ struct Conversation {
     results: Vec<String>,
     /// The names of the tools that may be called.
     tools: Vec<String>,
+    /// Whether the client wants edits as blocks, and has had none yet.
+    edits: bool,
 }
 
 /// What the model says next.
@@ -122,6 +129,10 @@ impl Conversation {
                 input["reason"] = "to do as I am told".into();
                 let tool = self.own(refusal["ask"]["tool"].as_str().unwrap_or("request_egress"))?;
                 Some(Move::Call { tool, input })
+            }
+            Step::Edit(path, text) => {
+                let block = format!("<<<<<<< SEARCH\n=======\n{text}>>>>>>> REPLACE");
+                self.edits.then(|| Move::Text(format!("{EDITED}\n\n{path}\n```\n{block}\n```\n")))
             }
             Step::Await => {
                 let asked = self.said(|said| said["id"].is_string()).unwrap_or_default();
@@ -242,7 +253,10 @@ impl Model {
 
     fn next(&self, request: &Value) -> Move {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
-        self.dialect.read(request).next(&self.script)
+        let mut conversation = self.dialect.read(request);
+        let text = request.to_string();
+        conversation.edits = text.contains("SEARCH/REPLACE") && !text.contains(EDITED);
+        conversation.next(&self.script)
     }
 
     /// Answers one message of a WebSocket with several.
@@ -288,7 +302,7 @@ mod tests {
 
     fn conversation(tools: &[&str], results: &[&str]) -> Conversation {
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-        Conversation { results: owned(results), tools: owned(tools) }
+        Conversation { results: owned(results), tools: owned(tools), edits: false }
     }
 
     #[test]
@@ -318,6 +332,15 @@ mod tests {
         let waits = conversation(&tools, &[refusal, r#"{"id":"abcdef","status":"pending"}"#]).next(&script);
         let Move::Call { tool, input } = waits else { panic!("{waits:?}") };
         assert_eq!((tool.as_str(), &input["id"]), (tools[2], &json!("abcdef")));
+    }
+
+    #[test]
+    fn an_edit_is_said_to_who_takes_it() {
+        let script = [Step::Edit("a.txt", "one\n")];
+        assert_eq!(conversation(&[], &[]).next(&script), Move::Text("ok".to_owned()));
+        let said = Conversation { edits: true, ..Conversation::default() }.next(&script);
+        let Move::Text(text) = said else { panic!("{said:?}") };
+        assert!(text.starts_with(EDITED) && text.contains("a.txt\n```\n<<<<<<< SEARCH\n=======\none\n>>>>>>> REPLACE"));
     }
 
     #[test]

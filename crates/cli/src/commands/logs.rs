@@ -1,4 +1,7 @@
-//! `bot-bottle logs`.
+//! `bot-bottle logs`: an agent's transcript, or what its terminal showed.
+
+mod said;
+mod transcript;
 
 use super::list::{open, unreadable};
 use crate::{compose::Context, error::CliError};
@@ -17,15 +20,22 @@ use std::{
     time::Duration,
 };
 
-/// Show what an agent's terminal showed
+/// Show what an agent said and did
 ///
-/// On a terminal, control characters are written out; into a file or a pipe the bytes go as they were.
+/// Where its provider keeps a transcript, that, made readable; else, or with --terminal, what its terminal showed.
+/// On a terminal, control characters are written out; what a terminal showed goes into a file or a pipe as it was.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LogsArgs {
     /// Go on until the bottle ends
     #[arg(long, short)]
     follow: bool,
-    /// The bytes as they were, also on a terminal: they may do to it what they like
+    /// What the agent's terminal showed, also where there is a transcript
+    #[arg(long, conflicts_with = "transcript")]
+    terminal: bool,
+    /// The transcript, and nothing else where there is none
+    #[arg(long)]
+    transcript: bool,
+    /// The bytes as they were, also on a terminal: they may do to it what they like. Of a transcript, its JSON lines
     #[arg(long)]
     raw: bool,
     /// The bottle, as `bot-bottle list` names it
@@ -41,6 +51,18 @@ pub(crate) fn run(args: LogsArgs, context: &Context) -> Result<ExitCode, CliErro
     if !bottle.state.is_dir() {
         return Err(unreadable(StoreError::Unknown(args.slug)));
     }
+    if !args.terminal && transcript::show(&args, &bottle, context)? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.transcript {
+        return Err(CliError::usage(format!("{} has no transcript", args.slug))
+            .next("its provider says where there is one; --terminal shows what its terminal showed"));
+    }
+    terminal(&args, &bottle, context)
+}
+
+/// What the terminal showed.
+fn terminal(args: &LogsArgs, bottle: &BottleDir, context: &Context) -> Result<ExitCode, CliError> {
     let path = bottle.output();
     let plain = context.ui.stdout_is_terminal && !args.raw;
     let mut reader = Reader { plain, held: Vec::new() };
@@ -52,7 +74,7 @@ pub(crate) fn run(args: LogsArgs, context: &Context) -> Result<ExitCode, CliErro
         reader.pass(before, context)?;
     }
     loop {
-        let running = args.follow && runs(&bottle);
+        let running = args.follow && runs(bottle);
         // Looked at before the file is read, so that the last words are not missed.
         file = reader.pass(file, context)?;
         if !running {

@@ -43,14 +43,20 @@ pub(crate) fn show(
     json: bool,
     context: &Context,
 ) -> Result<(), CliError> {
-    if json { context.ui.json(plan) } else { context.ui.result(&render(plan, request, slug)) }
+    if json {
+        context.ui.json(plan)
+    } else {
+        context.ui.result(&render(plan, request, slug.map_or(&[], std::slice::from_ref)))
+    }
 }
 
-/// Everything that a person should weigh before they say yes. Each value is escaped.
-pub(crate) fn render(plan: &Plan, request: &Request, slug: Option<&Slug>) -> String {
+/// Everything that a person should weigh before they say yes. Each value is escaped. Without slugs, one is to be drawn.
+pub(crate) fn render(plan: &Plan, request: &Request, slugs: &[Slug]) -> String {
     let mut text = String::new();
-    let drawn = || format!("{}-…", plan.agent);
-    let slug = slug.map_or_else(drawn, Slug::to_string);
+    let slug = match slugs {
+        [] => format!("{}-…", plan.agent),
+        slugs => slugs.iter().map(Slug::to_string).collect::<Vec<_>>().join(", "),
+    };
     let rows: [(&str, Vec<String>); 18] = [
         ("backend", vec![plan.backend.as_str().to_owned()]),
         ("agent", vec![plan.agent.clone()]),

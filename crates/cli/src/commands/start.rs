@@ -1,5 +1,7 @@
 //! `bot-bottle start`: a described agent in its bottle, after the preflight.
 
+mod all;
+
 use super::preflight;
 use crate::{
     catalog,
@@ -19,7 +21,14 @@ use std::process::ExitCode;
 #[derive(Debug, clap::Args)]
 pub(crate) struct StartArgs {
     /// The agent, as in agents/NAME.md
-    agent: String,
+    #[arg(required_unless_present = "all_of", conflicts_with = "all_of")]
+    agent: Option<String>,
+    /// Several agents side by side, each in a bottle of its own: headless with --prompt, else in the background
+    #[arg(long, value_name = "AGENT,..", value_delimiter = ',', conflicts_with = "name")]
+    all_of: Vec<String>,
+    /// With --all-of: what came of each, as JSON
+    #[arg(long, requires = "all_of")]
+    json: bool,
     /// Let the agent do this and end, with nobody at its terminal: its result goes to stdout
     #[arg(long, value_name = "TASK")]
     prompt: Option<String>,
@@ -28,7 +37,8 @@ pub(crate) struct StartArgs {
 }
 
 pub(crate) fn run(args: StartArgs, context: &Context) -> Result<ExitCode, CliError> {
-    let (request, plan) = plan(&args.agent, args.prompt.as_deref(), &args.launch, context)?;
+    let Some(agent) = &args.agent else { return all::run(&args, context) };
+    let (request, plan) = plan(agent, args.prompt.as_deref(), &args.launch, context)?;
     let slug = match &args.launch.name {
         Some(name) => name.clone(),
         None => draw(&plan.agent, context)?,
@@ -60,7 +70,7 @@ fn ask(plan: &Plan, request: &Request, slug: &Slug, context: &Context) -> Result
         return Err(CliError::usage("nobody is at a terminal to be asked")
             .next(format!("look at `bot-bottle preflight {0}`, then `bot-bottle start --yes {0}`", plan.agent)));
     }
-    context.ui.say(&preflight::render(plan, request, Some(slug)));
+    context.ui.say(&preflight::render(plan, request, std::slice::from_ref(slug)));
     if context.ui.confirm("Start this bottle?")? {
         Ok(())
     } else {

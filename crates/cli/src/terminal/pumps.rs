@@ -53,6 +53,25 @@ impl Pumps {
     }
 
     pub(super) fn start(self) -> Running {
+        let stdout = Guarded::new(io::stdout(), io::stdout().is_terminal());
+        let stderr = Guarded::new(io::stderr(), io::stderr().is_terminal());
+        self.carry(stdout, stderr)
+    }
+
+    /// Carries output and errors to these, as they are.
+    pub(super) fn start_to(
+        self,
+        output: impl io::Write + Send + 'static,
+        errors: impl io::Write + Send + 'static,
+    ) -> Running {
+        self.carry(Guarded::new(output, false), Guarded::new(errors, false))
+    }
+
+    fn carry(
+        self,
+        to_output: Guarded<impl io::Write + Send + 'static>,
+        to_errors: Guarded<impl io::Write + Send + 'static>,
+    ) -> Running {
         let (stop, stopped) = match pipe_with(PipeFlags::CLOEXEC) {
             Ok((read, write)) => (Some(write), read.try_clone().ok().map(|copy| (read, copy))),
             Err(_) => (None, None),
@@ -62,10 +81,8 @@ impl Pumps {
             // Not joined: it may wait for input that never comes.
             thread::spawn(move || feed(input));
         }
-        let stdout = Guarded::new(io::stdout(), io::stdout().is_terminal());
-        let stderr = Guarded::new(io::stderr(), io::stderr().is_terminal());
-        let output = thread::spawn(move || drain(self.output, first, stdout));
-        let errors = thread::spawn(move || drain(self.errors, second, stderr));
+        let output = thread::spawn(move || drain(self.output, first, to_output));
+        let errors = thread::spawn(move || drain(self.errors, second, to_errors));
         Running { stop, output, errors }
     }
 }

@@ -1,9 +1,11 @@
 //! Real agents, headless in a bottle, against fake models that take the injected key alone. All do the same: what the
 //! model says, by the tools of their own, and the transcript shows the placeholder at most.
 
+mod aider;
 mod asks;
 mod logins;
 mod sessions;
+mod terminal;
 
 use crate::{stage, tools::cache};
 use bottle_testkit::{
@@ -38,6 +40,8 @@ pub(crate) struct Kind {
     pub(crate) key: &'static str,
     /// Whether it has a client for MCP.
     pub(crate) mcp: bool,
+    /// Whether it writes down what it says and does, line by line.
+    pub(crate) transcript: bool,
     /// How everything begins that it asks for, host and path.
     pub(crate) asks: &'static str,
 }
@@ -47,6 +51,7 @@ pub(crate) const CLAUDE: Kind = Kind {
     dialect: Dialect::Messages,
     key: "ANTHROPIC_API_KEY",
     mcp: true,
+    transcript: true,
     asks: "api.anthropic.com/v1/messages",
 };
 
@@ -120,7 +125,7 @@ fn does_it_all(kind: Kind) {
         script.push(Step::Mcp("policy"));
     }
     let Some(stage) = AgentStage::new(kind, script) else { return };
-    let ran = stage.start(&["--prompt", "Do as you are told"]);
+    let ran = stage.start(&["--name", "keeper-aaaaa", "--prompt", "Do as you are told"]);
     let said = stage.said();
     let told = ran.success();
     assert!(told.contains("The tools said:") && told.contains("bottle-42"), "its tool ran: {ran}");
@@ -131,7 +136,11 @@ fn does_it_all(kind: Kind) {
     assert!(said.contains(SKILL), "it sees its skill");
     let contacted = stage.api.contacted();
     assert!(!contacted.is_empty() && contacted.iter().all(|asked| asked.starts_with(kind.asks)), "{contacted:?}");
-    for text in [&ran.stdout, &ran.stderr, &said] {
+    let log = stage.env.run(&["logs", "--transcript", "keeper-aaaaa"]);
+    for text in ["you: Do as you are told", "bottle-42", "agent: The tools said:"] {
+        assert!(!kind.transcript || log.success().contains(text), "{text}: {log}");
+    }
+    for text in [&ran.stdout, &ran.stderr, &said, &log.stdout] {
         assert!(!text.contains(KEY), "the key stays outside");
     }
 }
@@ -144,18 +153,32 @@ fn claude_code() {
 #[test]
 fn codex() {
     let asks = "api.openai.com/v1/responses";
-    does_it_all(Kind { name: "codex", dialect: Dialect::Responses, key: "OPENAI_API_KEY", mcp: true, asks });
+    does_it_all(Kind {
+        name: "codex",
+        dialect: Dialect::Responses,
+        key: "OPENAI_API_KEY",
+        mcp: true,
+        transcript: true,
+        asks,
+    });
 }
 
 #[test]
 fn opencode() {
-    does_it_all(Kind { name: "opencode", ..CLAUDE });
+    does_it_all(Kind { name: "opencode", transcript: false, ..CLAUDE });
 }
 
 #[test]
 fn gemini() {
     let asks = "generativelanguage.googleapis.com/v1beta/models/gemini-";
-    does_it_all(Kind { name: "gemini", dialect: Dialect::Gemini, key: "GEMINI_API_KEY", mcp: true, asks });
+    does_it_all(Kind {
+        name: "gemini",
+        dialect: Dialect::Gemini,
+        key: "GEMINI_API_KEY",
+        mcp: true,
+        transcript: true,
+        asks,
+    });
 }
 
 #[test]

@@ -1,22 +1,14 @@
 //! The dashboard as a person has it: in a real terminal (tmux), by keys, on real bottles.
 
-mod tmux;
-
-use crate::{stage::Stage, supervise, tools};
+use crate::{
+    stage::Stage,
+    supervise,
+    tmux::{Tmux, has_tmux},
+};
 use bottle_testkit::wait_until;
 use std::{fs, time::Duration};
-use tmux::Tmux;
 
 const SOON: Duration = Duration::from_secs(60);
-
-/// Whether this machine has a terminal to drive, told as a skip where not.
-fn has_tmux() -> bool {
-    let there = tools::on_path("tmux");
-    if !there {
-        println!("SKIPPED(no tmux): see scripts/install-test-needs");
-    }
-    there
-}
 
 #[test]
 fn requests_are_approved_narrowed_denied_and_answered_by_keys() {

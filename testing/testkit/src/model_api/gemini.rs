@@ -12,6 +12,7 @@ pub(super) fn read(request: &Value) -> Conversation {
     Conversation {
         results: results.map(|part| part["functionResponse"]["response"].to_string()).collect(),
         tools: declared.filter_map(|tool| tool["name"].as_str().map(str::to_owned)).collect(),
+        ..Conversation::default()
     }
 }
 

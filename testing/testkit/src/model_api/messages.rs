@@ -9,7 +9,7 @@ pub(super) fn read(request: &Value) -> Conversation {
     let results = blocks.filter(|block| block["type"] == "tool_result").map(|block| text_of(&block["content"]));
     let tools = request["tools"].as_array().into_iter().flatten();
     let names = tools.filter_map(|tool| tool["name"].as_str().map(str::to_owned));
-    Conversation { results: results.collect(), tools: names.collect() }
+    Conversation { results: results.collect(), tools: names.collect(), ..Conversation::default() }
 }
 
 fn envelope(request: &Value) -> Value {

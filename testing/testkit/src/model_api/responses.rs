@@ -33,7 +33,7 @@ pub(super) fn read(request: &Value) -> Conversation {
     for list in std::iter::once(request).chain(later) {
         names(&list["tools"], &mut tools);
     }
-    Conversation { results, tools }
+    Conversation { results, tools, ..Conversation::default() }
 }
 
 /// Also of those in a namespace.

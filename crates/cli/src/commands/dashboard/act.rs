@@ -90,7 +90,8 @@ impl Acts {
     fn preflight(&mut self, agent: String) -> Event {
         let prepared = start::plan(&agent, None, &LaunchArgs::default(), &self.context).and_then(|(request, plan)| {
             let slug = start::draw(&plan.agent, &self.context)?;
-            let lines = preflight::render(&plan, &request, Some(&slug)).lines().map(str::to_owned).collect();
+            let lines =
+                preflight::render(&plan, &request, std::slice::from_ref(&slug)).lines().map(str::to_owned).collect();
             self.prepared = Some((agent.clone(), plan, slug));
             Ok(lines)
         });

@@ -54,7 +54,7 @@ fn claude_code_under_a_subscription() {
 #[test]
 fn codex_under_chatgpt() {
     let asks = "chatgpt.com/backend-api/";
-    let kind = Kind { name: "codex", dialect: Dialect::ChatGpt, key: "NO_KEY", mcp: true, asks };
+    let kind = Kind { name: "codex", dialect: Dialect::ChatGpt, key: "NO_KEY", mcp: true, transcript: true, asks };
     let claims = json!({ "exp": 4_102_444_800_u64, "email": "u@example.test", "https://api.openai.com/auth": {
         "chatgpt_plan_type": "pro", "chatgpt_account_id": ACCOUNT, "chatgpt_user_id": "u" } });
     let jwt = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()));

@@ -1,18 +1,28 @@
 //! A terminal that is driven and looked at: a tmux server of its own, with one pane.
 
+use crate::tools;
 use bottle_testkit::{TestEnv, comes_within, wait_until};
 use std::{path::PathBuf, process::Command, time::Duration};
 
 const SOON: Duration = Duration::from_secs(60);
 
-pub(super) struct Tmux<'a> {
+/// Whether this machine has a terminal to drive, told as a skip where not.
+pub(crate) fn has_tmux() -> bool {
+    let there = tools::on_path("tmux");
+    if !there {
+        println!("SKIPPED(no tmux): see scripts/install-test-needs");
+    }
+    there
+}
+
+pub(crate) struct Tmux<'a> {
     env: &'a TestEnv,
     socket: PathBuf,
 }
 
 impl<'a> Tmux<'a> {
     /// A shell that runs the program and says when it has ended. A second word `without TMUX` is no argument.
-    pub(super) fn start(env: &'a TestEnv, width: u16, height: u16, arguments: &[&str]) -> Tmux<'a> {
+    pub(crate) fn start(env: &'a TestEnv, width: u16, height: u16, arguments: &[&str]) -> Tmux<'a> {
         let screen = Tmux { env, socket: env.root().join("run/tmux.sock") };
         let (without, arguments): (Vec<&str>, Vec<&str>) = arguments.iter().partition(|word| **word == "without TMUX");
         let unset = if without.is_empty() { "" } else { "unset TMUX; " };
@@ -41,29 +51,35 @@ impl<'a> Tmux<'a> {
 
     /// What stands on the screen of the window that is seen.
     #[track_caller]
-    pub(super) fn seen(&self) -> String {
+    pub(crate) fn seen(&self) -> String {
         self.tmux(&["capture-pane", "-p"])
     }
 
     /// The screen, once this stands on it.
     #[track_caller]
-    pub(super) fn wait(&self, text: &str) -> String {
+    pub(crate) fn wait(&self, text: &str) -> String {
+        self.wait_screen(text, |seen| seen.contains(text))
+    }
+
+    /// The screen, once it is as this says.
+    #[track_caller]
+    pub(crate) fn wait_screen(&self, what: &str, is_it: impl Fn(&str) -> bool) -> String {
         let mut seen = String::new();
         let there = comes_within(SOON, || {
             seen = self.seen();
-            seen.contains(text).then_some(())
+            is_it(&seen).then_some(())
         });
-        assert!(there.is_some(), "waited in vain for {text}:\n{seen}");
+        assert!(there.is_some(), "waited in vain for {what}:\n{seen}");
         seen
     }
 
     #[track_caller]
-    pub(super) fn keys(&self, keys: &[&str]) {
+    pub(crate) fn keys(&self, keys: &[&str]) {
         self.tmux(&[&["send-keys"], keys].concat());
     }
 
     #[track_caller]
-    pub(super) fn text(&self, text: &str) {
+    pub(crate) fn text(&self, text: &str) {
         match text.strip_suffix('\n') {
             Some(line) => self.tmux(&["send-keys", "-l", line]) + &self.tmux(&["send-keys", "Enter"]),
             None => self.tmux(&["send-keys", "-l", text]),
@@ -71,26 +87,26 @@ impl<'a> Tmux<'a> {
     }
 
     #[track_caller]
-    pub(super) fn resize(&self, width: u16, height: u16) {
+    pub(crate) fn resize(&self, width: u16, height: u16) {
         self.tmux(&["resize-window", "-x", &width.to_string(), "-y", &height.to_string()]);
     }
 
     /// Waits until the program has ended, and ends the server.
     #[track_caller]
-    pub(super) fn wait_end(&self) {
+    pub(crate) fn wait_end(&self) {
         self.wait("it ended: 0");
     }
 
     /// Until the pane that is seen is in this state.
     #[track_caller]
-    pub(super) fn wait_state(&self, state: &str) {
+    pub(crate) fn wait_state(&self, state: &str) {
         const FORMAT: &str = "mouse #{mouse_any_flag} alternate #{alternate_on} window #{window_name}";
         wait_until(state, SOON, || self.tmux(&["display-message", "-p", FORMAT]).contains(state));
     }
 
     /// Sends a signal to the program.
     #[track_caller]
-    pub(super) fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let shell = self.tmux(&["display-message", "-p", "#{pane_pid}"]);
         let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", shell.trim()));
         let child = children.expect("the shell's children").trim().to_owned();
@@ -99,7 +115,7 @@ impl<'a> Tmux<'a> {
     }
 
     /// Processes of the pane: the one that waits, when the program has ended.
-    pub(super) fn processes(&self) -> usize {
+    pub(crate) fn processes(&self) -> usize {
         let shell = self.tmux(&["display-message", "-p", "#{pane_pid}"]);
         let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", shell.trim()));
         1 + children.unwrap_or_default().split_whitespace().count()

@@ -32,6 +32,8 @@ pub(super) enum Check {
     Phrase,
     /// Both letters and digits: no word, no number.
     Mixed,
+    /// No names of a program, as the symbols of a library are.
+    Wordless,
     /// Scanners of their own, whose finds have been checked.
     Card,
     Iban,
@@ -56,6 +58,7 @@ impl Check {
             Check::Basic => basic(token),
             Check::Phrase => phrase(token),
             Check::Mixed => mixed(body),
+            Check::Wordless => mixed(body) && !Tally::of(body).worded(body),
             Check::Identity(kind) => identity::holds(kind, token),
             Check::None | Check::Card => true,
         }
@@ -73,7 +76,8 @@ impl Check {
 
     /// Whether it proves more than looks do, so that a text that reads like an example is none.
     pub(super) fn proves(self) -> bool {
-        !matches!(self, Check::None | Check::Secret | Check::Password | Check::StrongPassword | Check::Mixed)
+        use Check::{Mixed, None, Password, Secret, StrongPassword, Wordless};
+        !matches!(self, None | Secret | Password | StrongPassword | Mixed | Wordless)
     }
 }
 

@@ -77,7 +77,11 @@ fn check_digit(digits: &[u8], weights: &[i64], of: impl Fn(i64) -> i64) -> bool 
 
 fn us_ssn(digits: &[u8]) -> bool {
     let (area, group, serial) = (number(digits, 0, 3), number(digits, 3, 5), number(digits, 5, 9));
-    digits.len() == 9 && area != 0 && area != 666 && area < 900 && group != 0 && serial != 0
+    // What examples are made of: 111-22-3333, 123-45-6789.
+    let of_one =
+        |from, to| digits.get(from..to).is_some_and(|part: &[u8]| part.iter().all(|it| Some(it) == part.first()));
+    let made_up = of_one(0, 3) && of_one(3, 5) && of_one(5, 9) || digits == [1, 2, 3, 4, 5, 6, 7, 8, 9];
+    digits.len() == 9 && area != 0 && area != 666 && area < 900 && group != 0 && serial != 0 && !made_up
 }
 
 fn uk_nino(text: &[u8]) -> bool {

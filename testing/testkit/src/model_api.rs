@@ -182,7 +182,7 @@ struct Model {
 }
 
 impl FakeModelApi {
-    /// Accepts `key` alone, and has every conversation go by `script`.
+    /// Accepts `key` alone, under the real one's name and as `localhost`, and has every conversation go by `script`.
     pub fn start(dialect: Dialect, key: &str, script: Vec<Step>) -> FakeModelApi {
         let said = Arc::new(Mutex::new(Vec::new()));
         let model = Arc::new(Model { dialect, key: key.to_owned(), script, said: Arc::clone(&said) });
@@ -191,7 +191,7 @@ impl FakeModelApi {
             let future: Answer = Box::pin(async move { model.answer(asked) });
             future
         };
-        let upstream = TlsUpstream::options(&[dialect.host()]).handler(Arc::new(handler)).start();
+        let upstream = TlsUpstream::options(&[dialect.host(), "localhost"]).handler(Arc::new(handler)).start();
         FakeModelApi { upstream, said }
     }
 

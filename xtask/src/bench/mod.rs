@@ -3,6 +3,7 @@
 //! What is compared is measured in turns, so that a machine that slows down slows all alike; figures are medians.
 //! Everything runs on loopback and ends with the run.
 
+mod agents;
 mod dashboard;
 mod door;
 mod engine;
@@ -27,6 +28,8 @@ const GIT_START: &str = "<!-- xtask bench git: from here -->";
 const GIT_END: &str = "<!-- xtask bench git: to here -->";
 const SCAN_START: &str = "<!-- xtask bench scan: from here -->";
 const SCAN_END: &str = "<!-- xtask bench scan: to here -->";
+const AGENTS_START: &str = "<!-- xtask bench agents: from here -->";
+const AGENTS_END: &str = "<!-- xtask bench agents: to here -->";
 const DASHBOARD_START: &str = "<!-- xtask bench dashboard: from here -->";
 const DASHBOARD_END: &str = "<!-- xtask bench dashboard: to here -->";
 
@@ -42,7 +45,7 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
             "--only" => only = words.next().copied(),
             other => {
                 bail!(
-                    "no option `{other}`: --write, --built (what lies beside, for a try), --only launch|proxy|memory|scan|git|dashboard|decisions"
+                    "no option `{other}`: --write, --built (what lies beside, for a try), --only launch|proxy|memory|scan|git|agents|dashboard|decisions"
                 )
             }
         }
@@ -59,6 +62,12 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
         let text: String = dashboard::measure(&program)?.iter().map(|table| format!("{table}\n")).collect();
         println!("{text}");
         return if write { record(&text, DASHBOARD_START, DASHBOARD_END) } else { Ok(()) };
+    }
+    // Needs a real client: only where it is asked for.
+    if only == Some("agents") {
+        let text = format!("{}\n", agents::measure(&program)?);
+        println!("{text}");
+        return if write { record(&text, AGENTS_START, AGENTS_END) } else { Ok(()) };
     }
     // The part of it that a busy machine tells nothing of, and that takes half a minute.
     if only == Some("decisions") {

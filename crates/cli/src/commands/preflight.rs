@@ -1,7 +1,9 @@
 //! `bot-bottle preflight`, and what `start` shows before it asks.
 
+mod fit;
+
 use super::start;
-use crate::{compose::Context, error::CliError, launch::LaunchArgs};
+use crate::{compose::Context, error::CliError, launch::LaunchArgs, terminal::window_size};
 use bottle_spec::{
     escape::Escaped,
     git::{Approval, GitRepository, RefPattern},
@@ -14,7 +16,7 @@ use bottle_spec::{
 use std::{collections::BTreeSet, fmt::Write as _, process::ExitCode};
 
 const NONE: &str = "(none)";
-const CANARIES: &str = "false credentials for AWS, GitHub and SSH in the home; one that leaves freezes the bottle";
+const CANARIES: &str = "false credentials in the home; one that leaves freezes the bottle";
 /// A longer command is cut: it may carry a whole prompt.
 const COMMAND_SHOWN: usize = 160;
 
@@ -26,13 +28,21 @@ pub(crate) struct PreflightArgs {
     /// The whole plan as JSON
     #[arg(long)]
     json: bool,
+    /// Also what would not fit on the screen
+    #[arg(long, short)]
+    verbose: bool,
     #[command(flatten)]
     launch: LaunchArgs,
 }
 
 pub(crate) fn run(args: PreflightArgs, context: &Context) -> Result<ExitCode, CliError> {
     let (request, plan) = start::plan(&args.agent, None, &args.launch, context)?;
-    show(&plan, &request, args.launch.name.as_ref(), args.json, context)?;
+    let slug = args.launch.name.as_ref().map_or(&[][..], std::slice::from_ref);
+    if context.ui.stdout_is_terminal && !args.json && !args.verbose {
+        context.ui.result(&fitted(&plan, &request, slug))?;
+    } else {
+        show(&plan, &request, args.launch.name.as_ref(), args.json, context)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -50,14 +60,25 @@ pub(crate) fn show(
     }
 }
 
+/// What stands at the left, and the lines beside it.
+type Row = (&'static str, Vec<String>);
+
 /// Everything that a person should weigh before they say yes. Each value is escaped. Without slugs, one is to be drawn.
 pub(crate) fn render(plan: &Plan, request: &Request, slugs: &[Slug]) -> String {
-    let mut text = String::new();
+    text(&rows(plan, request, slugs))
+}
+
+/// The same, on one screen.
+pub(crate) fn fitted(plan: &Plan, request: &Request, slugs: &[Slug]) -> String {
+    text(&fit::fit(rows(plan, request, slugs), window_size().unwrap_or(fit::SMALLEST)))
+}
+
+fn rows(plan: &Plan, request: &Request, slugs: &[Slug]) -> Vec<Row> {
     let slug = match slugs {
         [] => format!("{}-…", plan.agent),
         slugs => slugs.iter().map(Slug::to_string).collect::<Vec<_>>().join(", "),
     };
-    let rows: [(&str, Vec<String>); 18] = [
+    let mut rows: Vec<Row> = vec![
         ("backend", vec![plan.backend.as_str().to_owned()]),
         ("agent", vec![plan.agent.clone()]),
         ("provider", vec![plan.provider.name.clone()]),
@@ -77,11 +98,18 @@ pub(crate) fn render(plan: &Plan, request: &Request, slugs: &[Slug]) -> String {
         ("limits", one_line(limits(&plan.limits))),
         ("ports", one_line(plan.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect())),
     ];
-    for (name, values) in rows {
-        row(&mut text, name, &values);
-    }
     if !plan.notices.is_empty() {
-        row(&mut text, "note", &plan.notices);
+        rows.push(("note", plan.notices.clone()));
+    }
+    // Escaped here: what is cut to a screen's width is what is shown.
+    rows.iter_mut().for_each(|(_, values)| values.iter_mut().for_each(|value| *value = Escaped(value).to_string()));
+    rows
+}
+
+fn text(rows: &[Row]) -> String {
+    let mut text = String::new();
+    for (name, values) in rows {
+        row(&mut text, name, values);
     }
     text
 }
@@ -91,7 +119,7 @@ fn row(text: &mut String, name: &str, values: &[String]) {
     let values = if values.is_empty() { &none } else { values };
     for (index, value) in values.iter().enumerate() {
         let name = if index == 0 { name } else { "" };
-        let _ = writeln!(text, "{name:<10} {}", Escaped(value));
+        let _ = writeln!(text, "{name:<10} {value}");
     }
 }
 

@@ -32,6 +32,9 @@ pub(crate) struct StartArgs {
     /// Let the agent do this and end, with nobody at its terminal: its result goes to stdout
     #[arg(long, value_name = "TASK")]
     prompt: Option<String>,
+    /// Show before asking also what would not fit on the screen
+    #[arg(long, short)]
+    verbose: bool,
     #[command(flatten)]
     launch: LaunchArgs,
 }
@@ -44,7 +47,7 @@ pub(crate) fn run(args: StartArgs, context: &Context) -> Result<ExitCode, CliErr
         None => draw(&plan.agent, context)?,
     };
     if !args.launch.yes {
-        ask(&plan, &request, &slug, context)?;
+        ask(&plan, &request, &slug, args.verbose, context)?;
     }
     let seat = if args.prompt.is_some() { Seat::Nobody } else { Seat::Person };
     launch::launch(plan, Some(slug), Afterwards::Keep, seat, &args.launch, context)
@@ -65,12 +68,13 @@ pub(crate) fn plan(
     Ok((request, plan))
 }
 
-fn ask(plan: &Plan, request: &Request, slug: &Slug, context: &Context) -> Result<(), CliError> {
+fn ask(plan: &Plan, request: &Request, slug: &Slug, verbose: bool, context: &Context) -> Result<(), CliError> {
     if !context.ui.can_ask() {
         return Err(CliError::usage("nobody is at a terminal to be asked")
             .next(format!("look at `bot-bottle preflight {0}`, then `bot-bottle start --yes {0}`", plan.agent)));
     }
-    context.ui.say(&preflight::render(plan, request, std::slice::from_ref(slug)));
+    let shown = if verbose { preflight::render } else { preflight::fitted };
+    context.ui.say(shown(plan, request, std::slice::from_ref(slug)).trim_end());
     if context.ui.confirm("Start this bottle?")? {
         Ok(())
     } else {

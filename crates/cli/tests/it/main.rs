@@ -21,6 +21,7 @@ mod many;
 mod mounted;
 mod newcomer;
 mod notify;
+mod one_screen;
 mod policy;
 mod screen;
 mod side_by_side;

@@ -52,7 +52,7 @@ struct Told {
 pub(super) fn run(args: &StartArgs, context: &Context) -> Result<ExitCode, CliError> {
     let entries = entries(args, context)?;
     if !args.launch.yes {
-        ask(&entries, context)?;
+        ask(&entries, args.verbose, context)?;
     }
     let mut requests = Vec::with_capacity(entries.len());
     for Entry { plan, slug, .. } in entries {
@@ -81,11 +81,12 @@ fn entries(args: &StartArgs, context: &Context) -> Result<Vec<Entry>, CliError> 
 }
 
 /// Shows each agent once, however often it is started.
-fn ask(entries: &[Entry], context: &Context) -> Result<(), CliError> {
+fn ask(entries: &[Entry], verbose: bool, context: &Context) -> Result<(), CliError> {
     if !context.ui.can_ask() {
         return Err(CliError::usage("nobody is at a terminal to be asked")
             .next("look at `bot-bottle preflight AGENT` of each, then start them with --yes"));
     }
+    let shown_as = if verbose { preflight::render } else { preflight::fitted };
     let mut shown: Vec<&str> = Vec::new();
     for Entry { plan, request, .. } in entries {
         if shown.contains(&plan.agent.as_str()) {
@@ -93,7 +94,7 @@ fn ask(entries: &[Entry], context: &Context) -> Result<(), CliError> {
         }
         let slugs: Vec<Slug> =
             entries.iter().filter(|entry| entry.plan.agent == plan.agent).map(|entry| entry.slug.clone()).collect();
-        context.ui.say(&preflight::render(plan, request, &slugs));
+        context.ui.say(&shown_as(plan, request, &slugs));
         shown.push(&plan.agent);
     }
     if context.ui.confirm(&format!("Start these {} bottles?", entries.len()))? {

@@ -44,6 +44,7 @@ fn host() -> HostFacts {
         programs: BTreeSet::from([text("bash"), text("git"), text("java")]),
         variables: BTreeSet::from([text("ANTHROPIC_API_KEY"), text("TOKEN")]),
         agent_program: None,
+        engine: None,
         skills: BTreeMap::from([(text("pdf"), PathBuf::from("/home/u/.config/bot-bottle/skills/pdf"))]),
         paths: BTreeMap::from([
             (PathBuf::from("/home/u"), PathKind::Directory),

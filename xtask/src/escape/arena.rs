@@ -4,6 +4,7 @@
 use super::judge::{self, ALLOWED, DENIED};
 use anyhow::{Context, Result, bail, ensure};
 use bottle_probe::{Field, Limits, Report};
+use bottle_spec::door::{LOOPBACK_NET, SYNTHETIC_NET};
 use bottle_testkit::{
     Engine, OpenProxy, Running, TestEnv, TlsUpstream, Traps,
     engine::IMAGE,
@@ -94,6 +95,8 @@ impl Arena {
         let talker = talker(&env, user, &name, &secret);
         let field = Field {
             bare: false,
+            by_engine: engine.is_some(),
+            synthetic: if engine.is_some() { LOOPBACK_NET.0 } else { SYNTHETIC_NET.0 },
             allowed_host: ALLOWED.to_owned(),
             denied_host: DENIED.to_owned(),
             upstream: upstream.address(),
@@ -132,7 +135,7 @@ impl Arena {
 
     /// The control. It must run where the traps are, with the secret as a careless user has it.
     pub(super) fn on_the_bare_host(&self) -> Result<Vec<Report>> {
-        let field = Field { bare: true, proxy: self.proxy.address(), ..self.field.clone() };
+        let field = Field { bare: true, by_engine: false, proxy: self.proxy.address(), ..self.field.clone() };
         let path = self.write_field("bare.json", &field)?;
         let probe = self.env.root().join("field/probe");
         let mut listener = Command::new(&probe);

@@ -3,7 +3,7 @@
 
 use super::staging::Staged;
 use crate::{
-    backend::room::{FROZEN, HOME, MASKED_DIRECTORIES, MASKED_FILES, RoomSpec, relative, scratch_bounds},
+    backend::room::{Bounds, FROZEN, HOME, MASKED_DIRECTORIES, MASKED_FILES, RoomSpec, relative, scratch_bounds},
     journal::Container,
 };
 use bollard::models::{
@@ -118,9 +118,11 @@ fn masked() -> Vec<String> {
 /// What belongs to the agent, under its own uid.
 fn tmpfs(spec: &ContainerSpec<'_>) -> HashMap<String, String> {
     let (uid, gid) = ids(&spec.room);
-    let large = scratch_bounds(spec.room.plan.limits).bytes;
+    let Bounds { bytes: large, inodes } = scratch_bounds(spec.room.plan.limits);
     let places = [("/tmp", large, "1777"), ("/var/tmp", large, "1777"), ("/run", large.min(64 << 20), "755")];
-    let options = |bytes: u64, mode: &str| format!("rw,exec,nosuid,nodev,size={bytes},mode={mode},uid={uid},gid={gid}");
+    let options = |bytes: u64, mode: &str| {
+        format!("rw,exec,nosuid,nodev,size={bytes},nr_inodes={inodes},mode={mode},uid={uid},gid={gid}")
+    };
     places.into_iter().map(|(place, bytes, mode)| (place.to_owned(), options(bytes, mode))).collect()
 }
 

@@ -3,7 +3,7 @@
 use crate::{compose::Context, login::Logins};
 use bottle_runtime::cgroup::Delegation;
 use bottle_spec::{
-    facts::{HostFacts, PathKind},
+    facts::{EngineFacts, HostFacts, PathKind},
     request::Request,
 };
 mod agent_program;
@@ -16,7 +16,7 @@ use std::{
 };
 
 /// Facts of this host, as far as the request asks for them.
-pub(crate) fn facts(context: &Context, request: &Request) -> HostFacts {
+pub(crate) fn facts(context: &Context, request: &Request, engine: Option<EngineFacts>) -> HostFacts {
     let paths = request.paths(&context.home, &context.cwd);
     let environment = &context.environment;
     let of = |name: &str| environment.value(name).map(str::to_owned);
@@ -46,6 +46,7 @@ pub(crate) fn facts(context: &Context, request: &Request) -> HostFacts {
         logins: Logins::of(context).accounts(),
         agent_program: agent_program::find(request, environment),
         skills: skills(context, request),
+        engine,
         paths: kinds(&paths),
     }
 }

@@ -3,6 +3,7 @@
 use crate::{
     commands::diff,
     compose::Context,
+    engine,
     error::{CliError, Kind},
     host, notify, secrets, terminal,
 };
@@ -103,7 +104,7 @@ impl LaunchArgs {
 
 /// The plan of a request on this host, its policy accepted by the policy's own rules.
 pub(crate) fn plan(request: &Request, asked_by: Kind, context: &Context) -> Result<Plan, CliError> {
-    let facts = host::facts(context, request);
+    let facts = host::facts(context, request, engine::facts(request, context)?);
     let mut plan = resolve(request, &facts).map_err(|mistakes| CliError::mistakes(&mistakes, asked_by))?;
     let rules =
         Rules::new(plan.egress.clone()).map_err(|faults| CliError::mistakes(&misplaced(&faults, request), asked_by))?;
@@ -169,6 +170,7 @@ pub(crate) fn request(
             .because(error)
             .next(format!("make {} yours, or set XDG_STATE_HOME", context.short(&context.dirs.state)))
     })?;
+    let engine = engine::of_backend(plan.backend, context)?;
     let secrets = read_secrets(&plan, context)?;
     refuse_secrets_inside(&plan, &secrets)?;
     Ok(LaunchRequest {
@@ -177,6 +179,7 @@ pub(crate) fn request(
         plan,
         secrets,
         notify: notify::targets(context)?,
+        engine,
         refresh_env: context.refresh_env(),
         console: Console::Pipes,
         lifetime: Lifetime::Foreground,

@@ -4,6 +4,7 @@ mod args;
 mod catalog;
 mod commands;
 mod compose;
+mod engine;
 mod error;
 mod host;
 mod https;

@@ -172,7 +172,7 @@ fn prepare(received: Received, host: HostFiles) -> Result<Prepared, GateError> {
     let policy_digest = digest(&start.policy);
     let signer = Signer::new(&start.audit_key).map_err(GateError::AuditKey)?;
     let audit = Audit::resume(log, &start.bottle, signer, &start.audit_head).map_err(GateError::Audit)?;
-    let names = Names::new(&start.policy);
+    let names = Names::within(&start.policy, start.synthetic);
     let (keeper, questions) = mpsc::unbounded_channel();
     let operator = Questions::new(start.bottle.as_str(), keeper.clone(), Duration::from_secs(start.wait.into()));
     let vault = Vault::new(start.secrets, keeper);

@@ -1,6 +1,7 @@
 //! The synthetic addresses: what the resolver door answers, and how a transparent door knows which name was meant.
 //!
-//! Invariant: at any moment one address stands for one name and one name for one address, all within 198.18.0.0/15.
+//! Invariant: at any moment one address stands for one name and one name for one address, all within the
+//! bottle's own /15.
 //! The names kept are bounded. A name that some route names exactly keeps its address as long as the policy stands;
 //! others are forgotten, the least recently used first, in two pools: a flood of names that no route allows pushes out
 //! only such names. A forgotten name's address is given out again last of all: after every other address of its pool.
@@ -31,7 +32,12 @@ impl Names {
     /// A table for this policy; names that its routes name exactly get the first addresses, in the policy's order, so
     /// that a gate that was restarted gives them the same.
     pub fn new(policy: &EgressPolicy) -> Names {
-        let names = Names { table: Arc::new(Mutex::new(Table::new())) };
+        Names::within(policy, SYNTHETIC_NET.0)
+    }
+
+    /// The same, with the addresses of the /15 that begins at `first`.
+    pub fn within(policy: &EgressPolicy, first: Ipv4Addr) -> Names {
+        let names = Names { table: Arc::new(Mutex::new(Table::new(first))) };
         names.follow(policy);
         names
     }
@@ -90,8 +96,8 @@ struct Pool {
 }
 
 impl Table {
-    fn new() -> Table {
-        let base = u32::from(SYNTHETIC_NET.0);
+    fn new(first: Ipv4Addr) -> Table {
+        let base = u32::from(first);
         // The lower /16 is for names that routes allow, the upper one for all others.
         Table {
             everything: false,
@@ -230,6 +236,19 @@ mod tests {
         }
         assert_eq!(names.name_of(Ipv4Addr::new(198, 18, 99, 99)), None);
         assert_eq!(names.name_of(Ipv4Addr::new(10, 0, 0, 1)), None);
+    }
+
+    #[test]
+    fn a_range_of_loopback_serves_as_well() {
+        let (first, prefix) = bottle_spec::door::LOOPBACK_NET;
+        let names = Names::within(&policy(&["api.example.com"]), first);
+        for text in ["api.example.com", "evil.test"] {
+            let address = names.address_for(&name(text));
+            assert!((u32::from(address) ^ u32::from(first)).leading_zeros() >= u32::from(prefix), "{address}");
+            assert!(address.is_loopback());
+            assert_eq!(names.name_of(address), Some(name(text)));
+        }
+        assert_eq!(prefix, SYNTHETIC_NET.1, "a table of addresses is as large in either");
     }
 
     #[test]

@@ -15,6 +15,8 @@ use std::{
     collections::VecDeque,
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
+    os::unix::net::UnixStream,
+    path::Path,
 };
 
 /// A `Spawn` carries three.
@@ -26,6 +28,10 @@ pub(crate) enum LinkError {
     Closed,
     #[error("descriptor 3 is not a socket")]
     Adopt(#[source] io::Error),
+    #[error("the keeper's socket cannot be connected to")]
+    Connect(#[source] io::Error),
+    #[error("the socket to go on with did not come")]
+    NoSocket,
     #[error("reading")]
     Receive(#[source] io::Error),
     #[error("writing")]
@@ -45,7 +51,24 @@ impl Link {
     /// Takes descriptor 3, and keeps it from every program started later.
     pub(crate) fn adopt() -> Result<Link, LinkError> {
         let socket = crate::sys::adopt_descriptor(3).map_err(LinkError::Adopt)?;
-        Ok(Link { socket, decoder: Decoder::default(), descriptors: VecDeque::new() })
+        Ok(Link::over(socket))
+    }
+
+    /// Connects to the keeper's socket at `path`, once; it takes one connection and no other.
+    pub(crate) fn connect(path: &Path) -> Result<Link, LinkError> {
+        let stream = UnixStream::connect(path).map_err(LinkError::Connect)?;
+        Ok(Link::over(stream.into()))
+    }
+
+    /// Goes on over the socket that came with the last message; the one before is closed.
+    pub(crate) fn move_over(&mut self) -> Result<(), LinkError> {
+        let socket = self.descriptor().ok_or(LinkError::NoSocket)?;
+        *self = Link::over(socket);
+        Ok(())
+    }
+
+    fn over(socket: OwnedFd) -> Link {
+        Link { socket, decoder: Decoder::default(), descriptors: VecDeque::new() }
     }
 
     /// Waits for the next message.

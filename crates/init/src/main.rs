@@ -6,6 +6,7 @@
 //! every process of the bottle. One thread, no name lookups, no files but those the keeper's messages name.
 
 mod confine;
+mod doors;
 mod filter;
 mod leader;
 mod link;
@@ -19,13 +20,15 @@ mod syscalls;
 
 use bottle_spec::init_link::{InitToKeeper, KeeperToInit};
 use link::{Link, LinkError};
-use std::{error::Error, process::ExitCode};
+use std::{error::Error, path::Path, process::ExitCode};
 
 fn main() -> ExitCode {
-    let mut link = match Link::adopt() {
-        Ok(link) => link,
-        Err(_) => return ExitCode::from(70),
+    // Whoever could not start this process with the link says where it is.
+    let link = match std::env::args_os().nth(1) {
+        Some(path) => Link::connect(Path::new(&path)),
+        None => Link::adopt(),
     };
+    let Ok(mut link) = link else { return ExitCode::from(70) };
     match run(&mut link) {
         // The keeper asked for it, or is gone.
         Ok(()) | Err(InitError::Link(LinkError::Closed)) => ExitCode::SUCCESS,
@@ -43,6 +46,8 @@ enum InitError {
     Link(#[source] LinkError),
     #[error("the keeper's first message must be Start, and only the first")]
     Order,
+    #[error("opening the door {0:?}; two doors or a published port may share its port")]
+    Door(bottle_spec::door::Door, #[source] std::io::Error),
     #[error("confining the bottle")]
     Confine(#[source] confine::ConfineError),
     #[error("running the self-probe")]
@@ -52,7 +57,13 @@ enum InitError {
 }
 
 fn run(link: &mut Link) -> Result<(), InitError> {
-    let KeeperToInit::Start(start) = link.receive().map_err(InitError::Link)? else {
+    let mut first = link.receive().map_err(InitError::Link)?;
+    if let KeeperToInit::Open { doors } = first {
+        link.move_over().map_err(InitError::Link)?;
+        doors::open(&doors, link)?;
+        first = link.receive().map_err(InitError::Link)?;
+    }
+    let KeeperToInit::Start(start) = first else {
         return Err(InitError::Order);
     };
     confine::confine(&start).map_err(InitError::Confine)?;

@@ -5,7 +5,7 @@
 //! [--pids N] [--env NAME=VALUE] [--terminal] [--serve-transparent] [--hang] -- COMMAND...`
 
 use bottle_runtime::{
-    backend::namespace::{self, RoomSpec},
+    backend::{namespace, room::RoomSpec, roots},
     provision::{self, Given},
     socket::Link,
 };
@@ -106,7 +106,7 @@ fn run(arguments: &Arguments) -> Result<u8, Box<dyn Error>> {
     let plan = plan(arguments);
     let slug: Slug = "room-abcde".parse()?;
     let trust_anchor_pem = include_str!("../tests/it/anchor.pem");
-    let pieces = provision::system(&Given { plan: &plan, trust_anchor_pem, image: &namespace::image_trust() });
+    let pieces = provision::system(&Given { plan: &plan, trust_anchor_pem, image: &roots::image_trust(&Image::Host) });
     let spec = RoomSpec {
         slug: &slug,
         plan: &plan,
@@ -122,7 +122,7 @@ fn run(arguments: &Arguments) -> Result<u8, Box<dyn Error>> {
     let begun = Instant::now();
     let room = namespace::create(&spec)?;
     let created = begun.elapsed();
-    let writable = namespace::writable(&spec);
+    let writable = spec.writable();
     let mut link = Link::new(room.link);
     // A port that is free here: the canary of a keeper would listen there.
     let canary = TcpListener::bind("127.0.0.1:0")?;
@@ -212,6 +212,7 @@ fn plan(arguments: &Arguments) -> Plan {
         skills: Vec::new(),
         files: Vec::new(),
         image: Image::Host,
+        image_id: None,
         env,
         mounts: arguments.mounts.clone(),
         workspace: Workspace::None,

@@ -1,4 +1,4 @@
-//! `control.sock` and `metrics.sock`, reached through a descriptor of its directory: a path of any length fits in `sun_path`'s 108 bytes.
+//! `control.sock`, `metrics.sock` and the link of a container, reached through a descriptor of its directory: a path of any length fits in `sun_path`'s 108 bytes.
 
 use rustix::fs::{Mode, OFlags, open};
 use std::{
@@ -12,6 +12,7 @@ use std::{
 
 const NAME: &str = "control.sock";
 const METRICS: &str = "metrics.sock";
+const LINK: &str = "link";
 
 /// Listens in `directory`, which is 0700 and the user's own; the socket itself is 0600.
 pub(crate) fn bind(directory: &Path) -> io::Result<UnixListener> {
@@ -21,6 +22,11 @@ pub(crate) fn bind(directory: &Path) -> io::Result<UnixListener> {
 /// The same, for scrapers of the gate's metrics.
 pub(crate) fn bind_metrics(directory: &Path) -> io::Result<UnixListener> {
     listen(directory, METRICS)
+}
+
+/// The same, for a container's init.
+pub(crate) fn bind_link(directory: &Path) -> io::Result<UnixListener> {
+    listen(directory, LINK)
 }
 
 fn listen(directory: &Path, name: &str) -> io::Result<UnixListener> {

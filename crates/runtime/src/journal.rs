@@ -108,6 +108,15 @@ pub enum Thing {
     Cgroup(PathBuf),
     /// See [`crate::host_ids`].
     HostId(u32),
+    Container(Container),
+}
+
+/// A container of an engine's, by the name that it has there from its making.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Container {
+    /// The engine's socket.
+    pub engine: PathBuf,
+    pub name: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,7 +14,7 @@ use bottle_spec::{
     slug::Slug,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 /// The first frame on the launch link. With [`Console::Pipes`], the program's standard input, output and error ride
 /// with it, in that order.
@@ -28,6 +28,9 @@ pub struct LaunchRequest {
     /// Who is told that a request waits.
     #[serde(default)]
     pub notify: Targets,
+    /// The socket of the engine that makes the room, where the plan's backend has one.
+    #[serde(default)]
+    pub engine: Option<PathBuf>,
     /// The environment that a `command:` secret runs in when it is read again.
     pub refresh_env: BTreeMap<String, String>,
     pub console: Console,

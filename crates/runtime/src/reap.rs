@@ -4,9 +4,10 @@
 //! the agent owned is removed without following its links ([`crate::beneath`]).
 
 use crate::{
+    backend::docker,
     beneath, cgroup, guard, host_ids,
-    journal::{self, Thing},
-    keeper::remove_state,
+    journal::{self, Container, Thing},
+    keeper::{chain, remove_state},
     process::ProcessId,
     store::{BottleDir, Listed, Lock, State, Store, StoreError},
 };
@@ -92,6 +93,7 @@ fn one(store: &Store, bottle: &BottleDir, _lock: Lock) -> Reaped {
                 reaped.note(&format!("cgroup {}", path.display()), cgroup::remove(path).map(|()| there));
             }
             Thing::Directory(path) => reaped.directory(path),
+            Thing::Container(container) => reaped.container(container),
             Thing::Process { .. } | Thing::HostId(_) => {}
         }
     }
@@ -107,6 +109,29 @@ fn one(store: &Store, bottle: &BottleDir, _lock: Lock) -> Reaped {
         reaped.host_ids(state, &bottle.slug);
     }
     reaped
+}
+
+/// Takes away containers of an engine whose bottle is gone, or is dead and was not written down. Of a bottle that is
+/// listed [`reap`] takes care.
+pub fn reap_containers(store: &Store, engine: &Path) -> Vec<Reaped> {
+    // An engine that cannot be asked has nothing of ours that can be taken away now; most hosts have none at all.
+    let Ok(containers) = docker::abandoned(engine, &store.dirs().state) else { return Vec::new() };
+    let gone = containers.into_iter().filter(|(slug, _)| match slug.parse::<Slug>() {
+        Ok(slug) => !store.bottle(&slug).state.exists(),
+        Err(_) => true,
+    });
+    let taken = gone.map(|(name, container)| {
+        let mut reaped = Reaped { name, what: Vec::new(), failures: Vec::new() };
+        let slug = reaped.name.parse::<Slug>();
+        reaped.container(&container);
+        // What else of it is not below its own directory.
+        if let Ok(slug) = slug {
+            reaped.directory(&store.bottle(&slug).runtime);
+            reaped.host_ids(&store.dirs().state, &slug);
+        }
+        reaped
+    });
+    taken.collect()
 }
 
 /// A directory that no list shows. `None` where it is in use or gone.
@@ -140,6 +165,11 @@ impl Reaped {
     fn directory(&mut self, path: &Path) {
         let there = path.symlink_metadata().is_ok();
         self.note(&format!("directory {}", path.display()), beneath::remove_tree(path).map(|()| there));
+    }
+
+    fn container(&mut self, container: &Container) {
+        let removed = docker::remove_now(container).map_err(|error| io::Error::other(chain(&error).join(": ")));
+        self.note(&format!("container {}", container.name), removed);
     }
 
     fn host_ids(&mut self, state: &Path, slug: &Slug) {

@@ -249,6 +249,11 @@ impl BottleDir {
         self.agent().join("output.log")
     }
 
+    /// What a container is given as files.
+    pub(crate) fn room(&self) -> PathBuf {
+        self.state.join("room")
+    }
+
     pub fn keeper_log(&self) -> PathBuf {
         self.state.join("keeper.log")
     }

@@ -11,6 +11,8 @@ pub const RESOLVER_PORT: u16 = 53;
 pub const MCP_URL: &str = "http://127.0.0.1:9100/mcp";
 /// The first address and prefix length of the synthetic addresses (RFC 2544 benchmarking range).
 pub const SYNTHETIC_NET: (Ipv4Addr, u8) = (Ipv4Addr::new(198, 18, 0, 0), 15);
+/// The same where nobody may add a route: all of 127.0.0.0/8 is local by itself. As large as the other.
+pub const LOOPBACK_NET: (Ipv4Addr, u8) = (Ipv4Addr::new(127, 64, 0, 0), 15);
 
 /// One listener in the bottle's network namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

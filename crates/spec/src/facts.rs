@@ -32,8 +32,21 @@ pub struct HostFacts {
     pub agent_program: Option<AgentProgram>,
     /// The request's skills that were found, each with its folder.
     pub skills: BTreeMap<String, PathBuf>,
+    /// What the container engine said, where the request's backend has one.
+    pub engine: Option<EngineFacts>,
     /// What stands at the paths that [`crate::request::Request::paths`] asks about; absent = nothing.
     pub paths: BTreeMap<PathBuf, PathKind>,
+}
+
+/// What an engine says of the request's image, and of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EngineFacts {
+    /// `sha256:…`.
+    pub image_id: String,
+    /// The image's own environment.
+    pub image_env: BTreeMap<String, String>,
+    /// Of `cpu`, `memory` and `pids`, what it can limit.
+    pub controllers: BTreeSet<String>,
 }
 
 /// Where an agent's program lies on the host, and what a bottle must be shown for it to run.

@@ -19,7 +19,11 @@ use crate::{
     slug::Slug,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -75,6 +79,10 @@ pub struct GateStart {
     pub bottle: Slug,
     pub policy: EgressPolicy,
     pub doors: Vec<Door>,
+    /// The first of the bottle's synthetic addresses: of [`crate::door::SYNTHETIC_NET`], or of
+    /// [`crate::door::LOOPBACK_NET`].
+    #[serde(default = "synthetic")]
+    pub synthetic: Ipv4Addr,
     pub secrets: Vec<HeldSecret>,
     #[serde(default)]
     pub canaries: Vec<HeldCanary>,
@@ -95,6 +103,10 @@ pub struct GateStart {
     pub audit_head: Head,
     /// The host uid and gid that the gate takes on before it serves, where root started it.
     pub run_as: Option<(u32, u32)>,
+}
+
+fn synthetic() -> Ipv4Addr {
+    crate::door::SYNTHETIC_NET.0
 }
 
 /// What a git gate serves from. Every path is absolute and there; no process of the bottle sees any of them.

@@ -1,15 +1,21 @@
-//! What keeper and init say to each other over a socket pair made before the bottle ([`crate::wire`] frames).
+//! What keeper and init say to each other ([`crate::wire`] frames), over a socket pair made before the bottle, or over
+//! a socket that init connects to as the first thing it does.
 //!
 //! Init takes orders from this socket alone. When it closes, the keeper is gone and init ends, and with PID 1 ends
 //! every process of the bottle.
 
+use crate::door::Door;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeeperToInit {
-    /// The first message: confine yourself (every later process inherits it), run the self-probe, answer `Probed`.
+    /// Where the bottle's maker could not: open these doors, and hand each over with [`InitToKeeper::Opened`], in this
+    /// order. Comes before `Start`, or not at all. The socket that all else goes over rides with it: the kernel shows one
+    /// that was connected to by its name, to the bottle as well.
+    Open { doors: Vec<Door> },
+    /// The first message besides: confine yourself (every later process inherits it), run the self-probe, answer `Probed`.
     Start(InitStart),
     /// Run a program. Without `tty`, its standard input, output and error ride with this frame, in that order.
     Spawn(Spawn),
@@ -59,6 +65,8 @@ pub struct WindowSize {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InitToKeeper {
+    /// The door's listener rides with this frame.
+    Opened { door: Door },
     /// What the self-probe found: empty = the room is tight and every door answers.
     Probed { failures: Vec<String> },
     /// With a `tty`, the terminal's master side rides with this frame.

@@ -23,6 +23,9 @@ pub struct Plan {
     #[serde(default)]
     pub files: Vec<PlannedFile>,
     pub image: Image,
+    /// What the image's name stood for when the plan was made, `sha256:…`; `None` for the host's programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<String>,
     /// The agent's whole environment, placeholders included.
     pub env: BTreeMap<String, String>,
     pub mounts: Vec<Mount>,

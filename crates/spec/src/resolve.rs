@@ -36,7 +36,10 @@ pub fn resolve(request: &Request, host: &HostFacts) -> Result<Plan, Mistakes> {
     let secrets = resolver.secrets(request);
     let skills = resolver.skills(request);
     let provided = resolver.provided(request);
-    resolver.note_limits(&request.limits);
+    resolver.note_limits(&request.limits, request.backend.value);
+    if request.backend.value == Backend::Docker {
+        resolver.check_docker(request, &workspace, &mounts);
+    }
     let plan = Plan {
         agent: request.agent.clone(),
         bottle: request.bottle.clone(),
@@ -46,7 +49,8 @@ pub fn resolve(request: &Request, host: &HostFacts) -> Result<Plan, Mistakes> {
         prompt: request.prompt.clone(),
         skills,
         files: provided.files,
-        image: resolver.image(&request.image),
+        image: resolver.image(&request.image, request.backend.value),
+        image_id: host.engine.as_ref().map(|engine| engine.image_id.clone()),
         env: environment::environment(request, &provided.env, &secrets, host),
         mounts,
         workspace,
@@ -92,23 +96,32 @@ struct Resolver<'a> {
 impl Resolver<'_> {
     fn refuse_what_is_not_built(&mut self, request: &Request) {
         let backend = &request.backend;
-        if backend.value != Backend::Namespace {
+        if !matches!(backend.value, Backend::Namespace | Backend::Docker) {
             let message = format!("the {} backend is not built yet", backend.value.as_str());
-            self.mistakes.push(Mistake::new(&backend.place, message).hint("use `namespace`, the default").of_host());
+            self.mistakes.push(
+                Mistake::new(&backend.place, message).hint("use `namespace`, the default, or `docker`").of_host(),
+            );
         }
     }
 
     fn check_host(&mut self, request: &Request) {
-        if let Some(why) = &self.host.user_namespaces_refused {
+        let makes_them = request.backend.value == Backend::Namespace;
+        if let Some(why) = self.host.user_namespaces_refused.as_ref().filter(|_| makes_them) {
             let message = format!("this host does not let you make user namespaces: {why}");
-            let hint = "`bot-bottle doctor` says how to allow them";
+            let hint = "`bot-bottle doctor` says how to allow them; `--backend docker` does without";
             self.mistakes.push(Mistake::new(&request.place, message).hint(hint).of_host());
         }
     }
 
-    fn image(&mut self, image: &Placed<Image>) -> Image {
+    fn image(&mut self, image: &Placed<Image>, backend: Backend) -> Image {
         let absolute = |path: &Path| self.host.absolute(path, base(&image.place, &self.host.cwd));
         let resolved = match &image.value {
+            Image::Host if backend == Backend::Docker => {
+                let message = "the docker backend cannot show the host's programs";
+                let hint = "name an image that the engine has: `--image debian:bookworm`, or `image:` in the bottle";
+                self.mistakes.push(Mistake::new(&image.place, message).hint(hint));
+                return Image::Host;
+            }
             Image::Host => return Image::Host,
             Image::Reference(text) => Image::Reference(text.clone()),
             Image::Dockerfile(path) => Image::Dockerfile(absolute(path)),
@@ -116,8 +129,23 @@ impl Resolver<'_> {
             Image::OciArchive(path) => Image::OciArchive(absolute(path)),
             Image::Dir(path) => Image::Dir(absolute(path)),
         };
-        let message = "the namespace backend shows the host's programs and takes no other image";
-        self.mistakes.push(Mistake::new(&image.place, message).hint("use `image: host`, the default"));
+        if backend == Backend::Namespace {
+            let message = "the namespace backend shows the host's programs and takes no other image";
+            let hint = "use `image: host`, the default, or `backend: docker`";
+            self.mistakes.push(Mistake::new(&image.place, message).hint(hint));
+        }
+        let load = match &resolved {
+            Image::Dockerfile(path) => format!("docker build --tag NAME --file {} DIRECTORY", path.display()),
+            Image::DockerArchive(path) => format!("docker load --input {}", path.display()),
+            Image::OciArchive(path) => format!("skopeo copy oci-archive:{} docker-daemon:NAME:TAG", path.display()),
+            Image::Dir(path) => format!("tar -C {} -c . | docker import - NAME", path.display()),
+            Image::Host | Image::Reference(_) => return resolved,
+        };
+        if backend == Backend::Docker {
+            let message = "the docker backend takes images that the engine has, by their name or id";
+            let hint = format!("let it have this one: `{load}`; then name that");
+            self.mistakes.push(Mistake::new(&image.place, message).hint(hint));
+        }
         resolved
     }
 
@@ -248,13 +276,38 @@ impl Resolver<'_> {
         planned
     }
 
-    fn note_limits(&mut self, limits: &Limits) {
+    /// What a container cannot do is said before there is one.
+    fn check_docker(&mut self, request: &Request, workspace: &Workspace, mounts: &[Mount]) {
+        if matches!(request.image.value, Image::Reference(_)) && self.host.engine.is_none() {
+            let message = "no container engine was asked for the image";
+            self.mistakes.push(Mistake::new(&request.image.place, message).of_host());
+        }
+        // The namespace backend holds them by descriptors, and shows them as the agent's; an engine is given names, and
+        // follows whatever is there when it gets to them.
+        let why = "cannot guard what this host would run in a directory that a bottle may write to";
+        if matches!(workspace, Workspace::Mount { .. }) {
+            let hint = "use `--workspace clone` or `--workspace copy`";
+            self.mistakes.push(Mistake::new(&request.workspace.place, format!("the docker backend {why}")).hint(hint));
+        }
+        for mount in mounts.iter().filter(|mount| mount.writable) {
+            let place = request.mounts.iter().find(|it| it.value.target == mount.target).map(|it| &it.place);
+            let message = format!("{}: the docker backend {why}", mount.target.display());
+            let hint = "make the mount read-only, and copy out what the bottle made with `bot-bottle cp`";
+            self.mistakes.push(Mistake::new(place.unwrap_or(&request.place), message).hint(hint));
+        }
+    }
+
+    fn note_limits(&mut self, limits: &Limits, backend: Backend) {
+        let engine = self.host.engine.as_ref().filter(|_| backend == Backend::Docker);
+        let controllers = engine.map_or(&self.host.controllers, |engine| &engine.controllers);
         let unenforced = [("cpus", limits.cpu_millis.is_some(), "cpu"), ("memory", limits.memory.is_some(), "memory")];
         for (limit, asked, controller) in unenforced {
-            if asked && !self.host.controllers.contains(controller) {
-                self.notices.push(format!(
-                    "limits.{limit} cannot be enforced: cgroup v2's {controller} controller is not delegated to you"
-                ));
+            if asked && !controllers.contains(controller) {
+                let why = match engine {
+                    Some(_) => "the container engine has no means to here".to_owned(),
+                    None => format!("cgroup v2's {controller} controller is not delegated to you"),
+                };
+                self.notices.push(format!("limits.{limit} cannot be enforced: {why}"));
             }
         }
         if limits.disk.is_some() {

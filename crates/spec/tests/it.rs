@@ -45,6 +45,7 @@ fn host() -> HostFacts {
         variables: BTreeSet::from([text("ANTHROPIC_API_KEY"), text("TOKEN")]),
         logins: BTreeMap::new(),
         agent_program: None,
+        engine: None,
         skills: BTreeMap::from([(text("pdf"), PathBuf::from("/home/u/.config/bot-bottle/skills/pdf"))]),
         paths: BTreeMap::from([
             (PathBuf::from("/home/u"), PathKind::Directory),

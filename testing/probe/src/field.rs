@@ -1,7 +1,10 @@
 //! What was arranged around the probe: where the traps are, and what an escape looks like.
 
 use serde::{Deserialize, Serialize};
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
 
 /// Written as JSON by whoever starts the probe. It must not hold the secret as such, or the probe would find its own
 /// instructions.
@@ -10,6 +13,10 @@ use std::{net::SocketAddr, path::PathBuf};
 pub struct Field {
     /// On the bare host, where escapes are expected and only loopback may be spoken to.
     pub bare: bool,
+    /// A container engine made the mounts. It is told neither `nosuid` nor `nodev`; what stands for them is tried.
+    pub by_engine: bool,
+    /// Where the addresses begin that the resolver makes up: a /15.
+    pub synthetic: Ipv4Addr,
     /// Allowed: `GET` and `POST` below `/public/`.
     pub allowed_host: String,
     /// No route; the same upstream would answer for it.
@@ -49,6 +56,10 @@ pub struct Limits {
 impl Field {
     pub fn secret(&self) -> String {
         self.secret_reversed.chars().rev().collect()
+    }
+
+    pub(crate) fn is_synthetic(&self, address: Ipv4Addr) -> bool {
+        (u32::from(address) ^ u32::from(self.synthetic)).leading_zeros() >= 15
     }
 
     pub fn holds_secret(&self, bytes: &[u8]) -> bool {

@@ -4,6 +4,7 @@
 //! cannot be set up panics with the reason.
 
 pub mod authority;
+pub mod engine;
 pub mod env;
 pub mod git;
 pub mod git_servers;
@@ -16,6 +17,7 @@ pub mod upstream;
 pub mod wait;
 
 pub use authority::TestAuthority;
+pub use engine::Engine;
 pub use env::{Ran, Running, TestEnv};
 pub use git::GitRepository;
 pub use git_servers::{GitWeb, Sshd};

@@ -19,6 +19,8 @@ pub(super) struct Engine {
 }
 
 impl Engine {
+    pub(super) const IMAGE: &str = "bench";
+
     /// `None` where there is no engine to start.
     pub(super) fn start() -> Result<Option<Engine>> {
         let busybox = Path::new("/bin/busybox");
@@ -56,14 +58,19 @@ impl Engine {
     /// What is measured.
     pub(super) fn run(&self) -> Command {
         let mut command = self.client();
-        command.args(["run", "--rm", "--pull", "never", "--network", "none", "bench", "/bin/true"]);
+        command.args(["run", "--rm", "--pull", "never", "--network", "none", Engine::IMAGE, "/bin/true"]);
         command
     }
 
     fn client(&self) -> Command {
         let mut command = Command::new("docker");
-        command.arg("--host").arg(format!("unix://{}", self.path("docker.sock").display()));
+        command.arg("--host").arg(self.host());
         command
+    }
+
+    /// As `DOCKER_HOST` names it.
+    pub(super) fn host(&self) -> String {
+        format!("unix://{}", self.path("docker.sock").display())
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -78,7 +85,7 @@ impl Engine {
         let archive = self.path("root.tar");
         let packed = Command::new("tar").arg("-C").arg(self.path("root")).arg("-cf").arg(&archive).arg(".").status()?;
         ensure!(packed.success(), "the image cannot be packed");
-        let imported = self.client().arg("import").arg(&archive).arg("bench").stdout(Stdio::null()).status()?;
+        let imported = self.client().arg("import").arg(&archive).arg(Engine::IMAGE).stdout(Stdio::null()).status()?;
         ensure!(imported.success(), "the image cannot be imported");
         Ok(())
     }

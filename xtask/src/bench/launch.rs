@@ -1,5 +1,5 @@
 //! From the command to the agent's first instruction, and to the end: a bottle against a bare `bwrap` and, where an
-//! engine can be started, a container without network.
+//! engine can be started, a container without network, and a bottle that is one.
 
 use super::{
     engine::Engine,
@@ -29,6 +29,9 @@ pub(super) fn one(program: &Path) -> Result<Table> {
     ];
     if let Some(engine) = &engine {
         contenders.push(("`docker run --network none true`", engine.run(), Vec::new()));
+        let mut boxed = env.command(&["run", "--backend", "docker", "--image", Engine::IMAGE, "--", "true"]);
+        boxed.env("DOCKER_HOST", engine.host());
+        contenders.push(("`bot-bottle run --backend docker true`", boxed, Vec::new()));
     }
     for round in 0..=ROUNDS {
         for (_, command, samples) in &mut contenders {

@@ -4,8 +4,10 @@
 use super::judge::{self, ALLOWED, DENIED};
 use anyhow::{Context, Result, bail, ensure};
 use bottle_probe::{Field, Limits, Report};
+use bottle_spec::door::{LOOPBACK_NET, SYNTHETIC_NET};
 use bottle_testkit::{
-    OpenProxy, Running, TestEnv, TlsUpstream, Traps,
+    Engine, OpenProxy, Running, TestEnv, TlsUpstream, Traps,
+    engine::IMAGE,
     env::{ORDINARY, leftovers},
     open_proxy::{Destination, Names},
     wait::comes_within,
@@ -44,6 +46,8 @@ impl fmt::Display for User {
 
 pub(super) struct Arena {
     user: User,
+    /// Whether an engine makes the bottles, and sees to their limits.
+    engine: bool,
     upstream: TlsUpstream,
     plain: TlsUpstream,
     proxy: OpenProxy,
@@ -60,13 +64,19 @@ pub(super) struct Arena {
 }
 
 impl Arena {
-    pub(super) fn set(program: &Path, probe: &Path, user: User) -> Result<Arena> {
+    /// With an engine, the bottles are containers of it.
+    pub(super) fn set(program: &Path, probe: &Path, user: User, engine: Option<&Engine>) -> Result<Arena> {
         let mut env = match user {
             User::Root => TestEnv::new(program),
             User::Ordinary => TestEnv::ordinary(program),
         };
         let (nonce, secret) = (word("nonce")?, word("secret")?);
         env.set("PROBE_TOKEN", &secret);
+        if let Some(engine) = engine {
+            env.set("DOCKER_HOST", &engine.host());
+            env.set("BOT_BOTTLE_BACKEND", "docker");
+            env.set("BOT_BOTTLE_IMAGE", IMAGE);
+        }
         let hosts = [ALLOWED, DENIED];
         let handler = judge::handler(&nonce, &secret);
         let upstream = TlsUpstream::options(&hosts).handler(handler.clone()).start();
@@ -85,6 +95,8 @@ impl Arena {
         let talker = talker(&env, user, &name, &secret);
         let field = Field {
             bare: false,
+            by_engine: engine.is_some(),
+            synthetic: if engine.is_some() { LOOPBACK_NET.0 } else { SYNTHETIC_NET.0 },
             allowed_host: ALLOWED.to_owned(),
             denied_host: DENIED.to_owned(),
             upstream: upstream.address(),
@@ -105,12 +117,25 @@ impl Arena {
         // As a careless user keeps it; only the control is run beside it.
         env.write("work/.env", format!("PROBE_TOKEN={secret}\n"));
         let leak = File::open("/dev/null")?;
-        Ok(Arena { env, user, upstream, plain, proxy, talker, field, secret, leak, _traps: traps, _planted: outside })
+        Ok(Arena {
+            env,
+            engine: engine.is_some(),
+            user,
+            upstream,
+            plain,
+            proxy,
+            talker,
+            field,
+            secret,
+            leak,
+            _traps: traps,
+            _planted: outside,
+        })
     }
 
     /// The control. It must run where the traps are, with the secret as a careless user has it.
     pub(super) fn on_the_bare_host(&self) -> Result<Vec<Report>> {
-        let field = Field { bare: true, proxy: self.proxy.address(), ..self.field.clone() };
+        let field = Field { bare: true, by_engine: false, proxy: self.proxy.address(), ..self.field.clone() };
         let path = self.write_field("bare.json", &field)?;
         let probe = self.env.root().join("field/probe");
         let mut listener = Command::new(&probe);
@@ -138,7 +163,10 @@ impl Arena {
 
     pub(super) fn in_a_bottle(&self) -> Result<Vec<Report>> {
         ensure!(self.talker.pid() != 0, "the host process is gone");
-        let field = Field { limits: Limits { memory_enforced: memory_enforced(), ..LIMITS }, ..self.field.clone() };
+        let field = Field {
+            limits: Limits { memory_enforced: self.engine || memory_enforced(), ..LIMITS },
+            ..self.field.clone()
+        };
         self.write_field("field.json", &field)?;
         self.manifests(&field)?;
         let mut sibling = self.env.spawn(&["start", "sibling", "--yes"]);

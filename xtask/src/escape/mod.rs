@@ -13,16 +13,25 @@ use crate::build::{self, Profile};
 use anyhow::{Context, Result, bail, ensure};
 use arena::{Arena, User};
 use bottle_probe::{Control, Outcome, Report, cases};
+use bottle_testkit::Engine;
 
 pub(crate) fn run(backend: &str, options: &[&str]) -> Result<()> {
-    ensure!(backend == "namespace", "no escape suite for the backend `{backend}` yet; there is one for namespace");
+    ensure!(
+        ["namespace", "docker"].contains(&backend),
+        "no escape suite for the backend `{backend}` yet; there is one for namespace, and for docker"
+    );
+    let engine = if backend == "docker" { Engine::shared() } else { None };
+    if backend == "docker" && engine.is_none() {
+        // The reason has been printed.
+        return Ok(());
+    }
     let (built, options): (Vec<&str>, Vec<&str>) = options.iter().copied().partition(|option| *option == "--built");
     let users = users(&options)?;
     let find = |name: &str| if built.is_empty() { build::binary(name, Profile::Dev) } else { build::beside(name) };
     let (program, probe) = (find("bot-bottle")?, find("bottle-probe")?);
     let mut faults = Vec::new();
     for user in users {
-        let arena = Arena::set(&program, &probe, user)?;
+        let arena = Arena::set(&program, &probe, user, engine.as_ref())?;
         let control = arena.on_the_bare_host().context("the control run")?;
         faults.extend(unable_to_fail(&control, user).into_iter().map(|it| format!("{user}, bare host: {it}")));
         let held = match arena.in_a_bottle() {

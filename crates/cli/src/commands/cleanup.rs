@@ -1,16 +1,16 @@
 //! `bot-bottle cleanup`.
 
 use super::list::{name, open, unreadable};
-use crate::{compose::Context, error::CliError};
+use crate::{compose::Context, engine, error::CliError};
 use bottle_runtime::{
     audit_log::kept,
-    reap::{Wanted, candidates, reap},
+    reap::{Wanted, candidates, reap, reap_containers},
     store::Listed,
 };
 use bottle_spec::{escape::Escaped, slug::Slug};
 use std::process::ExitCode;
 
-/// Take away what crashed bottles left: processes, cgroups, sockets, files
+/// Take away what crashed bottles left: processes, containers, cgroups, sockets, files
 ///
 /// Says what it took away. What a bottle's agent did in its home and workspace goes with the bottle; its audit log is
 /// kept (`bot-bottle audit list`).
@@ -43,7 +43,11 @@ pub(crate) fn run(args: CleanupArgs, context: &Context) -> Result<ExitCode, CliE
     if anything && !args.yes && !agreed(&bottles, kept.len(), context)? {
         return Err(CliError::denied("nothing was taken away"));
     }
-    let reaped = reap(&store, &bottles).map_err(unreadable)?;
+    let mut reaped = reap(&store, &bottles).map_err(unreadable)?;
+    // Only a socket of this machine can have containers of ours.
+    if let Ok(engine) = engine::socket(context) {
+        reaped.extend(reap_containers(&store, &engine));
+    }
     let mut failures = 0;
     for one in &reaped {
         for what in &one.what {

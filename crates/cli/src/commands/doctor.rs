@@ -1,7 +1,16 @@
 //! `bot-bottle doctor`: what this machine can and cannot do. Looks, and changes nothing.
 
-use crate::{compose::Context, error::CliError, error::Kind, host};
-use bottle_runtime::backend::namespace::{Requirement, requirements};
+use crate::{
+    compose::Context,
+    engine,
+    error::{CliError, Kind, in_a_line},
+    host,
+};
+use bottle_runtime::backend::{
+    docker,
+    namespace::{Requirement, requirements},
+};
+use bottle_spec::escape::Escaped;
 use serde::Serialize;
 use std::{
     path::Path,
@@ -36,7 +45,7 @@ struct Check {
 
 pub(crate) fn run(args: DoctorArgs, context: &Context) -> Result<ExitCode, CliError> {
     let mut checks: Vec<Check> = requirements().into_iter().map(needed).collect();
-    checks.extend([limits(), git(), state(context), runtime(context)]);
+    checks.extend([limits(), git(), engine(context), state(context), runtime(context)]);
     if args.json {
         context.ui.json(&checks)?;
     } else {
@@ -72,6 +81,20 @@ fn git() -> Check {
         None => (State::Limited, "none: no repositories, and no `--workspace clone`".to_owned()),
     };
     Check { name: "git", state, found, mend: Some("install git") }
+}
+
+/// Only bottles with `backend: docker` need one.
+fn engine(context: &Context) -> Check {
+    let socket = engine::socket(context);
+    let found = socket.and_then(|socket| {
+        let version = docker::server(&socket).map_err(|error| CliError::host(error.to_string()))?;
+        Ok(format!("{} at {}", Escaped(&version), context.short(&socket)))
+    });
+    let (state, found) = match found {
+        Ok(found) => (State::Ok, found),
+        Err(error) => (State::Limited, format!("no `--backend docker`: {}", in_a_line(&error))),
+    };
+    Check { name: "engine", state, found, mend: Some("start Docker or Podman's service, and join its group") }
 }
 
 fn limits() -> Check {

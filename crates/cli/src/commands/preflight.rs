@@ -85,7 +85,7 @@ fn rows(plan: &Plan, request: &Request, slugs: &[Slug]) -> Vec<Row> {
         ("command", vec![command(&plan.command)]),
         ("bottle", plan.bottle.iter().cloned().collect()),
         ("slug", vec![slug]),
-        ("image", vec![image(&plan.image)]),
+        ("image", image(plan)),
         ("workspace", workspace(&plan.workspace)),
         ("mounts", mounts(plan)),
         ("env", one_line(env_names(plan, request))),
@@ -138,7 +138,12 @@ fn command(argv: &[String]) -> String {
     }
 }
 
-fn image(image: &Image) -> String {
+/// With what its name stands for now: that is what runs, also when the bottle is resumed.
+fn image(plan: &Plan) -> Vec<String> {
+    [Some(image_name(&plan.image)), plan.image_id.clone()].into_iter().flatten().collect()
+}
+
+fn image_name(image: &Image) -> String {
     match image {
         Image::Host => "host".to_owned(),
         Image::Dockerfile(path) => format!("dockerfile:{}", path.display()),

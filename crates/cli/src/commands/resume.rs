@@ -3,6 +3,7 @@
 use super::list::{open, unreadable};
 use crate::{
     compose::Context,
+    engine,
     error::CliError,
     launch::{Seat, read_secrets},
     notify, terminal,
@@ -52,6 +53,7 @@ pub(crate) fn run(args: ResumeArgs, context: &Context) -> Result<ExitCode, CliEr
     }
     let mut plan = bottle.plan().map_err(unreadable)?;
     plan.command = command(&plan, args.prompt.as_deref())?;
+    let engine = engine::of_backend(plan.backend, context)?;
     let secrets = read_secrets(&plan, context)?;
     let request = LaunchRequest {
         dirs: context.dirs.clone(),
@@ -59,6 +61,7 @@ pub(crate) fn run(args: ResumeArgs, context: &Context) -> Result<ExitCode, CliEr
         plan,
         secrets,
         notify: notify::targets(context)?,
+        engine,
         refresh_env: context.refresh_env(),
         console: Console::Pipes,
         lifetime: Lifetime::Foreground,

@@ -12,6 +12,7 @@ mod cloned;
 mod crash;
 mod curl;
 mod dashboard;
+mod docker;
 mod freeze;
 mod gate;
 mod git;

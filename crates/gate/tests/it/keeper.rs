@@ -120,6 +120,7 @@ impl Bottle {
             .spawn()
             .unwrap();
         let start = GateStart {
+            synthetic: bottle_spec::door::SYNTHETIC_NET.0,
             bottle: "tester-abcde".parse().unwrap(),
             policy: self.policy.clone(),
             doors: self.doors.iter().map(|(door, _)| *door).collect(),

@@ -160,6 +160,8 @@ async fn read(mut link: AsyncLink, waiting: Rc<Waiting>) {
                 let socket = if ok { link.descriptor() } else { None };
                 waiting.dials.borrow_mut().remove(&id).map(|waiter| waiter.send(socket));
             }
+            // Doors are opened before the room is handed over, or never.
+            InitToKeeper::Opened { .. } => drop(link.descriptor()),
             InitToKeeper::Failed { message } => {
                 tracing::error!(message, "init failed");
                 waiting.probe.take().map(|waiter| waiter.send(vec![message]));

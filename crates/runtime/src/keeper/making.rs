@@ -2,28 +2,28 @@
 
 mod error;
 mod repositories;
+mod room;
 
 pub(super) use error::StepError;
+pub(crate) use room::{MadeRoom, end_room, remove_container};
 
 use super::{
     KeeperParts, decoys, freeze,
     gate::{Brief, Gate, Recipe},
-    init::{Init, Order, Program},
+    init::{Order, Program},
     ports,
 };
 use crate::{
     audit_log::{self, kept, key},
-    backend::namespace::{self, RoomSpec},
     beneath,
     cgroup::{self, Delegation},
     control_socket,
     guard::{self, Guard},
     host_ids,
-    journal::{Step, Thing},
+    journal::{Container, Step, Thing},
     launch::Host,
-    process::{ProcessId, ended, kill_and_wait},
+    process::ProcessId,
     protocol::{Console, LaunchEvent, LaunchRequest, Lifetime, Origin},
-    provision::{self, Given},
     socket::AsyncLink,
     store::{BottleDir, Metadata, private_directory},
     workspace::clone,
@@ -32,15 +32,12 @@ use bottle_spec::{
     door::Door,
     gate_link::{Authority, GateStart, KeeperToGate},
     init_link::{InitStart, Probe},
-    plan::{Plan, Workspace},
+    plan::{Backend, Workspace},
 };
 use std::{
     fs, io,
     net::{Ipv4Addr, TcpListener},
-    os::{
-        fd::{AsFd as _, OwnedFd},
-        unix::net::UnixListener,
-    },
+    os::{fd::OwnedFd, unix::net::UnixListener},
     path::PathBuf,
     rc::Rc,
     time::Duration,
@@ -48,7 +45,6 @@ use std::{
 use tokio::time::timeout;
 
 const PROBE_PATIENCE: Duration = Duration::from_secs(20);
-const END_PATIENCE: Duration = Duration::from_secs(10);
 const HOME: &str = "/home/agent";
 
 /// A bottle in the making: each field is there once its step is done.
@@ -70,6 +66,8 @@ pub(crate) struct Making<'a> {
     authority: Option<Authority>,
     pub(crate) gate: Option<Gate>,
     pub(crate) room: Option<MadeRoom>,
+    /// From just before it is made.
+    pub(crate) container: Option<Container>,
     pub(crate) brief: Option<Brief>,
     /// Where the plan has repositories.
     pub(crate) git: Option<Gate>,
@@ -79,16 +77,6 @@ pub(crate) struct Making<'a> {
     /// The supervise door's listener, where the plan has one.
     pub(crate) supervise: Option<OwnedFd>,
     pub(crate) agent: Option<Program>,
-}
-
-/// The room, with its link in the keeper's loop.
-#[derive(Debug)]
-pub(crate) struct MadeRoom {
-    pub(crate) id: ProcessId,
-    pub(crate) pidfd: OwnedFd,
-    pub(crate) init: Rc<Init>,
-    writable: Vec<String>,
-    listeners: Vec<(Door, OwnedFd)>,
 }
 
 impl<'a> Making<'a> {
@@ -114,11 +102,13 @@ impl<'a> Making<'a> {
             ports: Vec::new(),
             guards: Vec::new(),
             cgroup: None,
-            delegation: if limited { Delegation::find() } else { None },
+            // A container's limits are the engine's to enforce.
+            delegation: if limited && request.plan.backend == Backend::Namespace { Delegation::find() } else { None },
             canary: None,
             authority: None,
             gate: None,
             room: None,
+            container: None,
             brief: None,
             git: None,
             git_brief: None,
@@ -215,47 +205,6 @@ impl<'a> Making<'a> {
         Ok(things)
     }
 
-    fn room(&mut self) -> Result<Vec<Thing>, StepError> {
-        let authority = self.authority.as_ref().ok_or(StepError::Order("authority"))?;
-        let (home, copy) = (self.bottle.home(), self.bottle.workspace());
-        let workspace = match &self.request.plan.workspace {
-            Workspace::None => None,
-            Workspace::Copy { .. } | Workspace::Clone { .. } => Some(copy.as_path()),
-            Workspace::Mount { source } => Some(source.as_path()),
-        };
-        let doors = doors(&self.request.plan);
-        let image = namespace::image_trust();
-        let anchor = &authority.certificate_pem;
-        let pieces = provision::system(&Given { plan: &self.request.plan, trust_anchor_pem: anchor, image: &image });
-        let spec = RoomSpec {
-            slug: &self.bottle.slug,
-            plan: &self.request.plan,
-            home: &home,
-            workspace,
-            guards: &self.guards,
-            pieces: &pieces,
-            init_image: self.parts.init_image,
-            doors: &doors,
-            host_ids: self.metadata.host_id.map(|id| (id, id)),
-            cgroup: self.cgroup.as_deref(),
-        };
-        let writable = namespace::writable(&spec);
-        let room = namespace::create(&spec).map_err(StepError::Room)?;
-        let (id, init) = match (ProcessId::of(room.pid), Init::new(room.link)) {
-            (Ok(id), Ok(init)) => (id, Rc::new(init)),
-            (Err(error), _) | (_, Err(error)) => {
-                let _ = kill_and_wait(&room.pidfd, END_PATIENCE);
-                return Err(StepError::InitLink(error));
-            }
-        };
-        // The uid maps are written, which a process that may not be dumped cannot do. From here on the keeper cannot
-        // be traced, read or dumped by others of the same user.
-        let undumpable = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
-        self.room = Some(MadeRoom { id, pidfd: room.pidfd, init, writable, listeners: room.listeners });
-        undumpable.map_err(|error| StepError::InitLink(error.into()))?;
-        Ok(vec![Thing::Process { role: "init".to_owned(), id }])
-    }
-
     /// The listeners stay with the keeper as well, for the gate's successors.
     async fn serve(&mut self) -> Result<(), StepError> {
         let (Some(room), Some(gate)) = (&mut self.room, &self.gate) else { return Err(StepError::Order("gate")) };
@@ -281,6 +230,7 @@ impl<'a> Making<'a> {
             metrics: metrics.is_some(),
             supervised: self.supervise.is_some(),
             wait: self.request.plan.wait,
+            synthetic: room::synthetic(self.request.plan.backend),
             authority,
             audit_key,
             audit_head,
@@ -296,10 +246,10 @@ impl<'a> Making<'a> {
     async fn probe(&mut self) -> Result<(), StepError> {
         let (Some(room), Some(canary)) = (&self.room, &self.canary) else { return Err(StepError::Order("room")) };
         let canary_port = canary.local_addr().map_err(StepError::Canary)?.port();
-        let connecting = doors(&self.request.plan).into_iter().filter(|door| !door.is_datagram());
+        let connecting = room::doors(&self.request.plan).into_iter().filter(|door| !door.is_datagram());
         let start = InitStart {
             writable: room.writable.clone(),
-            pids: self.request.plan.limits.pids,
+            pids: self.process_limit(),
             probe: Probe { doors: connecting.map(|door| door.address().port()).collect(), canary_port },
         };
         let init = Rc::clone(&room.init);
@@ -358,6 +308,7 @@ impl Host for Making<'_> {
     fn plans(&self, step: Step) -> Vec<Thing> {
         match step {
             Step::Runtime => vec![Thing::Directory(self.bottle.runtime.clone())],
+            Step::Room => self.planned_container().map(Thing::Container).into_iter().collect(),
             Step::Cgroup => {
                 self.delegation.iter().map(|delegation| Thing::Cgroup(delegation.path(&self.bottle.slug))).collect()
             }
@@ -378,7 +329,7 @@ impl Host for Making<'_> {
             Step::Cgroup => self.limit()?,
             Step::Canary => self.canary()?,
             Step::Gate => return self.start_gate(),
-            Step::Room => return self.room(),
+            Step::Room => return self.room().await,
             Step::Serve => self.serve().await?,
             Step::Probe => self.probe().await?,
             Step::Agent => self.agent().await?,
@@ -421,7 +372,10 @@ impl Host for Making<'_> {
                 let git = self.git.take().map_or(Ok(()), Gate::kill).map_err(StepError::GitGate);
                 self.gate.take().map_or(Ok(()), Gate::kill).map_err(StepError::Gate).and(git)
             }
-            Step::Room => self.room.take().map_or(Ok(()), |room| end_room(&room.pidfd)),
+            Step::Room => {
+                let ended = self.room.take().map_or(Ok(()), |room| end_room(&room.pidfd));
+                ended.and(room::remove_container(self.container.take(), &self.bottle.room()).await)
+            }
             _ => Ok(()),
         }
     }
@@ -435,30 +389,8 @@ pub(crate) fn git_gate_thing(id: ProcessId) -> Thing {
     Thing::Process { role: "git gate".to_owned(), id }
 }
 
-/// Kills init, and with it every process of the room; waits until none is left.
-pub(crate) fn end_room(pidfd: &OwnedFd) -> Result<(), StepError> {
-    use rustix::process::{WaitId, WaitIdOptions, waitid};
-    if !ended(pidfd, Duration::ZERO).map_err(StepError::End)? {
-        kill_and_wait(pidfd, END_PATIENCE).map_err(StepError::End)?;
-    }
-    // Reaped already is as good.
-    let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
-    Ok(())
-}
-
 fn remove(path: &std::path::Path) -> Result<(), StepError> {
     beneath::remove_tree(path).map_err(|source| StepError::Remove { path: path.to_owned(), source })
-}
-
-/// The proxy, the resolver, git where there are repositories, the operator's where it may be asked, and a transparent door for every port that some route allows.
-fn doors(plan: &Plan) -> Vec<Door> {
-    let fixed = [Door::Proxy, Door::ResolverUdp, Door::ResolverTcp];
-    let git = (!plan.git.is_empty()).then_some(Door::Git);
-    let supervise = plan.supervise.then_some(Door::Supervise);
-    let own: Vec<Door> = fixed.into_iter().chain(git).chain(supervise).collect();
-    let mut ports = plan.egress.ports();
-    ports.retain(|port| own.iter().all(|door| door.address().port() != *port));
-    own.into_iter().chain(ports.into_iter().map(|port| Door::Transparent { port })).collect()
 }
 
 /// Removes the state directory of a bottle that ended for good, but for its audit log, and frees its uid.

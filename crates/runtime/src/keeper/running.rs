@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     audit_log::Notes,
-    journal::{Journal, Step},
+    journal::{Container, Journal, Step},
     protocol::LaunchRequest,
     store::BottleDir,
 };
@@ -52,6 +52,7 @@ pub(super) struct Made {
     control: std::os::unix::net::UnixListener,
     ports: Vec<(u16, std::net::TcpListener)>,
     cgroup: Option<PathBuf>,
+    container: Option<(Container, PathBuf)>,
     cwd: String,
 }
 
@@ -60,6 +61,7 @@ impl Made {
         let (recipe, git_recipe, cwd) = (making.recipe(), making.git_recipe(), making.cwd());
         let supervise_recipe = making.supervise_recipe();
         let notifier_recipe = making.notifier_recipe();
+        let container = making.container.clone().map(|container| (container, making.bottle.room()));
         match making {
             Making {
                 room: Some(room),
@@ -89,6 +91,7 @@ impl Made {
                     control,
                     ports,
                     cgroup,
+                    container,
                     cwd,
                 })
             }
@@ -117,7 +120,8 @@ impl Running {
         code: watch::Receiver<Option<u8>>,
         journal: &Journal,
     ) -> io::Result<Running> {
-        let Made { room, gate, brief, recipe, git, git_recipe, agent, control, ports, cgroup, cwd, .. } = made;
+        let Made { room, gate, brief, recipe, git, git_recipe, agent, control, ports, cgroup, container, cwd, .. } =
+            made;
         let (supervise, supervise_recipe) = (made.supervise, made.supervise_recipe);
         let refresher = Refresher::new(parts.refresh, request.refresh_env.clone());
         refresher.keep_fresh(&request.secrets);
@@ -201,7 +205,7 @@ impl Running {
             .collect();
         let clients = spawn_local(control::serve(control, Rc::clone(&shared)));
         let runtime = bottle.runtime.clone();
-        let remains = Remains { room, gate, git, supervise, notices, ports, cgroup, sentinels, runtime };
+        let remains = Remains { room, gate, git, supervise, notices, ports, cgroup, container, sentinels, runtime };
         Ok(Running { remains, shared, exit: agent.exit, clients })
     }
 }

@@ -5,13 +5,13 @@
 use super::{
     egress_gate::KeptGate,
     git_gate::KeptGitGate,
-    making::{MadeRoom, StepError, end_room, remove_state},
+    making::{MadeRoom, StepError, end_room, remove_container, remove_state},
     notices::KeptNotices,
     supervise::KeptSuperviseGate,
 };
 use crate::{
     beneath, cgroup, guard,
-    journal::{Journal, Step},
+    journal::{Container, Journal, Step},
     protocol::LaunchRequest,
     store::{BottleDir, Metadata},
 };
@@ -34,6 +34,8 @@ pub(crate) struct Remains {
     pub(crate) notices: KeptNotices,
     pub(crate) ports: Vec<JoinHandle<std::io::Result<()>>>,
     pub(crate) cgroup: Option<PathBuf>,
+    /// With the place of what it was given as files.
+    pub(crate) container: Option<(Container, PathBuf)>,
     /// Whoever follows the sentinels does so until this goes.
     pub(crate) sentinels: oneshot::Sender<()>,
     pub(crate) runtime: PathBuf,
@@ -46,7 +48,7 @@ pub(crate) async fn run(
     grace: u32,
     journal: &mut Journal,
 ) -> (Result<(), StepError>, Option<u8>) {
-    let Remains { room, gate, git, supervise, notices, ports, cgroup, sentinels, runtime } = remains;
+    let Remains { room, gate, git, supervise, notices, ports, cgroup, container, sentinels, runtime } = remains;
     drop(sentinels);
     notices.end().await;
     for port in ports {
@@ -79,9 +81,13 @@ pub(crate) async fn run(
     let _ = journal.make(Step::Remove, Vec::new());
     let cgroup =
         cgroup.map_or(Ok(()), |path| cgroup::remove(&path).map_err(|source| StepError::Remove { path, source }));
+    let container = match container {
+        Some((container, staging)) => remove_container(Some(container), &staging).await,
+        None => Ok(()),
+    };
     let runtime = beneath::remove_tree(&runtime).map_err(|source| StepError::Remove { path: runtime, source });
     let _ = journal.done(Step::Remove, Vec::new());
-    (ended.and(drained).and(cgroup).and(runtime), code)
+    (ended.and(drained).and(cgroup).and(container).and(runtime), code)
 }
 
 /// What stays of a bottle that has ended in good order: nothing, or its state for `resume`.

@@ -83,7 +83,8 @@ pub(super) fn environment(
     secrets: &[PlannedSecret],
     host: &HostFacts,
 ) -> BTreeMap<String, String> {
-    let mut env = BTreeMap::new();
+    // What an image sets goes before all else.
+    let mut env = host.engine.as_ref().map(|engine| engine.image_env.clone()).unwrap_or_default();
     machine(&mut env, request, host);
     gate(&mut env);
     if !request.git.is_empty() || request.workspace.value == WorkspaceMode::Clone {
@@ -113,13 +114,18 @@ pub(super) fn environment(
 
 fn machine(env: &mut BTreeMap<String, String>, request: &Request, host: &HostFacts) {
     let is_host_image = request.image.value == Image::Host;
-    let bash = !is_host_image || host.programs.contains("bash");
+    let shell = match env.get("SHELL") {
+        Some(of_image) => of_image.clone(),
+        None if is_host_image && host.programs.contains("bash") => "/bin/bash".to_owned(),
+        None => "/bin/sh".to_owned(),
+    };
+    let path = path(host, env.get("PATH").filter(|path| !path.is_empty()));
     let mut set = |name: &str, value: &str| env.insert(name.to_owned(), value.to_owned());
-    set("PATH", &path(host));
+    set("PATH", &path);
     set("HOME", AGENT_HOME);
     set("USER", "agent");
     set("LOGNAME", "agent");
-    set("SHELL", if bash { "/bin/bash" } else { "/bin/sh" });
+    set("SHELL", &shell);
     set("LANG", "C.UTF-8");
     set("TERM", host.term.as_deref().unwrap_or("xterm-256color"));
     // So that a program can tell where it is; nothing depends on it.
@@ -140,10 +146,14 @@ fn machine(env: &mut BTreeMap<String, String>, request: &Request, host: &HostFac
 }
 
 /// What the agent installs itself, then what runs the agent, then the system.
-fn path(host: &HostFacts) -> String {
+fn path(host: &HostFacts, of_image: Option<&String>) -> String {
+    const SYSTEM: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    if let Some(path) = of_image {
+        return format!("{AGENT_HOME}/.local/bin:{path}");
+    }
     let folders = host.agent_program.iter().flat_map(|program| &program.folders);
     let of_program: String = folders.map(|folder| format!("{}:", folder.display())).collect();
-    format!("{AGENT_HOME}/.local/bin:{of_program}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    format!("{AGENT_HOME}/.local/bin:{of_program}{SYSTEM}")
 }
 
 fn gate(env: &mut BTreeMap<String, String>) {

@@ -115,7 +115,7 @@ impl Resolver<'_> {
             Choice::Found(_) | Choice::Unasked => (None, String::new()),
         };
         if request.command.is_none() {
-            self.check_program(provider);
+            self.check_program(provider, &request.image.value);
         }
         let home = Path::new(AGENT_HOME);
         let skills = match (&request.skills_folder, &provider.skills) {
@@ -139,7 +139,7 @@ impl Resolver<'_> {
         .flatten()
         .collect();
         let mode = self.mode(request);
-        let program = self.program(provider);
+        let program = self.program(provider, &request.image.value);
         let planned = PlannedProvider {
             name: provider.name.clone(),
             resume: resumed(request, &provider.interactive)
@@ -181,13 +181,17 @@ impl Resolver<'_> {
     }
 
     /// Where the host has it; a name alone is looked for in the bottle.
-    fn program(&self, provider: &Provider) -> String {
+    fn program(&self, provider: &Provider, image: &Image) -> String {
         let name = provider.program.clone().unwrap_or_default();
-        self.host.agent_program.as_ref().map_or(name, |found| found.path.to_string_lossy().into_owned())
+        let of_host = self.host.agent_program.as_ref().filter(|_| *image == Image::Host);
+        of_host.map_or(name, |found| found.path.to_string_lossy().into_owned())
     }
 
     /// An image of its own may have what the host has not.
-    fn check_program(&mut self, provider: &Provider) {
+    fn check_program(&mut self, provider: &Provider, image: &Image) {
+        if *image != Image::Host {
+            return;
+        }
         if let (Some(name), None) = (&provider.program, &self.host.agent_program) {
             let how = provider.install.as_ref().map_or_else(String::new, |install| format!("; install it: {install}"));
             self.notices.push(format!("the program {name} is not on this host's PATH{how}"));

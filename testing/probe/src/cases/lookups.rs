@@ -59,13 +59,9 @@ fn dials(address: [u8; 4], port: u16) -> Outcome {
     Outcome::of(wire::connect((address, port).into()), "connected")
 }
 
-fn synthetic(address: Ipv4Addr) -> bool {
-    matches!(address.octets(), [198, 18 | 19, ..])
-}
-
 fn real_address(field: &Field) -> Outcome {
     match query(RESOLVER, &field.denied_host).map(|answer| wire::dns_address(&answer)) {
-        Ok(Some(address)) if synthetic(address) => Outcome::Held(format!("an invented address, {address}")),
+        Ok(Some(address)) if field.is_synthetic(address) => Outcome::Held(format!("an invented address, {address}")),
         Ok(Some(address)) => Outcome::Escaped(format!("resolved to {address}")),
         Ok(None) => Outcome::Held("no address".to_owned()),
         Err(error) => Outcome::Held(error.to_string()),
@@ -90,7 +86,7 @@ fn flood(field: &Field) -> Outcome {
     }
     let answers = (0..5).find_map(|_| query(RESOLVER, &field.allowed_host).ok());
     match answers.and_then(|answer| wire::dns_address(&answer)) {
-        Some(address) if synthetic(address) => Outcome::Held("it still answers".to_owned()),
+        Some(address) if field.is_synthetic(address) => Outcome::Held("it still answers".to_owned()),
         Some(address) => Outcome::Escaped(format!("resolved to {address}")),
         None => Outcome::Escaped("the resolver no longer answers".to_owned()),
     }

@@ -45,8 +45,8 @@ pub(super) const CASES: &[Case] = &[
             fs::set_permissions(path, fs::Permissions::from_mode(0o2755))
         })
     }),
-    case("mounts that obey set-id bits", Escapes, |_| mounts_without("nosuid")),
-    case("writable mounts with devices", Depends, |_| mounts_without("nodev")),
+    case("mounts that obey set-id bits", Escapes, obeyed),
+    case("writable mounts with devices", Depends, devices),
 ];
 
 /// Whether the file that `make` leaves at a new path has such a bit.
@@ -69,6 +69,31 @@ fn nameless(path: &Path) -> std::io::Result<()> {
     use std::os::fd::AsRawFd;
     let by_number = format!("/proc/self/fd/{}", file.as_raw_fd());
     Ok(rustix::fs::linkat(CWD, by_number, CWD, path, rustix::fs::AtFlags::SYMLINK_FOLLOW)?)
+}
+
+/// What a mount lets through, `no_new_privs` of every process of an engine's bottle does not (execve(2)).
+fn obeyed(field: &Field) -> Outcome {
+    if !field.by_engine {
+        return mounts_without("nosuid");
+    }
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("NoNewPrivs:")).unwrap_or("NoNewPrivs: unknown");
+    if line.ends_with('1') { Outcome::Held("no_new_privs".to_owned()) } else { Outcome::Escaped(line.to_owned()) }
+}
+
+/// A device that is made in a home that is no `nodev` mount would open; none can be made.
+fn devices(field: &Field) -> Outcome {
+    if !field.by_engine {
+        return mounts_without("nodev");
+    }
+    let made = ["/home/agent", "/tmp", "/dev", "/dev/shm"].into_iter().filter(|directory| {
+        let path = Path::new(directory).join(format!("probe-device-{}", std::process::id()));
+        let null = rustix::fs::makedev(1, 3);
+        let made = rustix::fs::mknodat(CWD, &path, rustix::fs::FileType::CharacterDevice, Mode::RWXU, null);
+        let _ = fs::remove_file(&path);
+        made.is_ok()
+    });
+    Outcome::none_of(made.map(str::to_owned).collect(), "no device can be made")
 }
 
 /// Mount points without that option, and for devices only directories that can be written to: a bottle has the

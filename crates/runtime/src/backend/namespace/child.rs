@@ -10,10 +10,10 @@ use super::{
     layout::Entry,
     net,
     report::Reporter,
-    room::RoomSpec,
     root::Root,
     sys,
 };
+use crate::backend::room::RoomSpec;
 use rustix::{
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     fs::{CWD, Mode, OFlags},

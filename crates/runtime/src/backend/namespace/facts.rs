@@ -5,7 +5,6 @@
 //! credentials. Files that often do hold them (`gitconfig`, `npmrc`, `pip.conf`, `environment`, `profile.d`, `ssh`)
 //! are left out on purpose.
 
-use crate::provision::ImageTrust;
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -58,15 +57,6 @@ const SHOWN_OF_ETC: &[&str] = &[
     "xml",
 ];
 
-/// Where systems keep the bundle of certificate authorities they trust.
-const BUNDLES: &[&str] = &[
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct HostFacts {
     /// Top-level directories of programs, without the leading slash.
@@ -83,14 +73,6 @@ pub(super) enum Program {
         name: &'static str,
         to: PathBuf,
     },
-}
-
-/// Of the host, whose programs are the room's image.
-pub fn image_trust() -> ImageTrust {
-    ImageTrust {
-        roots_pem: BUNDLES.iter().find_map(|path| fs::read_to_string(path).ok()).unwrap_or_default(),
-        java: ["/usr/bin/java", "/usr/lib/jvm"].iter().any(|path| Path::new(path).exists()),
-    }
 }
 
 impl HostFacts {

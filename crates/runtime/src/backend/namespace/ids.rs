@@ -5,7 +5,7 @@ use rustix::process::{Gid, Uid};
 use std::{fs, io};
 
 /// The agent's uid and gid inside every bottle.
-const AGENT: u32 = 1000;
+pub(super) const AGENT: u32 = 1000;
 
 /// Writes the maps of a child's user namespace. Runs in the keeper.
 pub(super) fn map(pid: i32, host_ids: Option<(u32, u32)>) -> Result<(), RoomError> {

@@ -6,16 +6,18 @@
 //! plan names it. Targets are relative to the room's root.
 
 use super::{
-    etc,
     facts::{HostFacts, Program},
-    room::RoomSpec,
+    ids::AGENT,
 };
-use crate::provision::{Piece, Put};
+use crate::{
+    backend::{
+        etc,
+        room::{Bounds, FROZEN, HOME, MASKED_DIRECTORIES, MASKED_FILES, RoomSpec, relative, scratch_bounds},
+    },
+    provision::{Piece, Put},
+};
 use bottle_spec::plan::{Limits, Workspace};
 use std::path::{Path, PathBuf};
-
-/// The agent's home in every bottle.
-pub(super) const HOME: &str = "/home/agent";
 
 /// One entry of the root.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,38 +72,10 @@ pub(super) enum Access {
     Device,
 }
 
-/// How large a memory file system may grow, in bytes and in files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Bounds {
-    pub(super) bytes: u64,
-    pub(super) inodes: u64,
-}
-
 /// The root itself holds a few hundred small files.
 pub(super) const ROOT_BOUNDS: Bounds = Bounds { bytes: 16 << 20, inodes: 4096 };
 
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
-
-/// What `/proc` shows of the host's kernel and no program in a bottle needs: memory, keys, addresses, timers.
-const MASKED_FILES: [&str; 15] = [
-    "kallsyms",
-    "kcore",
-    "key-users",
-    "keys",
-    "kmsg",
-    "kpagecgroup",
-    "kpagecount",
-    "kpageflags",
-    "latency_stats",
-    "mdstat",
-    "sched_debug",
-    "slabinfo",
-    "sysrq-trigger",
-    "timer_list",
-    "vmallocinfo",
-];
-const MASKED_DIRECTORIES: [&str; 5] = ["acpi", "asound", "driver", "scsi", "sysvipc"];
-const FROZEN: [&str; 4] = ["bus", "fs", "irq", "sys"];
 
 /// Everything in the room's root.
 pub(super) fn layout(spec: &RoomSpec<'_>, facts: &HostFacts) -> Vec<Entry> {
@@ -113,29 +87,6 @@ pub(super) fn layout(spec: &RoomSpec<'_>, facts: &HostFacts) -> Vec<Entry> {
     scratch(&mut entries, spec.plan.limits);
     given(&mut entries, spec);
     entries
-}
-
-/// Where programs of the room may write, as absolute paths inside it: `InitStart::writable`.
-pub fn writable(spec: &RoomSpec<'_>) -> Vec<String> {
-    let mut places: Vec<String> =
-        [HOME, "/tmp", "/var/tmp", "/run", "/dev", "/proc"].into_iter().map(str::to_owned).collect();
-    if spec.workspace.is_some() {
-        places.push(Workspace::TARGET.to_owned());
-    }
-    let mounts = spec.plan.mounts.iter().filter(|mount| mount.writable);
-    places.extend(mounts.map(|mount| mount.target.to_string_lossy().into_owned()));
-    places
-}
-
-/// A target of the plan as a path below the root: absolute, plain, and neither the root nor one of its own places.
-pub(super) fn relative(target: &Path) -> Option<PathBuf> {
-    const RESERVED: [&str; 9] = ["usr", "etc", "dev", "proc", "bin", "sbin", "lib", "lib64", "sys"];
-    let path = target.strip_prefix("/").ok()?;
-    let plain = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
-    let own = |name: &&str| path.starts_with(name);
-    let whole = ["", "home", "home/agent", "run", "tmp", "var", "var/tmp", "opt", "workspace"];
-    (plain && !RESERVED.iter().any(own) && !whole.iter().any(|name| path == Path::new(name)))
-        .then(|| path.to_path_buf())
 }
 
 fn programs(entries: &mut Vec<Entry>, facts: &HostFacts) {
@@ -153,7 +104,7 @@ fn written(entries: &mut Vec<Entry>, spec: &RoomSpec<'_>, facts: &HostFacts) {
     for name in &facts.etc {
         entries.push(host(Path::new("/etc").join(name), Path::new("etc").join(name), Access::ReadOnly));
     }
-    for (name, contents) in etc::files(spec) {
+    for (name, contents) in etc::files(spec, (AGENT, AGENT), "/bin/bash") {
         entries.push(entry(Path::new("etc").join(name), What::File { contents, mode: 0o644 }));
     }
     for (name, to) in etc::links(spec) {
@@ -210,13 +161,6 @@ fn scratch(entries: &mut Vec<Entry>, limits: Limits) {
     entries.push(entry("var/lock", What::Link("/run/lock".into())));
 }
 
-/// Half of the memory or a quarter of the disk that the plan allows, whichever is less, and 2 GiB at most.
-fn scratch_bounds(limits: Limits) -> Bounds {
-    let memory = limits.memory.map_or(u64::MAX, |bytes| bytes / 2);
-    let disk = limits.disk.map_or(u64::MAX, |bytes| bytes / 4);
-    Bounds { bytes: memory.min(disk).clamp(1 << 20, 2 << 30), inodes: 1 << 19 }
-}
-
 /// What the plan and the keeper give: home, workspace and mounts. A mount may lie in the home, so it comes after.
 fn given(entries: &mut Vec<Entry>, spec: &RoomSpec<'_>) {
     entries.push(host(spec.home, &HOME[1..], Access::Writable));
@@ -271,6 +215,7 @@ mod tests {
             skills: Vec::new(),
             files: Vec::new(),
             image: Image::Host,
+            image_id: None,
             env: BTreeMap::from([("TZ".into(), "Europe/Berlin".into())]),
             mounts: vec![mount("/srv/data", "/data", false), mount("/srv/out", "/home/agent/out", true)],
             workspace: Workspace::None,
@@ -360,33 +305,8 @@ mod tests {
 
     #[test]
     fn writable_places_are_those_of_the_mounts() {
-        let places = with(|spec, _| writable(spec));
+        let places = with(|spec, _| spec.writable());
         assert!(places.contains(&"/home/agent/out".to_owned()) && places.contains(&"/workspace".to_owned()));
         assert!(!places.contains(&"/data".to_owned()) && !places.iter().any(|place| place == "/" || place == "/etc"));
-    }
-
-    #[test]
-    fn scratch_space_is_bounded_by_the_limits() {
-        let bounds = |memory, disk| scratch_bounds(Limits { memory, disk, ..Limits::default() }).bytes;
-        for (memory, disk, expected) in [
-            (None, None, 2 << 30),
-            (Some(1 << 30), None, 1 << 29),
-            (None, Some(1 << 30), 1 << 28),
-            (Some(1 << 40), Some(1 << 40), 2 << 30),
-            (Some(0), None, 1 << 20),
-        ] {
-            assert_eq!(bounds(memory, disk), expected);
-        }
-    }
-
-    #[test]
-    fn targets_that_would_break_the_room_are_refused() {
-        for target in
-            ["/", "relative", "/usr/local", "/etc", "/proc/x", "/tmp", "/a/../etc", "/home/agent", "/workspace"]
-        {
-            assert_eq!(relative(Path::new(target)), None, "{target}");
-        }
-        assert_eq!(relative(Path::new("/home/agent/.cargo")), Some("home/agent/.cargo".into()));
-        assert_eq!(relative(Path::new("/data")), Some("data".into()));
     }
 }

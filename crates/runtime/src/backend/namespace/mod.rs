@@ -9,7 +9,6 @@
 
 mod child;
 mod error;
-mod etc;
 mod facts;
 mod ids;
 mod layout;
@@ -22,7 +21,5 @@ mod root;
 mod sys;
 
 pub use error::{RoomError, Step};
-pub use facts::image_trust;
-pub use layout::writable;
 pub use requirements::{Requirement, requirements};
-pub use room::{Room, RoomSpec, create};
+pub use room::create;

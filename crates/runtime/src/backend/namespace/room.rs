@@ -1,22 +1,18 @@
-//! The room as the keeper sees it: what to make, what came of it, what went wrong.
+//! Makes a room, and leaves nothing of one that did not come to be.
 
 use super::{
     child::{self, Descriptors},
     error::{Failure, RoomError},
     facts::HostFacts,
     ids,
-    layout::{self, layout},
+    layout::layout,
     owners,
     report::{Listener, Outcome, Reporter},
     requirements::{forbidden_by, requirements},
     sys::{self, Cloned},
 };
-use crate::{guard::Guard, provision::Piece};
-use bottle_spec::{
-    door::Door,
-    plan::{Image, Plan},
-    slug::Slug,
-};
+use crate::backend::room::{Room, RoomSpec, relative};
+use bottle_spec::plan::Image;
 use rustix::{
     fs::{MemfdFlags, Mode, OFlags, SealFlags},
     io::Errno,
@@ -31,44 +27,6 @@ use std::{
     },
     path::Path,
 };
-
-/// What a room is made of. All paths are absolute and on the host.
-#[derive(Debug, Clone, Copy)]
-pub struct RoomSpec<'a> {
-    /// Also the room's host name.
-    pub slug: &'a Slug,
-    /// Its image, mounts, time zone (`TZ` in `env`) and limits are used here.
-    pub plan: &'a Plan,
-    /// Becomes `/home/agent`, writable; it belongs to `host_ids` where those are given.
-    pub home: &'a Path,
-    /// Becomes `/workspace`, writable.
-    pub workspace: Option<&'a Path>,
-    /// What of it is held in its place.
-    pub guards: &'a [Guard],
-    /// What is put into it besides, outside of the home.
-    pub pieces: &'a [Piece],
-    /// The static executable that becomes PID 1.
-    pub init_image: &'a [u8],
-    /// Listeners to open inside, in this order.
-    pub doors: &'a [Door],
-    /// The host uid and gid that the room's processes run under. `Some` exactly when root makes the room; else they
-    /// are the caller's own.
-    pub host_ids: Option<(u32, u32)>,
-    /// A cgroup v2 directory, made by the caller, that the room's processes are put into.
-    pub cgroup: Option<&'a Path>,
-}
-
-/// A room whose init runs and has not been told anything yet. Dropping it closes the link, which ends the room.
-#[derive(Debug)]
-pub struct Room {
-    /// Init, as the host numbers it.
-    pub pid: i32,
-    pub pidfd: OwnedFd,
-    /// Speaks `bottle_spec::init_link`.
-    pub link: UnixStream,
-    /// In the order of [`RoomSpec::doors`]: bound, and listening where the door takes connections.
-    pub listeners: Vec<(Door, OwnedFd)>,
-}
 
 /// Makes a room and starts its init. The caller must be a process of one thread.
 pub fn create(spec: &RoomSpec<'_>) -> Result<Room, RoomError> {
@@ -121,7 +79,7 @@ fn check(spec: &RoomSpec<'_>) -> Result<(), RoomError> {
     if spec.plan.image != Image::Host {
         return Err(RoomError::Image);
     }
-    if let Some(mount) = spec.plan.mounts.iter().find(|mount| layout::relative(&mount.target).is_none()) {
+    if let Some(mount) = spec.plan.mounts.iter().find(|mount| relative(&mount.target).is_none()) {
         return Err(RoomError::MountTarget(mount.target.clone()));
     }
     let root = rustix::process::geteuid().is_root();

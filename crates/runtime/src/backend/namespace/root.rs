@@ -5,9 +5,10 @@
 
 use super::{
     error::{During, Failure, Step},
-    layout::{Access, Bounds, Entry, Kind, ROOT_BOUNDS, What},
+    layout::{Access, Entry, Kind, ROOT_BOUNDS, What},
     sys,
 };
+use crate::backend::room::Bounds;
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{CWD, FileType, Mode, OFlags, ResolveFlags},

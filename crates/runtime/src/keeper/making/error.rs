@@ -2,8 +2,17 @@
 
 use super::super::{filling::FillingError, gate::GateChildError, init::InitError};
 use crate::{
-    backend::namespace::RoomError, cgroup::CgroupError, guard::GuardError, host_ids::HostIdError,
-    protocol::FailureKind, provision::ProvisionError, store::StoreError, workspace::clone::CloneError,
+    backend::{
+        docker::{ContainerError, EngineError},
+        namespace::RoomError,
+    },
+    cgroup::CgroupError,
+    guard::GuardError,
+    host_ids::HostIdError,
+    protocol::FailureKind,
+    provision::ProvisionError,
+    store::StoreError,
+    workspace::clone::CloneError,
 };
 use std::{io, path::PathBuf};
 
@@ -43,6 +52,12 @@ pub enum StepError {
     GitGate(#[source] GateChildError),
     #[error("the room cannot be made")]
     Room(#[source] RoomError),
+    #[error("the container cannot be had")]
+    Container(#[source] ContainerError),
+    #[error("the container cannot be removed; `bot-bottle cleanup` tries again")]
+    Engine(#[source] EngineError),
+    #[error("no container engine was named")]
+    NoEngine,
     #[error("the room's init cannot be reached")]
     InitLink(#[source] io::Error),
     #[error("the bottle is not tight, so the agent was not started: {}", .0.join("; "))]

@@ -1,19 +1,9 @@
-//! The files of the room's `/etc` that are written anew: users, names, time zone. None of it comes from the host.
+//! The files of a bottle's `/etc` that are written anew: users, names, time zone. None of it comes from the host or from
+//! an image.
 
 use super::room::RoomSpec;
 use std::path::PathBuf;
 
-const PASSWD: &str = "\
-root:x:0:0:root:/root:/usr/sbin/nologin
-agent:x:1000:1000:agent:/home/agent:/bin/bash
-nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
-";
-const GROUP: &str = "\
-root:x:0:
-tty:x:5:
-agent:x:1000:
-nogroup:x:65534:
-";
 /// Names of the room, then of the resolver door; nothing of LDAP, mDNS or systemd.
 const NSSWITCH: &str = "\
 passwd: files
@@ -32,13 +22,19 @@ const SHELLS: &str = "/bin/sh\n/bin/bash\n";
 /// Where programs look for a time zone when the plan names none.
 const UTC: &str = "Etc/UTC";
 
-/// Name below `/etc` and contents.
-pub(super) fn files(spec: &RoomSpec<'_>) -> Vec<(&'static str, Vec<u8>)> {
+/// Name below `/etc` and contents; `agent` is the uid and gid that the agent has inside, and `shell` its own.
+pub(super) fn files(spec: &RoomSpec<'_>, agent: (u32, u32), shell: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let (uid, gid) = agent;
+    let passwd = format!(
+        "root:x:0:0:root:/root:/usr/sbin/nologin\nagent:x:{uid}:{gid}:agent:/home/agent:{shell}\n\
+         nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+    );
+    let group = format!("root:x:0:\ntty:x:5:\nagent:x:{gid}:\nnogroup:x:65534:\n");
     let host = spec.slug.as_str();
     let hosts = format!("127.0.0.1 localhost {host}\n::1 localhost ip6-localhost ip6-loopback {host}\n");
     let files = vec![
-        ("passwd", PASSWD.to_owned()),
-        ("group", GROUP.to_owned()),
+        ("passwd", passwd),
+        ("group", group),
         ("nsswitch.conf", NSSWITCH.to_owned()),
         ("resolv.conf", RESOLV_CONF.to_owned()),
         ("shells", SHELLS.to_owned()),

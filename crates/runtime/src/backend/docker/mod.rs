@@ -1,0 +1,25 @@
+//! The docker backend, socket topology: a room that an engine of this machine makes, as a container without a network.
+//!
+//! [`create`] writes what the container needs into a directory of the bottle's ([`staging`]), says as data what the
+//! container is ([`container`]), and lets the engine make and start it. Init, its only process, connects to a socket in
+//! that directory, which the keeper takes one connection of, from that very process; over it come the listeners of the
+//! doors, made inside. From then on the keeper and the gate work as for any other room, and the engine is asked for
+//! nothing until the end.
+//!
+//! Invariants: a container has no network device but loopback, no capability, no set-id, no writable place but those of
+//! [`RoomSpec::writable`](super::room::RoomSpec::writable), and never the engine's socket; nothing but init is ever
+//! started by the engine (no command, entry point or health check of the image); nothing secret is in what the engine is
+//! told. The root is read-only and the container is gone with its last process: what is kept of a bottle is its
+//! home and workspace, as on every backend.
+
+mod container;
+mod engine;
+mod error;
+mod places;
+mod room;
+mod staging;
+
+pub use container::ContainerSpec;
+pub use engine::{ImageFacts, abandoned, image, remove, remove_now, server};
+pub use error::{ContainerError, EngineError};
+pub use room::create;

@@ -78,6 +78,14 @@ fn what_is_stopped_at_its_terminal_goes_on_at_once_and_has_it_again() {
     screen.wait("it ended: 7");
     drop(screen);
 
+    // The leader is a copy of PID 1: nobody looks into it, or sees it in /proc at all.
+    let script =
+        "for name in fd maps environ mem; do cat /proc/$PPID/$name /proc/$PPID/$name/0 && echo seen; done; echo done";
+    let screen = Tmux::start(&stage.env, 80, 24, &["run", "--", "sh", "-c", script]);
+    let seen = screen.wait("it ended: 0");
+    assert!(seen.contains("done") && !seen.contains("seen"), "{seen}");
+    drop(screen);
+
     // `ctrl-z` stops the one that reads, and it reads on.
     let screen = Tmux::start(&stage.env, 80, 24, &["run", "--", "sh", "-c", "echo ready; cat; exit 3"]);
     screen.wait("ready");

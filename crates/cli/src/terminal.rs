@@ -4,6 +4,7 @@
 //! only the far ends of pipes made for it.
 
 mod plain;
+mod progress;
 mod pumps;
 mod raw;
 mod side;
@@ -15,11 +16,11 @@ use bottle_runtime::{
     client::{self, ClientError, Launched, Session},
     dirs::Dirs,
     protocol::{
-        Console, ControlRequest, FailureKind, Frame, FrameDecoder, LaunchEvent, LaunchFailure, LaunchRequest, Lifetime,
-        MAX_PAYLOAD,
+        Console, ControlRequest, FailureKind, Frame, FrameDecoder, LaunchFailure, LaunchRequest, Lifetime, MAX_PAYLOAD,
     },
 };
 use bottle_spec::{escape::Escaped, init_link::WindowSize, slug::Slug};
+use progress::progress;
 use pumps::Pumps;
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -130,19 +131,6 @@ fn console(ui: &Ui) -> Console {
         Console::Terminal(window_size().unwrap_or(UNSEEN))
     } else {
         Console::Pipes
-    }
-}
-
-/// What a launch says while it goes on: what takes long to a person, notices to all.
-fn progress(ui: &Ui, label: &str) -> impl FnMut(&LaunchEvent) + use<> {
-    let (ui, label) = (*ui, label.to_owned());
-    move |event| match event {
-        LaunchEvent::Copied { files, bytes } if ui.stderr_is_terminal => {
-            ui.say(&format!("{label}copying the workspace: {files} files, {} MiB", bytes >> 20));
-        }
-        LaunchEvent::Fetching if ui.stderr_is_terminal => ui.say(&format!("{label}cloning the repository")),
-        LaunchEvent::Notice { text } => ui.say(&format!("{label}note: {}", Escaped(text))),
-        _ => {}
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) struct PreflightArgs {
 
 pub(crate) fn run(args: PreflightArgs, context: &Context) -> Result<ExitCode, CliError> {
     let (request, plan) = start::plan(&args.agent, None, &args.launch, context)?;
-    let slug = args.launch.name.as_ref().map_or(&[][..], std::slice::from_ref);
+    let slug = args.launch.name.as_slice();
     if context.ui.stdout_is_terminal && !args.json && !args.verbose {
         context.ui.result(&fitted(&plan, &request, slug))?;
     } else {

@@ -3,7 +3,7 @@
 //! Invariants: what an agent and its launch say is shown line by line under the bottle's name, escaped, since all share
 //! one stderr; of a result the last [`KEPT`] bytes are held and no more; one word stops all.
 
-use super::{Ending, PROGRAM, ended, next, not_started, progress, pumps::Pumps};
+use super::{Ending, PROGRAM, ended, next, not_started, progress::progress, pumps::Pumps};
 use crate::{error::CliError, ui::Ui};
 use bottle_runtime::{
     client::{self, Launched, Session},

@@ -3,11 +3,16 @@
 use crate::{
     gate::pid_of,
     stage::{HOST, Stage},
+    tmux::{Tmux, has_tmux},
 };
 use bottle_runtime::journal::STEPS;
-use bottle_testkit::wait::comes_within;
+use bottle_testkit::wait::{comes_within, wait_for, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
-use std::{fs, time::Duration};
+use std::{
+    fs::{self, File},
+    process::Stdio,
+    time::Duration,
+};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -31,6 +36,37 @@ fn the_keeper_may_be_killed_at_any_step() {
 #[test]
 fn the_gate_may_be_killed_at_any_step() {
     at_every_step(Victim::Gate);
+}
+
+/// What a person sees of a launch that hangs: the keeper is stopped at a step, and later goes on.
+#[test]
+fn a_step_that_takes_long_is_told() {
+    const LINE: &str = "proving that the room is tight: ";
+    let stage = Stage::new();
+    let arguments = stage.arguments(&["--workspace", "none", "--hold-at", "probe.done"], &["true"]);
+    let go_on = || {
+        let keeper = wait_for("a stopped keeper", SOON, || stopped_keeper(&stage));
+        signal(keeper, Signal::CONT).expect("it is there");
+    };
+    // Into a file it is told once.
+    let path = stage.env.work().join("errors");
+    let file = File::create(&path).expect("a file of ours");
+    let mut program = stage.env.command(&arguments).stdin(Stdio::null()).stderr(file).spawn().expect("it starts");
+    let told = || fs::read_to_string(&path).unwrap_or_default().matches(LINE).count();
+    wait_until("the step to be told", SOON, || told() == 1);
+    go_on();
+    assert!(program.wait().expect("it ends").success());
+    assert_eq!(told(), 1);
+
+    if !has_tmux() {
+        return;
+    }
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let screen = Tmux::start(&stage.env, 80, 24, &words);
+    screen.wait(&format!("{LINE}2 s so far"));
+    screen.wait(&format!("{LINE}4 s so far"));
+    go_on();
+    screen.wait_end();
 }
 
 /// Held just before each thing is made, and just after. Every failure is told, not the first alone.

@@ -2,7 +2,12 @@
 
 use crate::tools;
 use bottle_testkit::{TestEnv, comes_within, wait_until};
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{
+    path::PathBuf,
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -23,7 +28,10 @@ pub(crate) struct Tmux<'a> {
 impl<'a> Tmux<'a> {
     /// A shell that runs the program and says when it has ended. A second word `without TMUX` is no argument.
     pub(crate) fn start(env: &'a TestEnv, width: u16, height: u16, arguments: &[&str]) -> Tmux<'a> {
-        let screen = Tmux { env, socket: env.root().join("run/tmux.sock") };
+        // A server that ends may still be about to remove its socket.
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let socket = format!("run/tmux-{}.sock", STARTED.fetch_add(1, Ordering::Relaxed));
+        let screen = Tmux { env, socket: env.root().join(socket) };
         let (without, arguments): (Vec<&str>, Vec<&str>) = arguments.iter().partition(|word| **word == "without TMUX");
         let unset = if without.is_empty() { "" } else { "unset TMUX; " };
         let program = env.program().display().to_string();

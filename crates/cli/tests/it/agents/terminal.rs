@@ -5,6 +5,8 @@ use crate::{
     stage::Stage,
     tmux::{Tmux, has_tmux},
 };
+use bottle_testkit::comes_within;
+use std::time::Duration;
 
 /// What Claude Code's screen says below its prompt once it takes keys.
 const READY: &str = "bypass permissions on";
@@ -48,14 +50,28 @@ fn claude_code_answers_is_resized_left_and_joined_again() {
         let after = seen.rsplit_once("has been suspended").map_or("", |(_, after)| after);
         framed(after, 90) && after.contains(READY)
     });
-    screen.text("Still there?\n");
-    screen.wait_screen("a second answer", |seen| seen.matches("● ok").count() == 2);
+    // What is typed before it has its terminal back in its own mode is no Enter to it.
+    screen.text("Still there?");
+    screen.wait("Still there?");
+    let heard = || stage.said().contains("Still there?").then_some(());
+    let arrived = (0..20).any(|_| {
+        screen.keys(&["Enter"]);
+        comes_within(Duration::from_secs(3), heard).is_some()
+    });
+    assert!(arrived, "{}", screen.seen());
+    stage.env.run(&["stop", "keeper-aaaaa"]).success();
+    screen.wait("it ended: ");
+    drop(screen);
 
-    screen.keys(&["C-c"]);
-    screen.wait("Press Ctrl-C again to exit");
-    screen.keys(&["C-c"]);
-    screen.wait_end();
-    assert_eq!(stage.env.run(&["list"]).success().matches("stopped").count(), 1);
+    let screen = Tmux::start(&stage.env, 80, 24, &["start", "keeper", "--yes", "--name", "keeper-bbbbb"]);
+    screen.wait(READY);
+    // It forgets the first soon.
+    let ended = (0..5).any(|_| {
+        screen.keys(&["C-c", "C-c"]);
+        comes_within(Duration::from_secs(10), || screen.seen().contains("it ended: 0").then_some(())).is_some()
+    });
+    assert!(ended, "{}", screen.seen());
+    assert_eq!(stage.env.run(&["list"]).success().matches("stopped").count(), 2);
     let contacted = stage.api.contacted();
     assert!(!contacted.is_empty() && contacted.iter().all(|asked| asked.starts_with(CLAUDE.asks)), "{contacted:?}");
 }
@@ -76,6 +92,14 @@ fn what_is_stopped_at_its_terminal_goes_on_at_once_and_has_it_again() {
     screen.text("after\n");
     screen.wait("heard after");
     screen.wait("it ended: 7");
+    drop(screen);
+
+    // The leader is a copy of PID 1: nobody looks into it, or sees it in /proc at all.
+    let script =
+        "for name in fd maps environ mem; do cat /proc/$PPID/$name /proc/$PPID/$name/0 && echo seen; done; echo done";
+    let screen = Tmux::start(&stage.env, 80, 24, &["run", "--", "sh", "-c", script]);
+    let seen = screen.wait("it ended: 0");
+    assert!(seen.contains("done") && !seen.contains("seen"), "{seen}");
     drop(screen);
 
     // `ctrl-z` stops the one that reads, and it reads on.

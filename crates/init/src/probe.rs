@@ -49,6 +49,7 @@ pub(crate) fn run(probe: &Probe) -> io::Result<Vec<String>> {
 fn failures(probe: &Probe) -> Vec<String> {
     let mut failures = Vec::new();
     failures.extend(outside());
+    failures.extend(routes());
     failures.extend(raw_sockets());
     failures.extend(namespaces());
     failures.extend(canary(probe.canary_port));
@@ -65,6 +66,15 @@ fn outside() -> Option<String> {
         let tight = error.is_some_and(|error| error.kind() != io::ErrorKind::TimedOut);
         (!tight).then(|| format!("a packet to {address} leaves the bottle"))
     })
+}
+
+/// What is local needs no route that the kernel lists here; one that leads nowhere yet may lead somewhere later.
+fn routes() -> Option<String> {
+    match fs::read_to_string("/proc/net/route") {
+        Ok(table) if table.lines().count() <= 1 => None,
+        Ok(_) => Some("a route leads out of the bottle".to_owned()),
+        Err(error) => Some(format!("the bottle's routes cannot be looked at: {error}")),
+    }
 }
 
 fn raw_sockets() -> Option<String> {

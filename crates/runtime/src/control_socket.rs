@@ -12,6 +12,7 @@ use std::{
 
 const NAME: &str = "control.sock";
 const METRICS: &str = "metrics.sock";
+#[cfg(feature = "docker")]
 const LINK: &str = "link";
 
 /// Listens in `directory`, which is 0700 and the user's own; the socket itself is 0600.
@@ -25,6 +26,7 @@ pub(crate) fn bind_metrics(directory: &Path) -> io::Result<UnixListener> {
 }
 
 /// The same, for a container's init.
+#[cfg(feature = "docker")]
 pub(crate) fn bind_link(directory: &Path) -> io::Result<UnixListener> {
     listen(directory, LINK)
 }

@@ -97,7 +97,7 @@ fn a_secret_in_the_wrong_place() {
 fn an_unknown_backend_and_one_not_built() {
     let mut env = env();
     let flag = said(&env, &["run", "--backend", "dokcer", "--", "true"]);
-    env.set("BOT_BOTTLE_BACKEND", "docker");
+    env.set("BOT_BOTTLE_BACKEND", "kubernetes");
     env.set("BOT_BOTTLE_IMAGE", "debian:13");
     insta::assert_snapshot!([flag, said(&env, &["run", "--", "true"])].join("\n"));
 }

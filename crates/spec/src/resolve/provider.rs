@@ -238,7 +238,12 @@ impl Resolver<'_> {
                 _ => None,
             })
             .collect();
-        let host = provider.auth.first().and_then(|credential| credential.routes.first()).map(|route| &route.host);
+        // Of one that takes a key: a login's host takes nothing else.
+        let takes_key = |credential: &&Credential| {
+            credential.auth().is_some_and(|auth| !matches!(auth.secret, SecretRef::Login(_)))
+        };
+        let first = provider.auth.iter().find(takes_key).or(provider.auth.first());
+        let host = first.and_then(|credential| credential.routes.first()).map(|route| &route.host);
         let Some(host) = host else { return };
         let unset = match names.as_slice() {
             [name] => format!("{name} is not set"),

@@ -19,7 +19,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -218,7 +218,7 @@ impl Logins {
         let path = self.path(name);
         let written = serde_json::to_vec_pretty(kept)
             .map_err(io::Error::from)
-            .and_then(|text| write_whole(&path, &zeroize::Zeroizing::new(text), 0o600));
+            .and_then(|text| write_whole(&path, &zeroize::Zeroizing::new(text), PRIVATE));
         written.map_err(|source| LoginError::Store { path, source })
     }
 
@@ -265,14 +265,29 @@ fn read(path: &Path) -> Result<Kept, LoginError> {
     serde_json::from_slice(&bytes).map_err(|_| LoginError::Damaged(path.to_owned()))
 }
 
+/// Who may do what with a file.
+#[derive(Debug, Clone, Copy)]
+struct Owned {
+    mode: u32,
+    /// Uid and gid, where they are not those of this process.
+    by: Option<(u32, u32)>,
+}
+
+/// Ours.
+const PRIVATE: Owned = Owned { mode: 0o600, by: None };
+
 /// Written beside, brought to the disk and renamed over.
-fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+fn write_whole(path: &Path, bytes: &[u8], owned: Owned) -> io::Result<()> {
     let beside = path.with_extension("bot-bottle-new");
     match fs::remove_file(&beside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new().create_new(true).write(true).mode(mode).open(&beside)?;
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&beside)?;
+    if let Some((uid, gid)) = owned.by {
+        fchown(&file, Some(uid), Some(gid))?;
+    }
+    file.set_permissions(fs::Permissions::from_mode(owned.mode))?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;

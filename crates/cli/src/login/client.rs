@@ -3,14 +3,14 @@
 //! Invariant: what is written back changes nothing but the tokens, and only where the file still holds those that were
 //! renewed.
 
-use super::{Kept, Tokens, now, renewal::Renewed, write_whole};
+use super::{Kept, Owned, Tokens, now, renewal::Renewed, write_whole};
 use crate::time::rfc3339;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bottle_spec::{login::LoginSource, secret::Secret};
 use serde_json::Value;
 use std::{
     fs, io,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 use zeroize::Zeroizing;
@@ -73,7 +73,9 @@ pub(super) fn write_back(kept: &Kept, renewed: &Renewed) -> Result<(), ClientFil
     }
     let written = fs::metadata(path).and_then(|metadata| {
         let text = Zeroizing::new(serde_json::to_vec_pretty(&document)?);
-        write_whole(path, &text, metadata.permissions().mode() & 0o777)
+        let ours = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let by = Some((metadata.uid(), metadata.gid())).filter(|theirs| *theirs != ours);
+        write_whole(path, &text, Owned { mode: metadata.permissions().mode() & 0o777, by })
     });
     written.map_err(|source| ClientFileError::Write { path: path.clone(), source })
 }

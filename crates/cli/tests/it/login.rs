@@ -2,11 +2,11 @@
 //! server stands in for those of the vendors and is as strict.
 
 use crate::stage;
-use bottle_testkit::{LoginServer, Ran, Running, TestEnv, wait_until};
+use bottle_testkit::{LoginServer, Ran, Running, TestEnv, env, wait_until};
 use serde_json::{Value, json};
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
     path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -94,6 +94,9 @@ fn what_a_client_keeps_is_taken_over_and_renewed_for_both() {
     assert_eq!((&all[0]["name"], &all[0]["account"], &all[0]["renewals"]), (&json!("acme"), &json!("me-7"), &json!(0)));
     assert!(!tells(&listed.stdout));
 
+    // Root may take over somebody's login.
+    let owner = if env::is_root() { env::ORDINARY } else { rustix::process::getuid().as_raw() };
+    chown(stage.file(), Some(owner), None).unwrap();
     let ran = stage.login(&["acme", "--renew"]);
     assert!(ran.code == Some(0) && !tells(&ran.stderr), "{ran}");
     let file = stage.read_file();
@@ -101,7 +104,8 @@ fn what_a_client_keeps_is_taken_over_and_renewed_for_both() {
     assert_eq!((&file["tokens"]["id"], &file["theme"]), (&json!("id-1"), &json!("dark")));
     assert!(file["tokens"]["ends"].as_u64().unwrap() > stage.ends);
     assert_ne!(file["renewed"], "2020-01-01T00:00:00Z");
-    assert_eq!(fs::metadata(stage.file()).unwrap().permissions().mode() & 0o777, 0o600);
+    let written = fs::metadata(stage.file()).unwrap();
+    assert_eq!((written.permissions().mode() & 0o777, written.uid()), (0o600, owner));
 
     // The client renews it by itself.
     stage.server.renew();

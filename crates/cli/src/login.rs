@@ -91,8 +91,9 @@ struct Kept {
     tokens: Tokens,
     /// When the tokens came, in milliseconds since 1970.
     since: u64,
-    /// The refresh token before, which the client's file may still hold.
-    former: Option<Secret>,
+    /// The refresh token that the client's file held when it was last read or written. Another is the client's news; this
+    /// one may be long used up.
+    theirs: Secret,
     renewals: u64,
 }
 
@@ -143,7 +144,8 @@ impl Logins {
             .map_err(|source| LoginError::Client(ClientFileError::Read { path: from.to_owned(), source }))?;
         let tokens = client::read(&from, &how).map_err(LoginError::Client)?;
         let _lock = self.lock(name)?;
-        let kept = Kept { how, from, tokens, since: now(), former: None, renewals: 0 };
+        let theirs = tokens.refresh.clone();
+        let kept = Kept { how, from, tokens, since: now(), theirs, renewals: 0 };
         self.write(name, &kept)
     }
 
@@ -182,13 +184,16 @@ impl Logins {
             }
             Err(error) => return Err(LoginError::Renewal(error)),
         };
-        let former = kept.tokens.refresh.clone();
         kept.tokens = renewed.tokens(&kept.how, &kept.tokens);
         (kept.since, kept.renewals) = (now(), kept.renewals.saturating_add(1));
-        kept.former = (former != kept.tokens.refresh).then_some(former);
         self.write(name, &kept)?;
-        if let Err(error) = client::write_back(&kept, &renewed) {
-            tracing::warn!(%error, "the client's own file does not have the renewed login");
+        match client::write_back(&kept, &renewed) {
+            Ok(true) => {
+                kept.theirs = kept.tokens.refresh.clone();
+                self.write(name, &kept)?;
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "the client's own file does not have the renewed login"),
         }
         Ok(kept.access())
     }
@@ -197,10 +202,11 @@ impl Logins {
     fn follow_client(&self, name: &str, kept: &mut Kept) -> Result<bool, LoginError> {
         // A client that was logged out leaves the login to us.
         let Ok(theirs) = client::read(&kept.from, &kept.how) else { return Ok(false) };
-        if theirs.refresh == kept.tokens.refresh || kept.former.as_ref() == Some(&theirs.refresh) {
+        if theirs.refresh == kept.tokens.refresh || theirs.refresh == kept.theirs {
             return Ok(false);
         }
-        (kept.tokens, kept.since, kept.former) = (theirs, now(), None);
+        kept.theirs = theirs.refresh.clone();
+        (kept.tokens, kept.since) = (theirs, now());
         self.write(name, kept)?;
         Ok(true)
     }

@@ -7,7 +7,7 @@ use crate::{
     login::{Listed, LoginError, Logins},
     time::rfc3339,
 };
-use bottle_spec::{escape::Escaped, login::LoginSource, secret::Secret};
+use bottle_spec::{escape::Escaped, login::LoginSource, notation::Name, secret::Secret};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use std::{
     io::{self, Read as _},
@@ -46,6 +46,7 @@ pub(crate) struct TokenArgs {
 
 pub(crate) fn run(args: &LoginArgs, context: &Context) -> Result<ExitCode, CliError> {
     let logins = Logins::of(context);
+    args.provider.as_deref().map_or(Ok(()), check)?;
     match &args.provider {
         None => list(&logins, args.json, context)?,
         Some(name) if args.remove => {
@@ -62,6 +63,12 @@ pub(crate) fn run(args: &LoginArgs, context: &Context) -> Result<ExitCode, CliEr
         Some(name) => import(name, args.from.as_deref(), &logins, context)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// It names a file.
+fn check(name: &str) -> Result<(), CliError> {
+    let named: Result<Name, _> = name.parse();
+    named.map(drop).map_err(|error| CliError::usage(format!("`{}` does not name a provider: {error}", Escaped(name))))
 }
 
 fn import(name: &str, from: Option<&Path>, logins: &Logins, context: &Context) -> Result<(), CliError> {
@@ -117,6 +124,7 @@ pub(crate) fn token(args: &TokenArgs, context: &Context) -> Result<ExitCode, Cli
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let mut held = Zeroizing::new(String::new());
     io::stdin().take(64 << 10).read_to_string(&mut held).map_err(|error| CliError::host("no token").because(error))?;
+    check(&args.name)?;
     let held = Some(Secret::new(held.to_string())).filter(|held| !held.expose().is_empty());
     let access = Logins::of(context).access(&args.name, held.as_ref()).map_err(|error| told(&args.name, error))?;
     let line = Zeroizing::new(serde_json::to_vec(&access).map_err(|error| CliError::bug(error.to_string()))?);

@@ -1,7 +1,7 @@
 //! The file in which a client keeps its login: JSON, with the tokens where its provider says.
 //!
-//! Invariant: what is written back changes nothing but the tokens, and only where the file still holds those that were
-//! renewed.
+//! Invariant: what is written back changes nothing but the tokens, and only where the file still holds what it was
+//! last seen to hold.
 
 use super::{Kept, Owned, Tokens, now, renewal::Renewed, write_whole};
 use crate::time::rfc3339;
@@ -44,14 +44,13 @@ pub(super) fn read(path: &Path, how: &LoginSource) -> Result<Tokens, ClientFileE
     Ok(Tokens { until: given.or_else(|| end_of(access.expose())), access, refresh, account })
 }
 
-/// Gives the client the tokens that were renewed here.
-pub(super) fn write_back(kept: &Kept, renewed: &Renewed) -> Result<(), ClientFileError> {
+/// Gives the client the tokens that were renewed here. Not where its file holds others than it did.
+pub(super) fn write_back(kept: &Kept, renewed: &Renewed) -> Result<bool, ClientFileError> {
     let (path, how) = (&kept.from, &kept.how);
     let mut document = document(path)?;
     let theirs = document.pointer(&how.refresh).and_then(Value::as_str);
-    let before = kept.former.as_ref().unwrap_or(&kept.tokens.refresh);
-    if theirs != Some(before.expose()) {
-        return Ok(());
+    if theirs != Some(kept.theirs.expose()) {
+        return Ok(false);
     }
     let mut put = |pointer: &str, value: Value| {
         if let Some(place) = document.pointer_mut(pointer) {
@@ -77,7 +76,7 @@ pub(super) fn write_back(kept: &Kept, renewed: &Renewed) -> Result<(), ClientFil
         let by = Some((metadata.uid(), metadata.gid())).filter(|theirs| *theirs != ours);
         write_whole(path, &text, Owned { mode: metadata.permissions().mode() & 0o777, by })
     });
-    written.map_err(|source| ClientFileError::Write { path: path.clone(), source })
+    written.map(|()| true).map_err(|source| ClientFileError::Write { path: path.clone(), source })
 }
 
 fn document(path: &Path) -> Result<Value, ClientFileError> {

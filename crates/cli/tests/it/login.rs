@@ -116,9 +116,11 @@ fn what_a_client_keeps_is_taken_over_and_renewed_for_both() {
     // Its file could not be written to: what it still holds is no news.
     fs::remove_file(stage.file()).unwrap();
     stage.login(&["acme", "--renew"]).success();
+    stage.login(&["acme", "--renew"]).success();
     stage.write_file(&("access-of-generation-3".to_owned(), "refresh-of-generation-3".to_owned()));
     stage.login(&["acme", "--renew"]).success();
-    assert_eq!((stage.server.renewals(), stage.server.refused()), (5, 0));
+    assert_eq!((stage.server.renewals(), stage.server.refused()), (6, 0));
+    assert_eq!(stage.read_file()["tokens"]["refresh"], "refresh-of-generation-6", "it is brought up to date");
 
     stage.login(&["acme", "--remove"]).success();
     assert!(!kept.exists() && stage.file().exists());
@@ -134,6 +136,7 @@ fn a_login_that_is_none_says_what_to_do() {
         (&["claude"], 4, "log in with claude itself"),
         (&["acme", "--from", "/dev/null"], 4, "is no JSON, or no file"),
         (&["../acme"], 2, "does not name a provider"),
+        (&["../acme", "--remove"], 2, "does not name a provider"),
     ] {
         let ran = stage.login(arguments);
         assert!(ran.code == Some(code) && ran.stderr.contains(next), "{arguments:?}: {ran}");

@@ -36,6 +36,23 @@ pub(crate) fn binary(name: &str, profile: Profile) -> Result<PathBuf> {
     built(command, name)
 }
 
+/// Builds the tests `name` of a package, with the program that they start.
+pub(crate) fn tests(package: &str, name: &str) -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args([
+        "test",
+        "--no-run",
+        "--locked",
+        "--quiet",
+        "--message-format=json",
+        "--package",
+        package,
+        "--test",
+        name,
+    ]);
+    built(command, name)
+}
+
 /// Builds an example of a package, optimised, with features of that package's.
 pub(crate) fn example(package: &str, name: &str, features: &[&str]) -> Result<PathBuf> {
     let mut command = cargo();

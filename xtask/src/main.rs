@@ -2,7 +2,7 @@
 //!
 //! `ci` everything a change must pass · `escape BACKEND` the escape suite · `check-deps` who may import whom ·
 //! `bench` the figures of docs/benchmarks.md · `fuzz` the parsers of hostile bytes · `init` the static init on its own.
-//! `corpus` false alarms of the scanner on real text · `emulated` limits by cgroup v2 in an emulated machine.
+//! `corpus` false alarms of the scanner on real text · `emulated` limits by cgroup v2, and microVMs, in an emulated machine.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal of whoever builds")]
 
 mod bench;
@@ -17,9 +17,9 @@ mod sources;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask ci [--quick] | escape namespace [--user root|ordinary] [--built] | check-deps | \
+const USAGE: &str = "usage: cargo xtask ci [--quick] | escape namespace|docker|smolmachines [--user root|ordinary] [--built] | check-deps | \
                      bench [scan] [--write] [--only launch|proxy|memory|scan|git|dashboard|decisions] | corpus [DIRECTORY…] | \
-                     emulated [--built] | fuzz [TARGET] [--seconds N] | init";
+                     emulated [--built | smolmachines [escape | TEST…]] | fuzz [TARGET] [--seconds N] | init";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

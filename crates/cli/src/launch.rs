@@ -5,7 +5,7 @@ use crate::{
     compose::Context,
     engine,
     error::{CliError, Kind},
-    host, notify, secrets, terminal,
+    host, notify, secrets, smolvm, terminal,
 };
 use bottle_policy::{Fault, Rules};
 use bottle_runtime::{
@@ -171,6 +171,7 @@ pub(crate) fn request(
             .next(format!("make {} yours, or set XDG_STATE_HOME", context.short(&context.dirs.state)))
     })?;
     let engine = engine::of_backend(plan.backend, context)?;
+    let smolvm = smolvm::of_backend(plan.backend, context);
     let secrets = read_secrets(&plan, context)?;
     refuse_secrets_inside(&plan, &secrets)?;
     Ok(LaunchRequest {
@@ -180,6 +181,7 @@ pub(crate) fn request(
         secrets,
         notify: notify::targets(context)?,
         engine,
+        smolvm,
         refresh_env: context.refresh_env(),
         console: Console::Pipes,
         lifetime: Lifetime::Foreground,

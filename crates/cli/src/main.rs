@@ -13,6 +13,7 @@ mod login;
 mod notify;
 mod patch;
 mod secrets;
+mod smolvm;
 mod terminal;
 mod time;
 mod ui;

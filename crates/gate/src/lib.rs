@@ -21,6 +21,7 @@ pub mod audit;
 pub mod ca;
 pub mod confine;
 pub mod decoys;
+pub mod door_listener;
 pub mod egress;
 #[doc(hidden)]
 pub mod fuzzing;

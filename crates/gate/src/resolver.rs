@@ -6,6 +6,7 @@
 mod answer;
 
 use crate::{
+    door_listener::DoorListener,
     limits::{DNS_IDLE_TIME, DNS_RATE, MAX_DNS_CONNECTIONS, MAX_DNS_MESSAGE},
     synthetic::Names,
 };
@@ -17,7 +18,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream, UdpSocket},
+    net::{TcpStream, UdpSocket},
     sync::Semaphore,
     time::{Instant, timeout},
 };
@@ -67,10 +68,11 @@ impl Resolver {
     }
 
     /// Accepts connections for as long as the task lives.
-    pub async fn serve_tcp(self, listener: TcpListener) {
+    pub async fn serve_tcp(self, listener: impl Into<DoorListener>) {
+        let listener = listener.into();
         loop {
             let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
+                Ok(arrival) => arrival.stream,
                 Err(err) => {
                     tracing::debug!(%err, "resolver listener");
                     tokio::time::sleep(ERROR_PAUSE).await;

@@ -11,6 +11,7 @@ use crate::{
     },
     ca::{CaError, Issuer},
     confine::{ConfineError, confine},
+    door_listener::DoorListener,
     egress::{Egress, EgressError, Parts, Questions},
     host_files::{self, HostFileError},
     link::{self, Link, LinkError, Received},
@@ -34,7 +35,7 @@ use std::{
     fmt::Write,
     fs::File,
     io,
-    net::{TcpListener, UdpSocket},
+    net::UdpSocket,
     os::{
         fd::OwnedFd,
         unix::net::{UnixListener, UnixStream},
@@ -290,9 +291,7 @@ impl Gate {
             tasks.spawn(resolver.clone().serve_udp(socket));
             return Ok(());
         }
-        let listener = TcpListener::from(descriptor);
-        listener.set_nonblocking(true).map_err(failed)?;
-        let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
+        let listener = DoorListener::adopt(descriptor).map_err(failed)?;
         let egress = Arc::clone(&self.egress);
         match door {
             Door::Proxy => drop(tasks.spawn(async move { report(egress.serve_proxy(listener).await) })),

@@ -1,9 +1,6 @@
 //! The socket to the keeper: [`bottle_spec::wire`] frames, with descriptors on the first byte of theirs.
 
-use bottle_spec::{
-    init_link::{InitToKeeper, KeeperToInit},
-    wire::{self, Decoder, WireError},
-};
+use bottle_spec::wire::{self, Decoder, WireError};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     net::{
@@ -11,6 +8,7 @@ use rustix::{
         SendFlags, recvmsg, sendmsg,
     },
 };
+use serde::{Serialize, de::DeserializeOwned};
 use std::{
     collections::VecDeque,
     io::{self, IoSlice, IoSliceMut},
@@ -67,12 +65,17 @@ impl Link {
         Ok(())
     }
 
-    fn over(socket: OwnedFd) -> Link {
+    /// The same socket once more, to send over while somebody else receives.
+    pub(crate) fn another(&self) -> io::Result<Link> {
+        Ok(Link::over(self.socket.try_clone()?))
+    }
+
+    pub(crate) fn over(socket: OwnedFd) -> Link {
         Link { socket, decoder: Decoder::default(), descriptors: VecDeque::new() }
     }
 
     /// Waits for the next message.
-    pub(crate) fn receive(&mut self) -> Result<KeeperToInit, LinkError> {
+    pub(crate) fn receive<T: DeserializeOwned>(&mut self) -> Result<T, LinkError> {
         loop {
             if let Some(message) = self.pending()? {
                 return Ok(message);
@@ -82,7 +85,7 @@ impl Link {
     }
 
     /// A message that has arrived whole.
-    pub(crate) fn pending(&mut self) -> Result<Option<KeeperToInit>, LinkError> {
+    pub(crate) fn pending<T: DeserializeOwned>(&mut self) -> Result<Option<T>, LinkError> {
         self.decoder.message().map_err(LinkError::Wire)
     }
 
@@ -117,12 +120,17 @@ impl Link {
         self.descriptors.pop_front()
     }
 
-    pub(crate) fn send(&self, message: &InitToKeeper, riding: Option<BorrowedFd<'_>>) -> Result<(), LinkError> {
+    pub(crate) fn send<T: Serialize>(&self, message: &T, riding: Option<BorrowedFd<'_>>) -> Result<(), LinkError> {
+        self.send_with(message, riding.as_slice())
+    }
+
+    /// With any number of descriptors that fits a message.
+    pub(crate) fn send_with<T: Serialize>(&self, message: &T, riding: &[BorrowedFd<'_>]) -> Result<(), LinkError> {
         let frame = wire::encode(message).map_err(LinkError::Wire)?;
         let mut rest = frame.as_slice();
         let mut riding = riding;
         while !rest.is_empty() {
-            let sent = send_some(self.socket.as_fd(), rest, riding.take())?;
+            let sent = send_some(self.socket.as_fd(), rest, std::mem::take(&mut riding))?;
             rest = rest.get(sent..).unwrap_or_default();
         }
         Ok(())
@@ -135,12 +143,11 @@ impl AsFd for Link {
     }
 }
 
-fn send_some(socket: BorrowedFd<'_>, bytes: &[u8], riding: Option<BorrowedFd<'_>>) -> Result<usize, LinkError> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+fn send_some(socket: BorrowedFd<'_>, bytes: &[u8], riding: &[BorrowedFd<'_>]) -> Result<usize, LinkError> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors: Vec<BorrowedFd<'_>> = riding.into_iter().collect();
-    if !descriptors.is_empty() {
-        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    if !riding.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(riding));
     }
     rustix::io::retry_on_intr(|| sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)).map_err(
         |error| match error {

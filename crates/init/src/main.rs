@@ -1,5 +1,6 @@
 //! PID 1 of a bottle. Confines itself, proves from inside that the room is tight, then runs programs as the keeper
-//! asks and reaps what they leave.
+//! asks and reaps what they leave. In a bottle that is a machine of its own it is the process beside that as well
+//! ([`machine`]).
 //!
 //! Invariants: the agent's whole confinement is on this process before it starts any other, so every process of the
 //! bottle has it; orders come from the keeper's socket alone; when that closes this process ends, and with PID 1 ends
@@ -10,6 +11,7 @@ mod doors;
 mod filter;
 mod leader;
 mod link;
+mod machine;
 mod probe;
 mod reap;
 mod serve;
@@ -18,13 +20,20 @@ mod still;
 mod sys;
 mod syscalls;
 
-use bottle_spec::init_link::{InitToKeeper, KeeperToInit};
+use bottle_spec::{
+    init_link::{InitToKeeper, KeeperToInit},
+    machine_link,
+};
 use link::{Link, LinkError};
 use std::{error::Error, path::Path, process::ExitCode};
 
 fn main() -> ExitCode {
+    let argument = std::env::args_os().nth(1);
+    if argument.as_deref() == Some(machine_link::PORTER.as_ref()) {
+        return machine::run();
+    }
     // Whoever could not start this process with the link says where it is.
-    let link = match std::env::args_os().nth(1) {
+    let link = match argument {
         Some(path) => Link::connect(Path::new(&path)),
         None => Link::adopt(),
     };

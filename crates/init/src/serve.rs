@@ -81,7 +81,9 @@ fn obey(
     deadline: &mut Option<Instant>,
 ) -> Result<(), InitError> {
     match order {
-        KeeperToInit::Start(_) | KeeperToInit::Open { .. } => return Err(InitError::Order),
+        KeeperToInit::Start(_) | KeeperToInit::Open { .. } | KeeperToInit::Resize { .. } => {
+            return Err(InitError::Order);
+        }
         KeeperToInit::Spawn(order) => start(&order, link, programs)?,
         KeeperToInit::Signal { id, signal } => {
             if let Some(group) = programs.group(id) {

@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "raw system calls; every block says why it is sound")]
 
-use rustix::fd::{FromRawFd, OwnedFd, RawFd};
+use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::{
     ffi::{CStr, CString},
     io, ptr,
@@ -29,10 +29,27 @@ pub(crate) enum Forked {
 
 /// `fork(2)`.
 pub(crate) fn fork() -> io::Result<Forked> {
-    // SAFETY: this program has one thread, so the child may go on as the parent would.
+    // SAFETY: this program has one thread when it forks, so the child may go on as the parent would.
     match checked(unsafe { libc::fork() })? {
         0 => Ok(Forked::Child),
         pid => Ok(Forked::Parent(pid)),
+    }
+}
+
+/// `clone3(2)` without a stack: a `fork` into new namespaces. (After `unshare(2)` of the pid namespace a process could have
+/// no thread any more.)
+pub(crate) fn fork_into(namespaces: libc::c_int) -> io::Result<Forked> {
+    // SAFETY: `clone_args` is plain integers; all zero is its documented default.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = u64::from(namespaces.cast_unsigned());
+    args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
+    // SAFETY: the arguments outlive the call; without a stack the child returns here on a copy of this one, as after
+    // fork, and this program has one thread when it forks.
+    let result = unsafe { libc::syscall(libc::SYS_clone3, ptr::from_ref(&args), size_of::<libc::clone_args>()) };
+    match result {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Forked::Child),
+        pid => Ok(Forked::Parent(i32::try_from(pid).unwrap_or(i32::MAX))),
     }
 }
 
@@ -51,6 +68,57 @@ pub(crate) fn execute(program: &CStr, arguments: &[CString], environment: &[CStr
     // SAFETY: both arrays end in a null pointer; they and the strings they point to outlive the call.
     unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
     io::Error::last_os_error()
+}
+
+/// `execveat(2)` of an open file, with one argument and an empty environment. Returns only on failure.
+pub(crate) fn execute_file(program: BorrowedFd<'_>, name: &CStr) -> io::Error {
+    let arguments = [name.as_ptr(), ptr::null()];
+    let environment: [*const libc::c_char; 1] = [ptr::null()];
+    // SAFETY: both arrays end in a null pointer and outlive the call, as do the strings.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            program.as_raw_fd(),
+            c"".as_ptr(),
+            arguments.as_ptr(),
+            environment.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        );
+    }
+    io::Error::last_os_error()
+}
+
+/// `unshare(2)`.
+pub(crate) fn unshare(namespaces: libc::c_int) -> io::Result<()> {
+    // SAFETY: none of the namespaces that callers name changes memory or descriptors of this process.
+    checked(unsafe { libc::unshare(namespaces) }).map(drop)
+}
+
+/// Makes `kept`, which has a greater number, the only descriptor from `number` on that the next program has.
+pub(crate) fn only_descriptor(kept: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
+    // SAFETY: close-on-exec touches no memory, and closes nothing here; whatever `number` named before is a copy that
+    // nobody uses any more, for the next thing that this process does is to execute.
+    unsafe {
+        checked(libc::dup3(kept.as_raw_fd(), number, libc::O_CLOEXEC))?;
+        let flags = libc::CLOSE_RANGE_CLOEXEC;
+        if libc::syscall(libc::SYS_close_range, number + 1, libc::c_uint::MAX, flags) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        checked(libc::fcntl(number, libc::F_SETFD, 0)).map(drop)
+    }
+}
+
+/// Sets `IFF_UP` on an interface of this network namespace.
+pub(crate) fn interface_up(socket: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    const IFF_UP: libc::c_short = 1;
+    // SAFETY: `ifreq` is plain bytes; all zero is valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.to_bytes()) {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = IFF_UP;
+    // SAFETY: SIOCSIFFLAGS reads one `ifreq`, which outlives the call.
+    checked(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, ptr::from_ref(&request)) }).map(drop)
 }
 
 /// Blocks SIGCHLD and gives a descriptor that is readable when it is pending.

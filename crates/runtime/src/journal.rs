@@ -4,7 +4,7 @@
 //! gate end when their sockets close), so `cleanup` can reap it after a `kill -9` at any point. Entries are not synced
 //! to the disk: what outlives a power cut is directories alone, and those are found by looking.
 
-use crate::process::ProcessId;
+use crate::{backend::smolmachines::Machine, process::ProcessId};
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
@@ -109,6 +109,7 @@ pub enum Thing {
     /// See [`crate::host_ids`].
     HostId(u32),
     Container(Container),
+    Machine(Machine),
 }
 
 /// A container of an engine's, by the name that it has there from its making.

@@ -4,7 +4,7 @@
 //! [`bottle_spec::wire`] frames (a request, then events or an answer). When a session opens, the same socket goes over
 //! to [`Frame`]s: a kind byte, a big-endian `u32` length and raw bytes, so that a terminal's bytes need no encoding.
 
-use crate::dirs::Dirs;
+use crate::{backend::smolmachines::Smolvm, dirs::Dirs};
 use bottle_spec::{
     gate_link::HeldSecret,
     init_link::WindowSize,
@@ -31,6 +31,9 @@ pub struct LaunchRequest {
     /// The socket of the engine that makes the room, where the plan's backend has one.
     #[serde(default)]
     pub engine: Option<PathBuf>,
+    /// What makes the room, where that is a machine.
+    #[serde(default)]
+    pub smolvm: Option<Smolvm>,
     /// The environment that a `command:` secret runs in when it is read again.
     pub refresh_env: BTreeMap<String, String>,
     pub console: Console,

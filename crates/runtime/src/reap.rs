@@ -94,6 +94,10 @@ fn one(store: &Store, bottle: &BottleDir, _lock: Lock) -> Reaped {
             }
             Thing::Directory(path) => reaped.directory(path),
             Thing::Container(container) => reaped.container(container),
+            Thing::Machine(machine) => {
+                let removed = machine.remove().map_err(io::Error::other);
+                reaped.note("its machine", removed);
+            }
             Thing::Process { .. } | Thing::HostId(_) => {}
         }
     }

@@ -21,6 +21,9 @@ pub enum KeeperToInit {
     Spawn(Spawn),
     /// Send a signal to the process group of a spawned program.
     Signal { id: u32, signal: i32 },
+    /// The terminal of a spawned program has another size now. Where its master side is the keeper's own, the keeper sets
+    /// it there; this is for a bottle that is a machine of its own.
+    Resize { id: u32, size: WindowSize },
     /// Connect to this port of the bottle's loopback and pass the socket back (for `ports:`).
     Dial { id: u32, port: u16 },
     /// Stop every process where it is, or let all go on.

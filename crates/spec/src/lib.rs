@@ -9,6 +9,7 @@
 pub mod door;
 pub mod escape;
 pub mod init_link;
+pub mod machine_link;
 pub mod secret;
 pub mod wire;
 

@@ -37,8 +37,16 @@ pub fn resolve(request: &Request, host: &HostFacts) -> Result<Plan, Mistakes> {
     let skills = resolver.skills(request);
     let provided = resolver.provided(request);
     resolver.note_limits(&request.limits, request.backend.value);
-    if request.backend.value == Backend::Docker {
-        resolver.check_docker(request, &workspace, &mounts);
+    match request.backend.value {
+        Backend::Docker => {
+            resolver.check_engine(request);
+            resolver.check_guards(request, &workspace, &mounts);
+        }
+        Backend::Smolmachines => {
+            resolver.check_user(request);
+            resolver.check_guards(request, &workspace, &mounts);
+        }
+        Backend::Namespace | Backend::Kubernetes => {}
     }
     let plan = Plan {
         agent: request.agent.clone(),
@@ -96,10 +104,12 @@ struct Resolver<'a> {
 impl Resolver<'_> {
     fn refuse_what_is_not_built(&mut self, request: &Request) {
         let backend = &request.backend;
-        if !matches!(backend.value, Backend::Namespace | Backend::Docker) {
+        if backend.value == Backend::Kubernetes {
             let message = format!("the {} backend is not built yet", backend.value.as_str());
             self.mistakes.push(
-                Mistake::new(&backend.place, message).hint("use `namespace`, the default, or `docker`").of_host(),
+                Mistake::new(&backend.place, message)
+                    .hint("use `namespace`, the default, `docker` or `smolmachines`")
+                    .of_host(),
             );
         }
     }
@@ -122,6 +132,12 @@ impl Resolver<'_> {
                 self.mistakes.push(Mistake::new(&image.place, message).hint(hint));
                 return Image::Host;
             }
+            Image::Host if backend == Backend::Smolmachines => {
+                let message = "the smolmachines backend cannot show the host's programs";
+                let hint = "name an unpacked root file system: `--image dir:PATH`, or `image:` in the bottle";
+                self.mistakes.push(Mistake::new(&image.place, message).hint(hint));
+                return Image::Host;
+            }
             Image::Host => return Image::Host,
             Image::Reference(text) => Image::Reference(text.clone()),
             Image::Dockerfile(path) => Image::Dockerfile(absolute(path)),
@@ -132,6 +148,11 @@ impl Resolver<'_> {
         if backend == Backend::Namespace {
             let message = "the namespace backend shows the host's programs and takes no other image";
             let hint = "use `image: host`, the default, or `backend: docker`";
+            self.mistakes.push(Mistake::new(&image.place, message).hint(hint));
+        }
+        if backend == Backend::Smolmachines && !matches!(resolved, Image::Dir(_)) {
+            let message = "the smolmachines backend takes an unpacked root file system";
+            let hint = "unpack it first: `docker export $(docker create NAME) | tar -x -C DIRECTORY`; then name it `dir:DIRECTORY`";
             self.mistakes.push(Mistake::new(&image.place, message).hint(hint));
         }
         let load = match &resolved {
@@ -276,22 +297,36 @@ impl Resolver<'_> {
         planned
     }
 
-    /// What a container cannot do is said before there is one.
-    fn check_docker(&mut self, request: &Request, workspace: &Workspace, mounts: &[Mount]) {
+    fn check_engine(&mut self, request: &Request) {
         if matches!(request.image.value, Image::Reference(_)) && self.host.engine.is_none() {
             let message = "no container engine was asked for the image";
             self.mistakes.push(Mistake::new(&request.image.place, message).of_host());
         }
-        // The namespace backend holds them by descriptors, and shows them as the agent's; an engine is given names, and
-        // follows whatever is there when it gets to them.
+    }
+
+    /// The process that is the machine gets no right of root's, and could not reach what root keeps for the bottle.
+    fn check_user(&mut self, request: &Request) {
+        if self.host.euid == 0 {
+            let message = "the smolmachines backend does not work for root";
+            let hint = "start the bottle as an ordinary user who may use /dev/kvm";
+            self.mistakes.push(Mistake::new(&request.backend.place, message).hint(hint).of_host());
+        }
+    }
+
+    /// What neither a container nor a machine can do is said before there is one.
+    fn check_guards(&mut self, request: &Request, workspace: &Workspace, mounts: &[Mount]) {
+        // The namespace backend holds them by descriptors, and shows them as the agent's; others are given names, and
+        // follow whatever is there when they get to them.
+        let backend = request.backend.value.as_str();
         let why = "cannot guard what this host would run in a directory that a bottle may write to";
         if matches!(workspace, Workspace::Mount { .. }) {
             let hint = "use `--workspace clone` or `--workspace copy`";
-            self.mistakes.push(Mistake::new(&request.workspace.place, format!("the docker backend {why}")).hint(hint));
+            self.mistakes
+                .push(Mistake::new(&request.workspace.place, format!("the {backend} backend {why}")).hint(hint));
         }
         for mount in mounts.iter().filter(|mount| mount.writable) {
             let place = request.mounts.iter().find(|it| it.value.target == mount.target).map(|it| &it.place);
-            let message = format!("{}: the docker backend {why}", mount.target.display());
+            let message = format!("{}: the {backend} backend {why}", mount.target.display());
             let hint = "make the mount read-only, and copy out what the bottle made with `bot-bottle cp`";
             self.mistakes.push(Mistake::new(place.unwrap_or(&request.place), message).hint(hint));
         }
@@ -302,7 +337,8 @@ impl Resolver<'_> {
         let controllers = engine.map_or(&self.host.controllers, |engine| &engine.controllers);
         let unenforced = [("cpus", limits.cpu_millis.is_some(), "cpu"), ("memory", limits.memory.is_some(), "memory")];
         for (limit, asked, controller) in unenforced {
-            if asked && !controllers.contains(controller) {
+            // A machine has the processors and the memory that it is made with.
+            if asked && backend != Backend::Smolmachines && !controllers.contains(controller) {
                 let why = match engine {
                     Some(_) => "the container engine has no means to here".to_owned(),
                     None => format!("cgroup v2's {controller} controller is not delegated to you"),

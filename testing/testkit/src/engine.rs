@@ -136,34 +136,13 @@ impl Engine {
 
     fn import(&self) -> io::Result<()> {
         let root = self.directory.join("image");
-        for name in ["bin", "usr/bin", "etc", "lib64"] {
-            fs::create_dir_all(root.join(name))?;
-        }
-        fs::copy("/bin/busybox", root.join("bin/busybox"))?;
-        let applets = Running::start(command("busybox", &["--list"])).finish(SOON);
-        for applet in applets.success().lines().filter(|applet| *applet != "busybox") {
-            symlink("busybox", root.join("bin").join(applet))?;
-        }
-        fs::copy("/usr/bin/curl", root.join("usr/bin/curl"))?;
-        let libraries = Running::start(command("ldd", &["/usr/bin/curl"])).finish(SOON);
-        for path in libraries.success().split_ascii_whitespace().filter(|word| word.starts_with('/')) {
-            let target = root.join(path.trim_start_matches('/'));
-            fs::create_dir_all(target.parent().expect("a library has a directory"))?;
-            fs::copy(path, target)?;
-        }
-        // What a program written in Rust takes besides.
-        for path in ["/lib/x86_64-linux-gnu/libgcc_s.so.1", "/lib/aarch64-linux-gnu/libgcc_s.so.1"] {
-            if Path::new(path).exists() {
-                fs::copy(path, root.join(path.trim_start_matches('/')))?;
-            }
-        }
+        root_file_system(&root)?;
         let archive = self.directory.join("image.tar");
         let (root, archive) = (root.display().to_string(), archive.display().to_string());
         Running::start(command("tar", &["-C", &root, "-cf", &archive, "."])).finish(SOON).success();
         self.client(&["import", &archive, IMAGE]).success();
         Ok(())
     }
-
     /// Only where nobody else uses it, and nobody can begin to meanwhile.
     fn end(&self) {
         if let Some(pid) = self.daemon().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)) {
@@ -173,6 +152,32 @@ impl Engine {
         let _ = fs::remove_dir_all(&self.directory);
         let _ = fs::remove_file(beside(&self.directory, "users"));
     }
+}
+
+/// A static busybox with its applets, curl, and the libraries that it takes.
+pub(crate) fn root_file_system(root: &Path) -> io::Result<()> {
+    for name in ["bin", "usr/bin", "etc", "lib64"] {
+        fs::create_dir_all(root.join(name))?;
+    }
+    fs::copy("/bin/busybox", root.join("bin/busybox"))?;
+    let applets = Running::start(command("busybox", &["--list"])).finish(SOON);
+    for applet in applets.success().lines().filter(|applet| *applet != "busybox") {
+        symlink("busybox", root.join("bin").join(applet))?;
+    }
+    fs::copy("/usr/bin/curl", root.join("usr/bin/curl"))?;
+    let libraries = Running::start(command("ldd", &["/usr/bin/curl"])).finish(SOON);
+    for path in libraries.success().split_ascii_whitespace().filter(|word| word.starts_with('/')) {
+        let target = root.join(path.trim_start_matches('/'));
+        fs::create_dir_all(target.parent().expect("a library has a directory"))?;
+        fs::copy(path, target)?;
+    }
+    // What a program written in Rust takes besides.
+    for path in ["/lib/x86_64-linux-gnu/libgcc_s.so.1", "/lib/aarch64-linux-gnu/libgcc_s.so.1"] {
+        if Path::new(path).exists() {
+            fs::copy(path, root.join(path.trim_start_matches('/')))?;
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Engine {

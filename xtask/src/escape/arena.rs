@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bottle_probe::{Field, Limits, Report};
 use bottle_spec::door::{LOOPBACK_NET, SYNTHETIC_NET};
 use bottle_testkit::{
-    Engine, OpenProxy, Running, TestEnv, TlsUpstream, Traps,
+    Engine, Machines, OpenProxy, Running, TestEnv, TlsUpstream, Traps,
     engine::IMAGE,
     env::{ORDINARY, leftovers},
     open_proxy::{Destination, Names},
@@ -48,6 +48,8 @@ pub(super) struct Arena {
     user: User,
     /// Whether an engine makes the bottles, and sees to their limits.
     engine: bool,
+    /// Whether each bottle is a machine, which has the memory that it is given.
+    machines: bool,
     upstream: TlsUpstream,
     plain: TlsUpstream,
     proxy: OpenProxy,
@@ -64,8 +66,14 @@ pub(super) struct Arena {
 }
 
 impl Arena {
-    /// With an engine, the bottles are containers of it.
-    pub(super) fn set(program: &Path, probe: &Path, user: User, engine: Option<&Engine>) -> Result<Arena> {
+    /// With an engine, the bottles are containers of it; with machines, each is one.
+    pub(super) fn set(
+        program: &Path,
+        probe: &Path,
+        user: User,
+        engine: Option<&Engine>,
+        machines: bool,
+    ) -> Result<Arena> {
         let mut env = match user {
             User::Root => TestEnv::new(program),
             User::Ordinary => TestEnv::ordinary(program),
@@ -76,6 +84,9 @@ impl Arena {
             env.set("DOCKER_HOST", &engine.host());
             env.set("BOT_BOTTLE_BACKEND", "docker");
             env.set("BOT_BOTTLE_IMAGE", IMAGE);
+        }
+        if machines {
+            Machines::install(&mut env);
         }
         let hosts = [ALLOWED, DENIED];
         let handler = judge::handler(&nonce, &secret);
@@ -96,7 +107,7 @@ impl Arena {
         let field = Field {
             bare: false,
             by_engine: engine.is_some(),
-            synthetic: if engine.is_some() { LOOPBACK_NET.0 } else { SYNTHETIC_NET.0 },
+            synthetic: if engine.is_some() || machines { LOOPBACK_NET.0 } else { SYNTHETIC_NET.0 },
             allowed_host: ALLOWED.to_owned(),
             denied_host: DENIED.to_owned(),
             upstream: upstream.address(),
@@ -120,6 +131,7 @@ impl Arena {
         Ok(Arena {
             env,
             engine: engine.is_some(),
+            machines,
             user,
             upstream,
             plain,
@@ -164,7 +176,7 @@ impl Arena {
     pub(super) fn in_a_bottle(&self) -> Result<Vec<Report>> {
         ensure!(self.talker.pid() != 0, "the host process is gone");
         let field = Field {
-            limits: Limits { memory_enforced: self.engine || memory_enforced(), ..LIMITS },
+            limits: Limits { memory_enforced: self.engine || self.machines || memory_enforced(), ..LIMITS },
             ..self.field.clone()
         };
         self.write_field("field.json", &field)?;
@@ -220,9 +232,12 @@ impl Arena {
             ca.display(),
             self.upstream.address(),
         );
-        let limits = format!("limits: {{ pids: {}, memory: {}MiB }}\n", LIMITS.pids, LIMITS.memory >> 20);
+        // One in an emulated machine can have no more than one processor.
+        let cpus = if self.machines { ", cpus: 1" } else { "" };
+        let limits = format!("limits: {{ pids: {}, memory: {}MiB{cpus} }}\n", LIMITS.pids, LIMITS.memory >> 20);
         self.env.bottle("arena", &format!("image: host\nmounts: [\"{mount}\"]\n{limits}{egress}"));
-        self.env.bottle("quiet", &format!("image: host\nmounts: [\"{mount}\"]\n"));
+        let quiet = if self.machines { limits.as_str() } else { "" };
+        self.env.bottle("quiet", &format!("image: host\nmounts: [\"{mount}\"]\n{quiet}"));
         self.env.agent("probe", "bottle: arena\nprovider: command\ncommand: [/field/probe, run, /field/field.json]");
         let listen = format!("[/field/probe, listen, \"{}\", \"280\"]", field.sibling_port);
         self.env.agent("sibling", &format!("bottle: quiet\nprovider: command\ncommand: {listen}"));

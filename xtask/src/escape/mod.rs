@@ -17,9 +17,17 @@ use bottle_testkit::Engine;
 
 pub(crate) fn run(backend: &str, options: &[&str]) -> Result<()> {
     ensure!(
-        ["namespace", "docker"].contains(&backend),
-        "no escape suite for the backend `{backend}` yet; there is one for namespace, and for docker"
+        ["namespace", "docker", "smolmachines"].contains(&backend),
+        "no escape suite for the backend `{backend}` yet; there is one for namespace, docker and smolmachines"
     );
+    if backend == "smolmachines" && std::env::var_os(bottle_testkit::smolvm::REAL).is_none() {
+        println!(
+            "SKIPPED(no smolvm that starts machines): `cargo xtask emulated smolmachines escape` has one; with a /dev/kvm \
+             that works, {} names one here",
+            bottle_testkit::smolvm::REAL
+        );
+        return Ok(());
+    }
     let engine = if backend == "docker" { Engine::shared() } else { None };
     if backend == "docker" && engine.is_none() {
         // The reason has been printed.
@@ -31,7 +39,7 @@ pub(crate) fn run(backend: &str, options: &[&str]) -> Result<()> {
     let (program, probe) = (find("bot-bottle")?, find("bottle-probe")?);
     let mut faults = Vec::new();
     for user in users {
-        let arena = Arena::set(&program, &probe, user, engine.as_ref())?;
+        let arena = Arena::set(&program, &probe, user, engine.as_ref(), backend == "smolmachines")?;
         let control = arena.on_the_bare_host().context("the control run")?;
         faults.extend(unable_to_fail(&control, user).into_iter().map(|it| format!("{user}, bare host: {it}")));
         let held = match arena.in_a_bottle() {

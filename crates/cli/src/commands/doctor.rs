@@ -4,7 +4,7 @@ use crate::{
     compose::Context,
     engine,
     error::{CliError, Kind, in_a_line},
-    host,
+    host, smolvm,
 };
 use bottle_runtime::backend::{
     docker,
@@ -45,7 +45,7 @@ struct Check {
 
 pub(crate) fn run(args: DoctorArgs, context: &Context) -> Result<ExitCode, CliError> {
     let mut checks: Vec<Check> = requirements().into_iter().map(needed).collect();
-    checks.extend([limits(), git(), engine(context), state(context), runtime(context)]);
+    checks.extend([limits(), git(), engine(context), machines(context), state(context), runtime(context)]);
     if args.json {
         context.ui.json(&checks)?;
     } else {
@@ -95,6 +95,30 @@ fn engine(context: &Context) -> Check {
         Err(error) => (State::Limited, format!("no `--backend docker`: {}", in_a_line(&error))),
     };
     Check { name: "engine", state, found, mend: Some("start Docker or Podman's service, and join its group") }
+}
+
+/// Only bottles with `backend: smolmachines` need it.
+fn machines(context: &Context) -> Check {
+    let smolvm = smolvm::find(context);
+    let (state, found, mend) = match (smolvm.probe(), smolvm::without_kvm()) {
+        (Err(error), _) => {
+            let error = CliError::host(error.to_string());
+            (
+                State::Limited,
+                format!("no `--backend smolmachines`: {}", in_a_line(&error)),
+                "install smolvm, and have it in PATH or name it in BOT_BOTTLE_SMOLVM",
+            )
+        }
+        (Ok(_), Some(why)) => {
+            let mend = "load the module kvm_intel or kvm_amd, and join the group `kvm`";
+            (State::Limited, format!("no `--backend smolmachines`: {why}"), mend)
+        }
+        (Ok(features), None) => {
+            let newer = if features.is_newer_than_tested() { ", newer than tested" } else { "" };
+            (State::Ok, format!("smolvm {}{newer} at {}", features.version, context.short(&smolvm.program)), "")
+        }
+    };
+    Check { name: "machines", state, found, mend: Some(mend) }
 }
 
 fn limits() -> Check {

@@ -6,7 +6,7 @@ use crate::{
     engine,
     error::CliError,
     launch::{Seat, read_secrets},
-    notify, terminal,
+    notify, smolvm, terminal,
 };
 use bottle_runtime::{
     protocol::{Console, LaunchRequest, Lifetime, Origin},
@@ -62,6 +62,7 @@ pub(crate) fn run(args: ResumeArgs, context: &Context) -> Result<ExitCode, CliEr
         secrets,
         notify: notify::targets(context)?,
         engine,
+        smolvm: smolvm::of_backend(plan.backend, context),
         refresh_env: context.refresh_env(),
         console: Console::Pipes,
         lifetime: Lifetime::Foreground,

@@ -26,6 +26,7 @@ mod one_screen;
 mod policy;
 mod screen;
 mod side_by_side;
+mod smolmachines;
 mod stage;
 mod supervise;
 mod tmux;

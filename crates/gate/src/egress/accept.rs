@@ -4,38 +4,32 @@
 //! most once a second.
 
 use super::{Egress, connect, denial::Facts, downstream::Downstream, tunnel};
+use crate::door_listener::{Arrival, DoorListener};
 use bottle_spec::verdict::Reason;
 use std::{
     io,
-    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::OwnedSemaphorePermit,
-};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// A connection's place among those served at once; shared by what goes on after its HTTP has ended.
 pub(crate) type Place = Arc<OwnedSemaphorePermit>;
 
 impl Egress {
     /// Serves the explicit proxy until drained. Connections go on when this future is dropped.
-    pub async fn serve_proxy(self: &Arc<Self>, listener: TcpListener) -> io::Result<()> {
-        self.accept(listener, |egress, stream, place| async move {
-            connect::serve(egress, Downstream::new(stream), place).await;
+    pub async fn serve_proxy(self: &Arc<Self>, listener: impl Into<DoorListener>) -> io::Result<()> {
+        self.accept(listener.into(), |egress, arrival, place| async move {
+            connect::serve(egress, Downstream::new(arrival.stream), place).await;
         })
         .await
     }
 
     /// Serves connections to synthetic addresses on one port until drained; the address says which name was meant.
-    pub async fn serve_transparent(self: &Arc<Self>, listener: TcpListener, port: u16) -> io::Result<()> {
-        self.accept(listener, move |egress, stream, place| async move {
-            let name = match stream.local_addr().map(|address| address.ip()) {
-                Ok(IpAddr::V4(address)) => egress.names.name_of(address),
-                _ => None,
-            };
-            match name {
+    pub async fn serve_transparent(self: &Arc<Self>, listener: impl Into<DoorListener>, port: u16) -> io::Result<()> {
+        self.accept(listener.into(), move |egress, arrival, place| async move {
+            let (address, stream) = arrival.destination().await;
+            match address.and_then(|address| egress.names.name_of(address)) {
                 Some(host) => tunnel::transparent(egress, Downstream::new(stream), host, port, place).await,
                 None => egress.deny(&Facts::default(), Reason::IpLiteral),
             }
@@ -45,8 +39,8 @@ impl Egress {
 
     async fn accept<F>(
         self: &Arc<Self>,
-        listener: TcpListener,
-        serve: impl Fn(Arc<Egress>, TcpStream, Place) -> F,
+        listener: DoorListener,
+        serve: impl Fn(Arc<Egress>, Arrival, Place) -> F,
     ) -> io::Result<()>
     where
         F: Future<Output = ()> + Send + 'static,
@@ -59,8 +53,8 @@ impl Egress {
                 // An error means that the door itself is gone.
                 _ = draining.wait_for(|draining| *draining) => return Ok(()),
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let arrival = match accepted {
+                Ok(arrival) => arrival,
                 Err(error) if is_of_one_connection(&error) => continue,
                 Err(error) => {
                     // Descriptors have run out; they come back as connections end.
@@ -77,9 +71,9 @@ impl Egress {
                 continue;
             };
             // Fails only on a connection that is gone already.
-            let _ = stream.set_nodelay(true);
+            let _ = arrival.stream.set_nodelay(true);
             self.connected.notify_one();
-            tokio::spawn(serve(Arc::clone(self), stream, Arc::new(permit)));
+            tokio::spawn(serve(Arc::clone(self), arrival, Arc::new(permit)));
         }
     }
 }

@@ -11,6 +11,7 @@ use super::{
     relay,
     repository::{Repository, RepositoryError},
 };
+use crate::door_listener::DoorListener;
 use bottle_policy::git::{
     Asked, Request, RequestError, Service,
     pkt::{self, Length},
@@ -25,7 +26,7 @@ use bottle_spec::{
 use std::{collections::BTreeMap, io, os::fd::OwnedFd, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::{Semaphore, mpsc, watch},
     time::timeout,
 };
@@ -94,7 +95,7 @@ impl Door {
     }
 
     /// Serves until it is dropped, and with it every connection.
-    pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener) -> io::Result<()> {
+    pub(crate) async fn serve(self: Arc<Self>, listener: DoorListener) -> io::Result<()> {
         let mut served = tokio::task::JoinSet::new();
         loop {
             let accepted = tokio::select! {
@@ -102,7 +103,7 @@ impl Door {
                 Some(_) = served.join_next() => continue,
             };
             let stream = match accepted {
-                Ok((stream, _)) => stream,
+                Ok(arrival) => arrival.stream,
                 Err(error) => {
                     tracing::warn!(%error, "accept");
                     tokio::time::sleep(Duration::from_millis(50)).await;

@@ -16,6 +16,7 @@ use super::{
     upstream::{Access, Surroundings},
 };
 use crate::{
+    door_listener::DoorListener,
     link::{self, Link, LinkError},
     vault::Vault,
 };
@@ -26,7 +27,6 @@ use bottle_spec::{
 use std::{
     collections::BTreeMap,
     fs, io,
-    net::TcpListener,
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     sync::Arc,
@@ -95,7 +95,7 @@ fn end_children() {
 
 struct Prepared {
     door: Arc<Door>,
-    listener: TcpListener,
+    listener: OwnedFd,
     recorder: Recorder,
     vault: Vault,
     outgoing: mpsc::UnboundedReceiver<GateToKeeper>,
@@ -147,7 +147,7 @@ fn prepare(
         keeper,
         connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
     });
-    Ok((Prepared { door, listener: TcpListener::from(listener), recorder, vault, outgoing, decoder }, reach))
+    Ok((Prepared { door, listener, recorder, vault, outgoing, decoder }, reach))
 }
 
 /// One file of all that is trusted, where the plan adds to the system's.
@@ -169,8 +169,7 @@ impl Prepared {
     async fn run(self, link: UnixStream) -> Result<(), GitGateError> {
         let Prepared { door, listener, recorder, vault, mut outgoing, decoder } = self;
         let mut link = Link::new(link, decoder).map_err(GitGateError::Link)?;
-        listener.set_nonblocking(true).map_err(GitGateError::Door)?;
-        let listener = tokio::net::TcpListener::from_std(listener).map_err(GitGateError::Door)?;
+        let listener = DoorListener::adopt(listener).map_err(GitGateError::Door)?;
         let serving = tokio::spawn(Arc::clone(&door).serve(listener));
         tokio::pin!(serving);
         link.send(&GateToKeeper::Ready).await.map_err(GitGateError::Link)?;

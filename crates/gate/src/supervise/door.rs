@@ -4,6 +4,7 @@
 //! own connection and nothing else.
 
 use super::{desk::Desk, tools::Tools};
+use crate::door_listener::{Arrival, DoorListener};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::combinators::BoxBody;
@@ -14,7 +15,7 @@ use rmcp::transport::streamable_http_server::{
 };
 use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
@@ -33,7 +34,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 type Service = StreamableHttpService<Tools, NeverSessionManager>;
 
 /// Ends when the listener fails for good.
-pub(super) async fn serve(listener: TcpListener, desk: Arc<Desk>) {
+pub(super) async fn serve(listener: DoorListener, desk: Arc<Desk>) {
     let config = StreamableHttpServerConfig::default()
         // Nothing is kept between two requests: there is nothing to fill up, and nothing to lose.
         .with_legacy_session_mode(false)
@@ -47,7 +48,7 @@ pub(super) async fn serve(listener: TcpListener, desk: Arc<Desk>) {
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok(Arrival { stream, .. }) => {
                 // Answers are short, and somebody waits for each.
                 let _ = stream.set_nodelay(true);
                 tokio::spawn(converse(stream, service.clone(), place));

@@ -5,6 +5,7 @@
 use super::{desk::Desk, door};
 use crate::{
     confine::{ConfineError, confine},
+    door_listener::DoorListener,
     link::{self, Link, LinkError},
 };
 use bottle_spec::{
@@ -13,7 +14,6 @@ use bottle_spec::{
 };
 use std::{
     io,
-    net::TcpListener,
     os::{fd::OwnedFd, unix::net::UnixStream},
     sync::Arc,
 };
@@ -51,7 +51,7 @@ pub fn serve(link: UnixStream) -> Result<(), SuperviseGateError> {
             .build()
             .map_err(SuperviseGateError::EventLoop)?;
         confine(run_as).map_err(SuperviseGateError::Confine)?;
-        Ok((Prepared { desk, listener: TcpListener::from(listener), outgoing, decoder: received.decoder }, runtime))
+        Ok((Prepared { desk, listener, outgoing, decoder: received.decoder }, runtime))
     });
     match ready {
         Ok((prepared, runtime)) => runtime.block_on(prepared.run(link)),
@@ -64,7 +64,7 @@ pub fn serve(link: UnixStream) -> Result<(), SuperviseGateError> {
 
 struct Prepared {
     desk: Arc<Desk>,
-    listener: TcpListener,
+    listener: OwnedFd,
     outgoing: mpsc::UnboundedReceiver<GateToKeeper>,
     decoder: Decoder,
 }
@@ -73,8 +73,7 @@ impl Prepared {
     async fn run(self, link: UnixStream) -> Result<(), SuperviseGateError> {
         let Prepared { desk, listener, mut outgoing, decoder } = self;
         let mut link = Link::new(link, decoder).map_err(SuperviseGateError::Link)?;
-        listener.set_nonblocking(true).map_err(SuperviseGateError::Door)?;
-        let listener = tokio::net::TcpListener::from_std(listener).map_err(SuperviseGateError::Door)?;
+        let listener = DoorListener::adopt(listener).map_err(SuperviseGateError::Door)?;
         let mut serving = tokio::spawn(door::serve(listener, Arc::clone(&desk)));
         link.send(&GateToKeeper::Ready).await.map_err(SuperviseGateError::Link)?;
         loop {

@@ -8,5 +8,6 @@ pub mod docker;
 pub mod namespace;
 pub mod room;
 pub mod roots;
+pub mod smolmachines;
 
 mod etc;

@@ -166,10 +166,11 @@ async fn exec(mut link: AsyncLink, bottle: &Bottle, mut order: Order, console: C
         Err(InitError::Spawn { code, message }) => return refuse(&link, code, &message).await,
         Err(error @ InitError::Gone) => return refuse(&link, 4, &error.to_string()).await,
     };
-    let terminal = match program.terminal.map(Terminal::new).transpose() {
-        Ok(terminal) => terminal,
-        Err(error) => return refuse(&link, 4, &format!("the terminal cannot be used: {error}")).await,
-    };
+    let terminal =
+        match program.terminal.map(|master| Terminal::new(master, program.id, Rc::clone(&bottle.init))).transpose() {
+            Ok(terminal) => terminal,
+            Err(error) => return refuse(&link, 4, &format!("the terminal cannot be used: {error}")).await,
+        };
     if let Some(terminal) = &terminal {
         let (terminal, exit) = (Rc::clone(terminal), program.exit.clone());
         spawn_local(async move { terminal.pump(exit, None).await });

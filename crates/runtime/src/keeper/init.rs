@@ -109,6 +109,10 @@ impl Init {
         self.order(KeeperToInit::Signal { id, signal }, Vec::new());
     }
 
+    pub(crate) fn resize(&self, id: u32, size: WindowSize) {
+        self.order(KeeperToInit::Resize { id, size }, Vec::new());
+    }
+
     pub(crate) fn freeze(&self, frozen: bool) {
         self.order(KeeperToInit::Freeze(frozen), Vec::new());
     }

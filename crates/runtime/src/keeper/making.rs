@@ -5,7 +5,7 @@ mod repositories;
 mod room;
 
 pub(super) use error::StepError;
-pub(crate) use room::{MadeRoom, end_room, remove_container};
+pub(crate) use room::{MadeRoom, end_room, remove_container, remove_machine};
 
 use super::{
     KeeperParts, decoys, freeze,
@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     audit_log::{self, kept, key},
+    backend::smolmachines::Machine,
     beneath,
     cgroup::{self, Delegation},
     control_socket,
@@ -68,6 +69,7 @@ pub(crate) struct Making<'a> {
     pub(crate) room: Option<MadeRoom>,
     /// From just before it is made.
     pub(crate) container: Option<Container>,
+    pub(crate) machine: Option<Machine>,
     pub(crate) brief: Option<Brief>,
     /// Where the plan has repositories.
     pub(crate) git: Option<Gate>,
@@ -109,6 +111,7 @@ impl<'a> Making<'a> {
             gate: None,
             room: None,
             container: None,
+            machine: None,
             brief: None,
             git: None,
             git_brief: None,
@@ -308,7 +311,10 @@ impl Host for Making<'_> {
     fn plans(&self, step: Step) -> Vec<Thing> {
         match step {
             Step::Runtime => vec![Thing::Directory(self.bottle.runtime.clone())],
-            Step::Room => self.planned_container().map(Thing::Container).into_iter().collect(),
+            Step::Room => {
+                let container = self.planned_container().map(Thing::Container);
+                container.into_iter().chain(self.planned_machine().map(Thing::Machine)).collect()
+            }
             Step::Cgroup => {
                 self.delegation.iter().map(|delegation| Thing::Cgroup(delegation.path(&self.bottle.slug))).collect()
             }
@@ -374,7 +380,8 @@ impl Host for Making<'_> {
             }
             Step::Room => {
                 let ended = self.room.take().map_or(Ok(()), |room| end_room(&room.pidfd));
-                ended.and(room::remove_container(self.container.take(), &self.bottle.room()).await)
+                let container = room::remove_container(self.container.take(), &self.bottle.room()).await;
+                ended.and(container).and(room::remove_machine(self.machine.take()))
             }
             _ => Ok(()),
         }

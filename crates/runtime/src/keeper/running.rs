@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     audit_log::Notes,
+    backend::smolmachines::Machine,
     journal::{Container, Journal, Step},
     protocol::LaunchRequest,
     store::BottleDir,
@@ -53,6 +54,7 @@ pub(super) struct Made {
     ports: Vec<(u16, std::net::TcpListener)>,
     cgroup: Option<PathBuf>,
     container: Option<(Container, PathBuf)>,
+    machine: Option<Machine>,
     cwd: String,
 }
 
@@ -62,6 +64,7 @@ impl Made {
         let supervise_recipe = making.supervise_recipe();
         let notifier_recipe = making.notifier_recipe();
         let container = making.container.clone().map(|container| (container, making.bottle.room()));
+        let machine = making.machine.clone();
         match making {
             Making {
                 room: Some(room),
@@ -92,6 +95,7 @@ impl Made {
                     ports,
                     cgroup,
                     container,
+                    machine,
                     cwd,
                 })
             }
@@ -122,6 +126,7 @@ impl Running {
     ) -> io::Result<Running> {
         let Made { room, gate, brief, recipe, git, git_recipe, agent, control, ports, cgroup, container, cwd, .. } =
             made;
+        let machine = made.machine;
         let (supervise, supervise_recipe) = (made.supervise, made.supervise_recipe);
         let refresher = Refresher::new(parts.refresh, request.refresh_env.clone());
         refresher.keep_fresh(&request.secrets);
@@ -177,7 +182,8 @@ impl Running {
                 let _ = git_journal.done(Step::Gate, vec![making::git_gate_thing(id)]);
             })
         });
-        let terminal = agent.terminal.map(Terminal::new).transpose()?;
+        let (id, init) = (agent.id, Rc::clone(&room.init));
+        let terminal = agent.terminal.map(|master| Terminal::new(master, id, init)).transpose()?;
         if let Some(terminal) = &terminal {
             let output = Output::open(&bottle.output())?;
             let (terminal, exit) = (Rc::clone(terminal), agent.exit.clone());
@@ -205,7 +211,8 @@ impl Running {
             .collect();
         let clients = spawn_local(control::serve(control, Rc::clone(&shared)));
         let runtime = bottle.runtime.clone();
-        let remains = Remains { room, gate, git, supervise, notices, ports, cgroup, container, sentinels, runtime };
+        let remains =
+            Remains { room, gate, git, supervise, notices, ports, cgroup, container, machine, sentinels, runtime };
         Ok(Running { remains, shared, exit: agent.exit, clients })
     }
 }

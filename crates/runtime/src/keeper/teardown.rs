@@ -5,11 +5,12 @@
 use super::{
     egress_gate::KeptGate,
     git_gate::KeptGitGate,
-    making::{MadeRoom, StepError, end_room, remove_container, remove_state},
+    making::{MadeRoom, StepError, end_room, remove_container, remove_machine, remove_state},
     notices::KeptNotices,
     supervise::KeptSuperviseGate,
 };
 use crate::{
+    backend::smolmachines::Machine,
     beneath, cgroup, guard,
     journal::{Container, Journal, Step},
     protocol::LaunchRequest,
@@ -36,6 +37,7 @@ pub(crate) struct Remains {
     pub(crate) cgroup: Option<PathBuf>,
     /// With the place of what it was given as files.
     pub(crate) container: Option<(Container, PathBuf)>,
+    pub(crate) machine: Option<Machine>,
     /// Whoever follows the sentinels does so until this goes.
     pub(crate) sentinels: oneshot::Sender<()>,
     pub(crate) runtime: PathBuf,
@@ -48,7 +50,8 @@ pub(crate) async fn run(
     grace: u32,
     journal: &mut Journal,
 ) -> (Result<(), StepError>, Option<u8>) {
-    let Remains { room, gate, git, supervise, notices, ports, cgroup, container, sentinels, runtime } = remains;
+    let Remains { room, gate, git, supervise, notices, ports, cgroup, container, machine, sentinels, runtime } =
+        remains;
     drop(sentinels);
     notices.end().await;
     for port in ports {
@@ -85,6 +88,7 @@ pub(crate) async fn run(
         Some((container, staging)) => remove_container(Some(container), &staging).await,
         None => Ok(()),
     };
+    let container = container.and(remove_machine(machine));
     let runtime = beneath::remove_tree(&runtime).map_err(|source| StepError::Remove { path: runtime, source });
     let _ = journal.done(Step::Remove, Vec::new());
     (ended.and(drained).and(cgroup).and(container).and(runtime), code)

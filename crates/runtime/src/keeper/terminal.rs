@@ -3,7 +3,7 @@
 //! Invariant: memory is bounded. A viewer that does not read makes the program wait, as a real terminal does, but only
 //! for so long; then that viewer is let go.
 
-use super::output::Output;
+use super::{init::Init, output::Output};
 use crate::sys;
 use bottle_spec::init_link::WindowSize;
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -28,16 +28,20 @@ type Chunk = Rc<[u8]>;
 #[derive(Debug)]
 pub(crate) struct Terminal {
     master: AsyncFd<OwnedFd>,
+    /// Whose terminal it is, where that is in a machine, and who can set its size there.
+    far: Option<(u32, Rc<Init>)>,
     shown: RefCell<VecDeque<u8>>,
     /// `None` once the terminal has nothing more to show.
     viewers: RefCell<Option<Vec<mpsc::Sender<Chunk>>>>,
 }
 
 impl Terminal {
-    pub(crate) fn new(master: OwnedFd) -> io::Result<Rc<Terminal>> {
+    /// `master` may be what a machine carries out of its own, of program `id`.
+    pub(crate) fn new(master: OwnedFd, id: u32, init: Rc<Init>) -> io::Result<Rc<Terminal>> {
+        let far = (!rustix::termios::isatty(&master)).then_some((id, init));
         let master = sys::watch(master, Interest::READABLE | Interest::WRITABLE)?;
         let viewers = RefCell::new(Some(Vec::new()));
-        Ok(Rc::new(Terminal { master, shown: RefCell::default(), viewers }))
+        Ok(Rc::new(Terminal { master, far, shown: RefCell::default(), viewers }))
     }
 
     /// Everything kept, then what comes; ends when the terminal has nothing more to show.
@@ -64,6 +68,9 @@ impl Terminal {
     }
 
     pub(crate) fn resize(&self, size: WindowSize) {
+        if let Some((id, init)) = &self.far {
+            return init.resize(*id, size);
+        }
         let size = Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
         // A terminal whose program is gone needs no size.
         let _ = tcsetwinsize(self.master.get_ref(), size);

@@ -5,6 +5,7 @@ use crate::{
     backend::{
         docker::{ContainerError, EngineError},
         namespace::RoomError,
+        smolmachines::MachineError,
     },
     cgroup::CgroupError,
     guard::GuardError,
@@ -54,6 +55,12 @@ pub enum StepError {
     Room(#[source] RoomError),
     #[error("the container cannot be had")]
     Container(#[source] ContainerError),
+    #[error("the machine cannot be had")]
+    Machine(#[source] MachineError),
+    #[error("the machine cannot be removed; `bot-bottle cleanup` tries again")]
+    RemoveMachine(#[source] MachineError),
+    #[error("no smolvm was named")]
+    NoSmolvm,
     #[error("the container cannot be removed; `bot-bottle cleanup` tries again")]
     Engine(#[source] EngineError),
     #[error("no container engine was named")]

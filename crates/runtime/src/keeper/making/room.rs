@@ -7,6 +7,7 @@ use crate::{
         namespace,
         room::{Room, RoomSpec},
         roots,
+        smolmachines::{self, Machine, MachineSpec},
     },
     journal::{Container, Thing},
     process::{ProcessId, ended, kill_and_wait},
@@ -65,7 +66,13 @@ impl Making<'_> {
                 let spec = ContainerSpec { room: spec, container, state, staging: &staging };
                 docker::create(&spec).await.map_err(StepError::Container)?
             }
-            other @ (Backend::Smolmachines | Backend::Kubernetes) => return Err(StepError::Order(other.as_str())),
+            Backend::Smolmachines => {
+                let machine = self.planned_machine().ok_or(StepError::NoSmolvm)?;
+                let machine = self.machine.insert(machine);
+                let spec = MachineSpec { room: spec, machine, runtime: &self.bottle.runtime };
+                smolmachines::create(&spec).await.map_err(StepError::Machine)?
+            }
+            other @ Backend::Kubernetes => return Err(StepError::Order(other.as_str())),
         };
         self.take(made, writable)
     }
@@ -85,6 +92,7 @@ impl Making<'_> {
         undumpable.map_err(|error| StepError::InitLink(error.into()))?;
         let mut things = vec![Thing::Process { role: "init".to_owned(), id }];
         things.extend(self.container.clone().map(Thing::Container));
+        things.extend(self.machine.clone().map(Thing::Machine));
         Ok(things)
     }
 
@@ -94,19 +102,27 @@ impl Making<'_> {
         Some(Container::of(engine, &self.bottle.slug, &self.request.dirs.state))
     }
 
+    /// The machine that the room will be, where it will be one.
+    pub(super) fn planned_machine(&self) -> Option<Machine> {
+        let smolvm = self.request.smolvm.as_ref().filter(|_| self.request.plan.backend == Backend::Smolmachines)?;
+        Some(Machine::of(smolvm, &self.bottle.runtime, &self.bottle.room()))
+    }
+
     /// For init to set. In a container without a uid of its own the kernel would count all of the user's processes;
     /// there, and everywhere else on such a backend, the engine limits them by cgroup.
     pub(super) fn process_limit(&self) -> Option<u32> {
-        let counted_apart = self.request.plan.backend == Backend::Namespace || self.metadata.host_id.is_some();
+        // A machine has a kernel of its own to count.
+        let own = matches!(self.request.plan.backend, Backend::Namespace | Backend::Smolmachines);
+        let counted_apart = own || self.metadata.host_id.is_some();
         self.request.plan.limits.pids.filter(|_| counted_apart)
     }
 }
 
-/// Where a container may not be given a route, its addresses are loopback's.
+/// Where a room is not given a route, its addresses are loopback's.
 pub(super) fn synthetic(backend: Backend) -> Ipv4Addr {
     match backend {
-        Backend::Docker => LOOPBACK_NET.0,
-        Backend::Namespace | Backend::Smolmachines | Backend::Kubernetes => SYNTHETIC_NET.0,
+        Backend::Docker | Backend::Smolmachines => LOOPBACK_NET.0,
+        Backend::Namespace | Backend::Kubernetes => SYNTHETIC_NET.0,
     }
 }
 
@@ -127,6 +143,11 @@ pub(crate) async fn remove_container(container: Option<Container>, staging: &Pat
     let Some(container) = container else { return Ok(()) };
     docker::remove(&container).await.map_err(StepError::Engine)?;
     remove(staging)
+}
+
+/// Whatever of a machine is there goes.
+pub(crate) fn remove_machine(machine: Option<Machine>) -> Result<(), StepError> {
+    machine.map_or(Ok(()), |machine| machine.remove().map(drop).map_err(StepError::RemoveMachine))
 }
 
 /// The proxy, the resolver, git where there are repositories, the operator's where it may be asked, and a transparent

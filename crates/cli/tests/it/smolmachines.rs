@@ -1,0 +1,58 @@
+//! A bottle as a machine of its own. By a stand-in for smolvm, which starts the same porter in namespaces; in the
+//! emulated machine (`cargo xtask emulated smolmachines`) the same tests run with the real one.
+
+mod life;
+mod refused;
+
+use crate::stage::Stage;
+use bottle_testkit::{Machines, wait_until};
+use std::time::Duration;
+
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+pub(crate) const NAME: &str = "machine-kqzmb";
+/// Small, and with the one processor that a machine in an emulated machine can have.
+const LIMITS: [&str; 4] = ["--limit", "cpus=1", "--limit", "memory=512MiB"];
+
+/// A stage with machines.
+pub(crate) struct Yard {
+    pub(crate) stage: Stage,
+    pub(crate) machines: Machines,
+}
+
+impl Yard {
+    pub(crate) fn new() -> Yard {
+        let mut stage = Stage::ordinary();
+        let machines = Machines::install(&mut stage.env);
+        Yard { stage, machines }
+    }
+
+    /// Whatever there is on this machine.
+    pub(crate) fn of_stand_ins() -> Yard {
+        let mut stage = Stage::ordinary();
+        let machines = Machines::stand_in(&mut stage.env);
+        Yard { stage, machines }
+    }
+
+    pub(crate) fn run(&self, flags: &[&str], command: &[&str]) -> bottle_testkit::Ran {
+        self.stage.run(&[&LIMITS[..], flags].concat(), command)
+    }
+
+    /// A bottle named [`NAME`] in the background.
+    #[track_caller]
+    pub(crate) fn detached(&self, flags: &[&str], script: &str) {
+        let fixed = ["--detach", "--name", NAME];
+        let ran = self.run(&[&fixed[..], flags].concat(), &["sh", "-c", script]);
+        assert_eq!(ran.success(), format!("{NAME}\n"));
+    }
+
+    #[track_caller]
+    pub(crate) fn exec(&self, script: &str) -> String {
+        self.stage.env.run(&["exec", NAME, "--", "sh", "-c", script]).success().to_owned()
+    }
+
+    #[track_caller]
+    pub(crate) fn nothing_is_left(&self) {
+        self.stage.env.run(&["cleanup", "--all", "--yes"]).success();
+        wait_until("nothing to be left", SOON, || self.stage.env.leftovers().is_empty());
+    }
+}

@@ -1,0 +1,135 @@
+//! What its user does with it.
+
+use super::{NAME, SOON, Yard};
+use crate::{
+    gate::pid_of,
+    screen::{Screen, resize},
+    stage::{HOST, TOKEN},
+};
+use bottle_testkit::{Running, env::leftovers, wait_for, wait_until};
+use rustix::process::{Signal, kill_process};
+use std::fs::{self, File};
+
+#[test]
+fn a_command_runs_in_the_machine_and_reaches_what_is_allowed_alone() {
+    let yard = Yard::new();
+    let ran = yard.run(&[], &["sh", "-c", "echo out; echo err >&2; ls /bin/busybox; pwd; exit 9"]);
+    assert_eq!(ran.code, Some(9), "{ran}");
+    assert!(ran.stdout == "out\n/bin/busybox\n/home/agent\n" && ran.stderr.contains("err"), "{ran}");
+    assert_eq!(yard.run(&[], &["no-such-program"]).code, Some(127));
+
+    let auth = format!("{HOST}=bearer:env:UP_TOKEN");
+    let script = "curl -s https://up.test/echo-headers; curl -s -o /dev/null -w ' %{http_code}' https://no.test/";
+    let without = format!("unset http_proxy https_proxy HTTPS_PROXY ALL_PROXY all_proxy; {script}");
+    for script in [script, &without] {
+        let ran = yard.run(&["--allow", HOST, "--auth", &auth], &["sh", "-c", script]);
+        assert!(!ran.stdout.contains(TOKEN), "the echo of a secret came back: {ran}");
+        let seen = yard.stage.upstream.take_seen();
+        let header = |seen: &bottle_testkit::Seen| {
+            seen.headers.iter().any(|(name, value)| name == "authorization" && value.contains(TOKEN))
+        };
+        assert!(seen.len() == 1 && seen.iter().all(header), "{seen:?} {ran}");
+        assert!(ran.stdout.ends_with(" 403") || ran.stdout.ends_with(" 000"), "{ran}");
+    }
+    assert!(yard.stage.env.bottles().is_empty(), "`run` keeps nothing");
+    yard.nothing_is_left();
+}
+
+#[test]
+fn input_reaches_a_program_whole_and_ends() {
+    let yard = Yard::new();
+    yard.detached(&[], "sleep 1000");
+    let given = yard.stage.env.write("given", vec![b'x'; 1 << 20]);
+    let mut command = yard.stage.env.command(&["exec", NAME, "--", "sh", "-c", "wc -c; echo done >&2"]);
+    command.stdin(File::open(given).expect("a file of ours"));
+    let ran = Running::start(command).finish(SOON);
+    assert_eq!((ran.stdout.trim(), ran.code), ("1048576", Some(0)), "{ran}");
+    assert!(ran.stderr.contains("done"), "{ran}");
+    // One that reads nothing does not wait for its input to end.
+    assert_eq!(yard.stage.env.run(&["exec", NAME, "--", "true"]).code, Some(0));
+    let ran = yard.stage.env.run(&["exec", NAME, "--", "sh", "-c", "head -c 3000000 /dev/zero"]);
+    assert_eq!(ran.success().len(), 3_000_000);
+    yard.stage.env.run(&["stop", "--grace", "0", NAME]).success();
+    yard.nothing_is_left();
+}
+
+#[test]
+fn stop_and_resume_find_home_and_workspace_again() {
+    let yard = Yard::new();
+    let env = &yard.stage.env;
+    env.write("work/given", "by the user");
+    yard.detached(&["--keep", "--workspace", "copy"], "sleep 1000");
+    assert_eq!(yard.exec("cat given; echo mine > made; echo home > ~/kept; pwd"), "by the user/workspace\n");
+    env.run(&["stop", "--grace", "1", NAME]).success();
+    assert!(env.run(&["list"]).success().contains("stopped"));
+    assert!(!env.state().join("bottles").join(NAME).join("room").exists(), "a stopped bottle has no machine");
+    assert_eq!(env.run(&["resume", "--detach", NAME]).success(), format!("{NAME}\n"));
+    assert_eq!(yard.exec("cat made ~/kept; curl -s -o /dev/null -w %{http_code} http://x.test/"), "mine\nhome\n403");
+    env.run(&["stop", "--grace", "0", NAME]).success();
+    yard.nothing_is_left();
+}
+
+#[test]
+fn exec_cp_and_the_terminal_work_as_elsewhere() {
+    let yard = Yard::new();
+    let env = &yard.stage.env;
+    yard.detached(&["--keep"], "sleep 1000");
+    let ran = env.run(&["exec", NAME, "--", "sh", "-c", "echo out; echo err >&2; exit 9"]);
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(9), "out\n", "err\n"), "{ran}");
+
+    let file = env.write("given", "from the host");
+    let inside = |path: &str| format!("{NAME}:/home/agent/{path}");
+    env.run(&["cp", &file.display().to_string(), &inside("in")]).success();
+    assert_eq!(yard.exec("cat in; mkdir d; echo back > d/f; ln -s /etc/passwd d/bad"), "from the host");
+    let copy = env.work().join("copy");
+    let ran = env.run(&["cp", &inside("d"), &copy.display().to_string()]);
+    assert!(ran.stderr.contains("bad"), "{ran}");
+    assert_eq!(fs::read_to_string(copy.join("f")).expect("it was copied"), "back\n");
+
+    let mut screen = Screen::open(env, &["exec", "--tty", NAME, "--", "sh"]);
+    screen.types("stty size; tty\r");
+    screen.shows("24 80");
+    screen.shows("/dev/pts/");
+    resize(&screen.keys, 33, 101);
+    wait_until("the new size", SOON, || {
+        screen.types("stty size\r");
+        screen.text().contains("33 101")
+    });
+    screen.types("exit 7\r");
+    assert_eq!(screen.ends(), Some(7));
+    env.run(&["stop", "--grace", "0", NAME]).success();
+    yard.nothing_is_left();
+}
+
+#[test]
+fn a_keeper_that_is_killed_takes_its_machine_with_it() {
+    let yard = Yard::new();
+    yard.detached(&["--keep"], "sleep 1000");
+    let env = &yard.stage.env;
+    let machines = || {
+        let all = leftovers::processes(&env.root().to_string_lossy());
+        all.into_iter().filter(|(_, line)| line.contains("_boot-vm")).count()
+    };
+    assert_eq!(machines(), 1);
+    kill_process(pid_of(&yard.stage, "keeper").expect("a keeper"), Signal::KILL).expect("our own keeper");
+    wait_until("the machine to end by itself", SOON, || machines() == 0);
+    yard.nothing_is_left();
+}
+
+/// Where a machine is about to be there, or is.
+#[test]
+fn a_keeper_that_is_killed_anywhere_leaves_nothing_past_cleanup() {
+    let yard = Yard::new();
+    for point in ["room", "room.done", "serve.done", "probe", "agent.done", "end", "remove"] {
+        let flags = ["--limit", "cpus=1", "--limit", "memory=512MiB", "--allow", HOST, "--hold-at", point];
+        let running = yard.stage.spawn(&flags, &["true"]);
+        let keeper = wait_for(&format!("the keeper to be held at {point}"), SOON, || {
+            let keeper = pid_of(&yard.stage, "keeper")?;
+            let stat = fs::read_to_string(format!("/proc/{}/stat", keeper.as_raw_nonzero())).ok()?;
+            stat.rsplit(") ").next()?.starts_with('T').then_some(keeper)
+        });
+        kill_process(keeper, Signal::KILL).expect("our own keeper");
+        running.wait(SOON).expect("the launcher ends");
+        yard.nothing_is_left();
+    }
+}

@@ -1,0 +1,305 @@
+//! smolvm, as a program that is run: every argument list is made here, and every run has its time.
+//!
+//! It gets an environment of ours, nothing on its standard input, and its output goes to memory: a machine that it
+//! leaves running keeps no pipe of ours open.
+
+use super::{
+    machine::{Machine, Order},
+    version::{FLOOR, Features, Version},
+};
+use crate::process;
+use rustix::{
+    fs::{MemfdFlags, memfd_create},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{self, Read as _, Seek as _},
+    os::unix::process::ExitStatusExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+/// What does not start a machine is done at once; a busy machine takes longer.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// smolvm gives a machine 30 s to answer; making its disks comes before.
+const START_PATIENCE: Duration = Duration::from_secs(120);
+const MOST_OUTPUT: u64 = 1 << 20;
+
+/// Where smolvm is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Smolvm {
+    pub program: PathBuf,
+    /// Where its libraries and the root of its machines are, where that is not beside it.
+    #[serde(default)]
+    pub libraries: Option<PathBuf>,
+    #[serde(default)]
+    pub rootfs: Option<PathBuf>,
+}
+
+/// Of running smolvm.
+#[derive(Debug, thiserror::Error)]
+pub enum SmolvmError {
+    #[error("there is no smolvm at {}; `pip install smolmachines` has it, and `bot-bottle doctor` says where it is looked for", .0.display())]
+    Missing(PathBuf),
+    #[error("smolvm at {} cannot be run", .0.display())]
+    Run(PathBuf, #[source] io::Error),
+    #[error("`smolvm {command}` did not end within {} s", patience.as_secs())]
+    Late { command: String, patience: Duration },
+    #[error("`smolvm --version` says {0:?}, which is no version")]
+    Version(String),
+    #[error("smolvm {0} is too old: {FLOOR} or newer is needed; `pip install --upgrade smolmachines` has it")]
+    Old(Version),
+    #[error("smolvm {version} knows no {}; is it a build of its own? `pip install --upgrade smolmachines` has one that does", missing.join(", "))]
+    Lacks { version: Version, missing: Vec<&'static str> },
+    #[error(
+        "this machine has no /dev/kvm that you may use; load the module kvm_intel or kvm_amd, and join the group `kvm`"
+    )]
+    NoKvm,
+    #[error("a machine of this name is there already; `bot-bottle cleanup` takes away what a crash left")]
+    Exists,
+    #[error("the machine is not running")]
+    NotRunning,
+    #[error("the machine did not come up in the time that smolvm gives it; the end of its console:\n{0}")]
+    Boot(String),
+    #[error("`smolvm {command}` failed with {code}: {message}")]
+    Failed { command: String, code: i32, message: String },
+}
+
+/// What a run gave.
+#[derive(Debug)]
+struct Ran {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Smolvm {
+    /// Which it is; an error where no bottle can be made with it.
+    pub fn probe(&self) -> Result<Features, SmolvmError> {
+        let said = self.run("--version", vec!["--version".into()], None, PATIENCE)?.stdout;
+        let version: Version = said.parse().map_err(|()| SmolvmError::Version(first_line(&said)))?;
+        if version < FLOOR {
+            return Err(SmolvmError::Old(version));
+        }
+        let help = ["machine", "create", "--help"].map(OsString::from).to_vec();
+        let features = Features::of(version, &self.run("machine create --help", help, None, PATIENCE)?.stdout);
+        if features.missing.is_empty() {
+            Ok(features)
+        } else {
+            Err(SmolvmError::Lacks { version, missing: features.missing })
+        }
+    }
+
+    fn run(
+        &self,
+        what: &str,
+        arguments: Vec<OsString>,
+        state: Option<&Path>,
+        patience: Duration,
+    ) -> Result<Ran, SmolvmError> {
+        let failed = |error| SmolvmError::Run(self.program.clone(), error);
+        let (mut out, mut err) = (memory().map_err(failed)?, memory().map_err(failed)?);
+        let mut command = Command::new(&self.program);
+        command.args(arguments).env_clear().current_dir("/").stdin(Stdio::null());
+        command.stdout(out.try_clone().map_err(failed)?).stderr(err.try_clone().map_err(failed)?);
+        // Where it looks for the programs that make file systems.
+        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        command.env("HOME", state.unwrap_or(Path::new("/nonexistent")));
+        // Its own walls around the process that is the machine.
+        command.env("SMOLVM_SECCOMP", "enforce").env("SMOLVM_LANDLOCK", "enforce");
+        if let Some(libraries) = &self.libraries {
+            command.env("SMOLVM_LIB_DIR", libraries);
+        }
+        if let Some(rootfs) = &self.rootfs {
+            command.env("SMOLVM_AGENT_ROOTFS", rootfs);
+        }
+        let mut child = command.spawn().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => SmolvmError::Missing(self.program.clone()),
+            _ => failed(error),
+        })?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let held =
+            pid.map(|pid| pidfd_open(pid, PidfdFlags::empty())).transpose().map_err(|error| failed(error.into()))?;
+        if let Some(held) = held
+            && !process::ended(&held, patience).map_err(failed)?
+        {
+            let _ = process::kill_and_wait(&held, PATIENCE);
+            let _ = child.wait();
+            return Err(SmolvmError::Late { command: what.to_owned(), patience });
+        }
+        let status = child.wait().map_err(failed)?;
+        let code = status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(-1);
+        Ok(Ran { code, stdout: text(&mut out).map_err(failed)?, stderr: text(&mut err).map_err(failed)? })
+    }
+}
+
+impl Machine {
+    pub(super) fn create(&self, order: &Order) -> Result<(), SmolvmError> {
+        self.told("machine create", create(&self.state, order), PATIENCE).map(drop)
+    }
+
+    /// Returns when the machine has answered.
+    pub(super) fn start(&self) -> Result<(), SmolvmError> {
+        self.told("machine start", named(&self.state, "start", &self.name), START_PATIENCE).map(drop)
+    }
+
+    /// The process that is the machine.
+    pub(super) fn pid(&self) -> Result<Option<i32>, SmolvmError> {
+        #[derive(Deserialize)]
+        struct Status {
+            pid: Option<i32>,
+        }
+        let mut arguments = named(&self.state, "status", &self.name);
+        arguments.push("--json".into());
+        let said = self.told("machine status", arguments, PATIENCE)?.stdout;
+        let unreadable = |error: serde_json::Error| SmolvmError::Failed {
+            command: "machine status".to_owned(),
+            code: 0,
+            message: format!("its answer cannot be read: {error}"),
+        };
+        serde_json::from_str::<Status>(&said).map(|status| status.pid).map_err(unreadable)
+    }
+
+    fn told(&self, what: &str, arguments: Vec<OsString>, patience: Duration) -> Result<Ran, SmolvmError> {
+        let ran = self.smolvm.run(what, arguments, Some(&self.state), patience)?;
+        if ran.code == 0 { Ok(ran) } else { Err(self.failure(what, &ran)) }
+    }
+
+    /// Its exit code tells little: 1 is every error of its own.
+    fn failure(&self, what: &str, ran: &Ran) -> SmolvmError {
+        let message = ran.stderr.trim();
+        let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+        if says(&["already exists"]) {
+            SmolvmError::Exists
+        } else if says(&["/dev/kvm", "KVM is not available", "kvm not available"]) {
+            SmolvmError::NoKvm
+        } else if says(&["not running"]) {
+            SmolvmError::NotRunning
+        } else if says(&["did not become ready", "timed out", "timeout waiting"]) {
+            SmolvmError::Boot(self.console().unwrap_or_else(|| shown(message)))
+        } else {
+            SmolvmError::Failed { command: what.to_owned(), code: ran.code, message: shown(message) }
+        }
+    }
+
+    /// The end of what the machine's kernel and smolvm's own init said.
+    pub(super) fn console(&self) -> Option<String> {
+        let machines = std::fs::read_dir(self.state.join(".cache/smolvm/vms")).ok()?;
+        let logs = machines.filter_map(Result::ok).map(|entry| entry.path().join("agent-console.log"));
+        let text = logs.into_iter().find_map(|log| end_of(&log).ok())?;
+        Some(shown(&text))
+    }
+}
+
+/// One of the commands that a machine's name is all to.
+fn named(state: &Path, verb: &str, name: &str) -> Vec<OsString> {
+    vec!["--state-dir".into(), state.into(), "machine".into(), verb.into(), "--name".into(), name.into()]
+}
+
+fn create(state: &Path, order: &Order) -> Vec<OsString> {
+    let mut arguments = named(state, "create", &order.name);
+    let mut pair = |flag: &str, value: OsString| arguments.extend([flag.into(), value]);
+    pair("--image", order.image.clone().into());
+    pair("--cpus", order.cpus.to_string().into());
+    pair("--mem", order.memory_mib.to_string().into());
+    for (name, value) in &order.labels {
+        pair("--label", format!("{name}={value}").into());
+    }
+    for (host, inside, writable) in &order.volumes {
+        pair("--volume", joined(host, inside, if *writable { "" } else { ":ro" }));
+    }
+    for (host, inside) in &order.sockets {
+        pair("--mount-socket", joined(host, inside, ""));
+    }
+    pair("--user", "0:0".into());
+    arguments.extend(["--stop-on-exit".into(), "--".into()]);
+    arguments.extend(order.command.iter().map(OsString::from));
+    arguments
+}
+
+fn joined(host: &Path, inside: &str, end: &str) -> OsString {
+    let mut text = host.as_os_str().to_owned();
+    text.push(format!(":{inside}{end}"));
+    text
+}
+
+fn memory() -> io::Result<File> {
+    Ok(File::from(memfd_create(c"smolvm", MemfdFlags::CLOEXEC)?))
+}
+
+fn text(file: &mut File) -> io::Result<String> {
+    file.rewind()?;
+    let mut bytes = Vec::new();
+    file.take(MOST_OUTPUT).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn end_of(path: &Path) -> io::Result<String> {
+    const END: u64 = 4096;
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(io::SeekFrom::Start(length.saturating_sub(END)))?;
+    let mut bytes = Vec::new();
+    file.take(END).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    Ok(lines.get(lines.len().saturating_sub(12)..).unwrap_or_default().join("\n"))
+}
+
+/// Of somebody else's text, what a terminal may be shown.
+fn shown(text: &str) -> String {
+    let plain = text.chars().map(|letter| if letter.is_control() && letter != '\n' { ' ' } else { letter });
+    plain.take(2000).collect()
+}
+
+fn first_line(text: &str) -> String {
+    shown(text.lines().next().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_machine_is_told_whole() {
+        let order = Order {
+            name: "bottle".to_owned(),
+            image: "/srv/image".into(),
+            cpus: 2,
+            memory_mib: 512,
+            volumes: vec![
+                ("/state/entry".into(), "/bot-bottle/entry".to_owned(), false),
+                ("/state/home".into(), "/bot-bottle/home".to_owned(), true),
+            ],
+            sockets: vec![("/run/x/link".into(), "/bot-bottle/sockets/link".to_owned())],
+            labels: BTreeMap::from([("bot-bottle.slug".to_owned(), "a-abcde".to_owned())]),
+            command: vec!["/bot-bottle/entry/init".to_owned(), "machine".to_owned()],
+        };
+        let lines = |arguments: Vec<OsString>| {
+            arguments.iter().map(|it| it.to_string_lossy().into_owned()).collect::<Vec<_>>().join("\n")
+        };
+        insta::assert_snapshot!(lines(create(Path::new("/state/vm"), &order)));
+        insta::assert_snapshot!(lines(named(Path::new("/state/vm"), "start", "bottle")));
+    }
+
+    #[test]
+    fn what_smolvm_says_is_an_error_of_its_kind() {
+        let smolvm = Smolvm { program: "/smolvm".into(), libraries: None, rootfs: None };
+        let machine = Machine::of(&smolvm, Path::new("/nonexistent"), Path::new("/nonexistent"));
+        let error = |message: &str| {
+            machine.failure("machine start", &Ran { code: 1, stdout: String::new(), stderr: message.to_owned() })
+        };
+        let exists = "Error: config operation failed: create machine: machine 'm1' already exists or is being created";
+        assert!(matches!(error(exists), SmolvmError::Exists));
+        assert!(matches!(error("Error: cannot open /dev/kvm: No such file"), SmolvmError::NoKvm));
+        assert!(matches!(error("Error: timed out waiting for the agent"), SmolvmError::Boot(_)));
+        assert!(matches!(error("Error: machine 'm1' is not running"), SmolvmError::NotRunning));
+        let other = error("Error: \u{1b}[31mno\u{1b}[0m").to_string();
+        assert!(other.contains("failed with 1") && !other.contains('\u{1b}'), "{other}");
+    }
+}

@@ -1,0 +1,27 @@
+//! The smolmachines backend: a room that is a machine with a kernel of its own, made by the `smolvm` program.
+//!
+//! [`create`] writes what the room is made of into a directory of the bottle's ([`staging`]), says as data what the
+//! machine is ([`machine`]), has smolvm write that down, and reads back what it wrote ([`record`]): a flag that was
+//! dropped in silence is an error. The machine starts with our init as its one workload, as the *porter*, which connects
+//! to a socket of the keeper's through the machine's wall; [`relay`] makes of its connections the link and the
+//! descriptors that keeper and gate know from every other room.
+//!
+//! Invariants: a machine has no network device, no published port, no forwarded agent, and of the host no directory but
+//! those of the room; nothing secret is in what smolvm is told. Its state is a directory of the bottle's own: no machine
+//! is known to any other, and the directory and the process are all there is to take away. What comes out of a machine
+//! is the bytes of somebody hostile.
+
+mod cli;
+mod error;
+mod machine;
+mod record;
+mod relay;
+mod room;
+mod staging;
+mod version;
+
+pub use cli::{Smolvm, SmolvmError};
+pub use error::MachineError;
+pub use machine::Machine;
+pub use room::{MachineSpec, create};
+pub use version::{Features, TESTED, Version};

@@ -1,0 +1,189 @@
+//! What smolvm wrote down of a machine, read back before it starts.
+//!
+//! smolvm drops flags that do not go together, or that it does not know how to apply, and ends with 0. So nothing that it
+//! was told counts: only what stands in its own record, the one that it starts the machine from. What is not as it was
+//! asked for is an error, and so is anything that would open the machine and was never asked for.
+
+use super::machine::{Machine, Order};
+use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    #[error("what smolvm wrote down of the machine cannot be read, in {}", .0.display())]
+    Database(PathBuf, #[source] rusqlite::Error),
+    #[error("what smolvm wrote down of the machine cannot be understood")]
+    Malformed(#[source] serde_json::Error),
+    #[error(
+        "smolvm made another machine than it was told to: {}; this version of it drops what it was told, so use one that \
+         this program was tested with ({})", .0.join("; "), super::TESTED
+    )]
+    Differs(Vec<String>),
+}
+
+/// Each of these opens the machine to something, and stands in a record only where it was asked for.
+const MUST_BE_OFF: [&str; 25] = [
+    "network",
+    "network_backend",
+    "ports",
+    "udp_ports",
+    "env",
+    "init",
+    "allowed_cidrs",
+    "egress",
+    "staged_mounts",
+    "remote_volumes",
+    "disk_volumes",
+    "disks",
+    "cache_disk",
+    "gpu",
+    "rosetta",
+    "nested_virt",
+    "ssh_agent",
+    "docker_socket",
+    "cuda",
+    "secrets",
+    "credentials",
+    "dns",
+    "entrypoint",
+    "workdir",
+    "health_cmd",
+];
+
+/// Compares the machine's record with what was ordered.
+pub(super) fn verify(machine: &Machine, order: &Order) -> Result<(), RecordError> {
+    let path = machine.state.join(".local/share/smolvm/server/smolvm.db");
+    let bytes = read(&path, &order.name).map_err(|error| RecordError::Database(path, error))?;
+    let record: Value = serde_json::from_slice(&bytes).map_err(RecordError::Malformed)?;
+    let found = differences(&record, order);
+    if found.is_empty() { Ok(()) } else { Err(RecordError::Differs(found)) }
+}
+
+fn read(path: &Path, name: &str) -> rusqlite::Result<Vec<u8>> {
+    // Writable to SQLite, for without that it does not see what is in the log beside the file; we write nothing.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let database = Connection::open_with_flags(path, flags)?;
+    database.pragma_update(None, "query_only", true)?;
+    database.query_row("SELECT data FROM vms WHERE name = ?1", [name], |row| row.get(0))
+}
+
+fn differences(record: &Value, order: &Order) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut compare = |key: &str, is: Value, ought: Value| {
+        if is != ought {
+            found.push(format!("{key} is {is} and not {ought}"));
+        }
+    };
+    let of = |key: &str| record.get(key).cloned().unwrap_or(Value::Null);
+    let text = |path: &Path| Value::from(path.to_string_lossy());
+    compare("name", of("name"), order.name.clone().into());
+    compare("cpus", of("cpus"), order.cpus.into());
+    compare("mem", of("mem"), order.memory_mib.into());
+    compare("image", of("image"), format!("local-dir:{}", order.image.display()).into());
+    compare("cmd", of("cmd"), order.command.clone().into());
+    compare("user", of("user"), "0:0".into());
+    compare("stop_on_exit", of("stop_on_exit"), true.into());
+    compare("labels", of("labels"), order.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect());
+    let mounts = order
+        .volumes
+        .iter()
+        .map(|(host, inside, writable)| Value::from(vec![text(host), inside.clone().into(), (!writable).into()]));
+    compare("mounts", of("mounts"), mounts.collect());
+    let sockets = order.sockets.iter().map(
+        |(host, inside)| serde_json::json!({ "direction": "mount", "guest_path": inside, "host_path": text(host) }),
+    );
+    compare("published_sockets", of("published_sockets"), sockets.collect());
+    for key in MUST_BE_OFF {
+        let value = of(key);
+        if !is_off(&value) {
+            found.push(format!("{key} is {value} and was not asked for"));
+        }
+    }
+    found
+}
+
+fn is_off(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Array(all) => all.is_empty(),
+        Value::Object(all) => all.is_empty(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn order() -> Order {
+        Order {
+            name: "bottle".to_owned(),
+            image: "/srv/image".into(),
+            cpus: 1,
+            memory_mib: 512,
+            volumes: vec![("/home".into(), "/bot-bottle/home".to_owned(), true), ("/e".into(), "/f".to_owned(), false)],
+            sockets: vec![("/run/link".into(), "/bot-bottle/sockets/link".to_owned())],
+            labels: BTreeMap::from([("bot-bottle.slug".to_owned(), "a-abcde".to_owned())]),
+            command: vec!["/init".to_owned(), "machine".to_owned()],
+        }
+    }
+
+    /// As smolvm 1.32.2 writes it.
+    fn record() -> Value {
+        serde_json::json!({
+            "name": "bottle", "created_at": 1, "state": "created", "pid": null, "cpus": 1, "mem": 512,
+            "block_io": "sync", "mounts": [["/home", "/bot-bottle/home", false], ["/e", "/f", true]],
+            "staged_mounts": [], "ports": [],
+            "published_sockets": [
+                { "direction": "mount", "guest_path": "/bot-bottle/sockets/link", "host_path": "/run/link" }
+            ],
+            "network": false, "gpu": null, "init": [], "env": [], "user": "0:0", "image": "local-dir:/srv/image",
+            "entrypoint": [], "cmd": ["/init", "machine"], "labels": { "bot-bottle.slug": "a-abcde" },
+            "ssh_agent": false, "cuda": false, "stop_on_exit": true, "docker_socket": false
+        })
+    }
+
+    #[test]
+    fn a_machine_as_ordered_has_no_differences() {
+        assert_eq!(differences(&record(), &order()), [""; 0]);
+    }
+
+    #[test]
+    fn whatever_was_dropped_or_added_is_a_difference() {
+        let changes: [(&str, Value); 16] = [
+            ("network", true.into()),
+            ("network_backend", "tsi".into()),
+            ("ports", serde_json::json!([[8080, 80]])),
+            ("mounts", serde_json::json!([["/home", "/bot-bottle/home", false]])),
+            ("mounts", serde_json::json!([["/home", "/bot-bottle/home", false], ["/e", "/f", false]])),
+            ("published_sockets", serde_json::json!([])),
+            ("stop_on_exit", false.into()),
+            ("user", Value::Null),
+            ("cmd", serde_json::json!([])),
+            ("image", "alpine".into()),
+            ("labels", serde_json::json!({})),
+            ("ssh_agent", true.into()),
+            ("docker_socket", true.into()),
+            ("env", serde_json::json!([["A", "b"]])),
+            ("cpus", 4.into()),
+            ("mem", 8192.into()),
+        ];
+        for (key, value) in changes {
+            let mut changed = record();
+            changed[key] = value;
+            let found = differences(&changed, &order());
+            assert!(found.len() == 1 && found[0].starts_with(key), "{key}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_database_that_is_none_is_an_error() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("smolvm.db");
+        std::fs::write(&path, "this is no database, whatever its name may be").unwrap();
+        assert!(read(&path, "bottle").is_err());
+        assert!(read(&root.path().join("nothing"), "bottle").is_err());
+    }
+}

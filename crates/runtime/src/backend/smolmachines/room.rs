@@ -1,0 +1,224 @@
+//! Makes the machine, starts it, and waits for its init.
+
+use super::{
+    error::MachineError,
+    machine::{Machine, Order},
+    record,
+    relay::{Relay, Switchboard},
+    staging::{path_that_can_be_told, stage},
+};
+use crate::{
+    backend::room::{Room, RoomSpec},
+    beneath,
+    process::ProcessId,
+    socket::AsyncLink,
+    sys,
+};
+use bottle_spec::{
+    door::Door,
+    init_link::InitToKeeper,
+    machine_link::{LINK, Purpose, sockets},
+    plan::Image,
+};
+use rustix::{
+    fs::{AtFlags, CWD, Mode},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+use std::{
+    fs, io,
+    os::{
+        fd::OwnedFd,
+        unix::{fs::DirBuilderExt as _, fs::symlink, net::UnixListener, net::UnixStream},
+    },
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::{io::Interest, task::spawn_blocking, time::timeout};
+
+/// Init connects when the machine is up, which smolvm has waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+const END_PATIENCE: Duration = Duration::from_secs(10);
+/// What smolvm puts below the directory of its state, sockets among it, and how long their paths may be.
+const BELOW: usize = "/.cache/smolvm/vms/0123456789abcdef/port-forward.sock".len();
+const LONGEST: usize = 107;
+
+/// What a machine is made of, besides its room.
+#[derive(Debug, Clone, Copy)]
+pub struct MachineSpec<'a> {
+    pub room: RoomSpec<'a>,
+    pub machine: &'a Machine,
+    /// The bottle's directory of sockets, with a short path.
+    pub runtime: &'a Path,
+}
+
+/// Makes a machine and starts it. Whatever of it is there when this fails goes by [`Machine::remove`].
+pub async fn create(spec: &MachineSpec<'_>) -> Result<Room, MachineError> {
+    let image = check(spec)?;
+    let room = &spec.room;
+    let ids = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let (entry, doors) = (spec.machine.staging.join("entry"), spec.runtime.join("doors"));
+    let token = stage(room, ids, &entry)?;
+    state(spec)?;
+    let order = Order::new(room, &spec.machine.name, &image, &entry, &doors);
+    for path in order.volumes.iter().map(|(host, ..)| host).chain([&image]) {
+        path_that_can_be_told(path)?;
+    }
+    let (link, listeners) = listen(&doors, room.doors)?;
+    let machine = spec.machine.clone();
+    let wanted = order.clone();
+    blocking(move || {
+        machine.smolvm.probe().map_err(MachineError::Probe)?;
+        machine.create(&wanted).map_err(MachineError::Make)?;
+        record::verify(&machine, &wanted).map_err(MachineError::Record)
+    })
+    .await?;
+    let board = Switchboard::new(token);
+    let connected = board.expect(Purpose::Link);
+    let serving = tokio::task::spawn_local(std::rc::Rc::clone(&board).serve(link));
+    let opened = open(spec, connected).await;
+    match opened {
+        Ok((pid, pidfd, machine)) => {
+            let (ours, theirs) = UnixStream::pair().map_err(MachineError::Listen)?;
+            Relay::start(board, machine, AsyncLink::new(theirs).map_err(MachineError::Listen)?);
+            Ok(Room { pid, pidfd, link: ours, listeners })
+        }
+        Err(error) => {
+            serving.abort();
+            Err(error)
+        }
+    }
+}
+
+/// Starts the machine and waits until its room is made.
+async fn open(
+    spec: &MachineSpec<'_>,
+    connected: tokio::sync::oneshot::Receiver<UnixStream>,
+) -> Result<(i32, OwnedFd, AsyncLink), MachineError> {
+    let machine = spec.machine.clone();
+    let pid = blocking(move || {
+        machine.start().map_err(MachineError::Start)?;
+        machine.pid().map_err(MachineError::Start)
+    })
+    .await?;
+    let console = || spec.machine.console();
+    let (pid, pidfd) = pid.and_then(held).ok_or_else(|| MachineError::Ended(console()))?;
+    let ends = sys::watch(pidfd, Interest::READABLE).map_err(MachineError::Listen)?;
+    let opening = async {
+        let stream = connected.await.map_err(|_| MachineError::Ended(console()))?;
+        let found =
+            rustix::net::sockopt::socket_peercred(&stream).map_err(|error| MachineError::Listen(error.into()))?;
+        let found = found.pid.as_raw_pid();
+        if found != pid {
+            return Err(MachineError::Stranger { found, expected: pid });
+        }
+        let mut link = AsyncLink::new(stream).map_err(MachineError::Listen)?;
+        made(&mut link, spec.room.doors).await?;
+        Ok(link)
+    };
+    let link = tokio::select! {
+        opened = timeout(PATIENCE, opening) => opened.map_err(|_| MachineError::Silent(PATIENCE, console()))?,
+        _ = ends.readable() => Err(MachineError::Ended(console())),
+    }?;
+    Ok((pid, ends.into_inner(), link))
+}
+
+/// Init says of each door that it is open.
+async fn made(link: &mut AsyncLink, doors: &[Door]) -> Result<(), MachineError> {
+    for expected in doors {
+        match link.receive().await.map_err(MachineError::Broken)? {
+            InitToKeeper::Opened { door } if door == *expected => {}
+            InitToKeeper::Failed { message } => return Err(MachineError::Unmade(message)),
+            other => return Err(MachineError::Unmade(format!("{other:?} is no door"))),
+        }
+    }
+    Ok(())
+}
+
+fn check(spec: &MachineSpec<'_>) -> Result<PathBuf, MachineError> {
+    if rustix::process::geteuid().is_root() || spec.room.host_ids.is_some() {
+        return Err(MachineError::Root);
+    }
+    if !spec.room.guards.is_empty() {
+        return Err(MachineError::Guards);
+    }
+    match &spec.room.plan.image {
+        Image::Dir(path) => Ok(path.clone()),
+        _ => Err(MachineError::NoImage),
+    }
+}
+
+/// The directory of the machine's state, by a path that is short enough for the sockets that smolvm puts there: its own
+/// is a link in the directory of sockets.
+fn state(spec: &MachineSpec<'_>) -> Result<(), MachineError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| MachineError::Stage { path, source }
+    };
+    let path = &spec.machine.state;
+    if path.as_os_str().len() + BELOW > LONGEST {
+        return Err(MachineError::Long(path.clone()));
+    }
+    let disks = spec.machine.staging.join("vm");
+    beneath::remove_tree(&disks).map_err(failed(&disks))?;
+    fs::DirBuilder::new().mode(0o700).recursive(true).create(&disks).map_err(failed(&disks))?;
+    symlink(&disks, path).map_err(failed(path))
+}
+
+/// A socket for the link and one for each door that has one. Nobody else gets to them: what is above is the user's alone.
+fn listen(directory: &Path, doors: &[Door]) -> Result<(tokio::net::UnixListener, Vec<(Door, OwnedFd)>), MachineError> {
+    fs::DirBuilder::new().mode(0o700).create(directory).map_err(MachineError::Listen)?;
+    let bind = |name: &str| -> Result<UnixListener, MachineError> {
+        let path = directory.join(name);
+        if path.as_os_str().len() > LONGEST {
+            return Err(MachineError::Long(path));
+        }
+        let listener = UnixListener::bind(&path).map_err(MachineError::Listen)?;
+        let mode = Mode::RUSR | Mode::WUSR;
+        rustix::fs::chmodat(CWD, &path, mode, AtFlags::empty()).map_err(|error| MachineError::Listen(error.into()))?;
+        listener.set_nonblocking(true).map_err(MachineError::Listen)?;
+        Ok(listener)
+    };
+    let link = tokio::net::UnixListener::from_std(bind(LINK)?).map_err(MachineError::Listen)?;
+    let listeners = sockets(doors).into_iter().map(|(name, door)| Ok((door, bind(&name)?.into())));
+    Ok((link, listeners.collect::<Result<_, _>>()?))
+}
+
+fn held(pid: i32) -> Option<(i32, OwnedFd)> {
+    let pidfd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+    Some((pid, pidfd))
+}
+
+/// smolvm is waited for by a thread of its own; the keeper's loop goes on.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, MachineError> + Send + 'static,
+) -> Result<T, MachineError> {
+    spawn_blocking(work).await.map_err(|error| MachineError::Listen(io::Error::other(error)))?
+}
+
+impl Machine {
+    /// Ends the process that is the machine, whether or not smolvm knows of it, and takes away all that it had; whether
+    /// there was anything.
+    pub fn remove(&self) -> Result<bool, MachineError> {
+        let mut there = false;
+        for process in self.processes() {
+            there |= process.kill(END_PATIENCE).map_err(MachineError::Remove)?;
+        }
+        there |= self.staging.symlink_metadata().is_ok();
+        beneath::remove_tree(&self.staging).map_err(MachineError::Remove)?;
+        Ok(there)
+    }
+
+    /// By their command lines, `… _boot-vm STATE/…`: a machine is one process, which smolvm has let go of.
+    fn processes(&self) -> Vec<ProcessId> {
+        let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+        let numbers =
+            entries.filter_map(Result::ok).filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let is_ours = |pid: &i32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let mut words = line.split(|byte| *byte == 0).skip_while(|word| *word != b"_boot-vm").skip(1);
+            let state = self.state.as_os_str().as_encoded_bytes();
+            words.next().is_some_and(|path| path.strip_prefix(state).is_some_and(|rest| rest.starts_with(b"/")))
+        };
+        numbers.filter(is_ours).filter_map(|pid| ProcessId::of(pid).ok()).collect()
+    }
+}

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Runs in the emulated machine: bottles as machines of their own, by the real smolvm.
+#
+#   scripts/emulated-machine --nested scripts/emulated/smolmachines.sh COMMAND...
+#
+# COMMAND is what starts such bottles: the executable with the tests of the program, or xtask's escape suite.
+set -euo pipefail
+
+cache="${BOT_BOTTLE_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/bot-bottle-tests}"
+# Machines want a disk that is one.
+mkdir -p /data/tmp /data/smolvm && chmod 1777 /data/tmp
+mount --bind /data/tmp /tmp
+# Where ordinary users may go, too.
+cp -r "$cache/smolvm/." /data/smolvm/
+chmod 755 /data /data/smolvm
+export BOT_BOTTLE_TEST_SMOLVM=/data/smolvm/smolvm
+exec "$@"

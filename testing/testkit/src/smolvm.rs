@@ -1,0 +1,73 @@
+//! smolvm for the tests: one that stands for it where no machine can be started, and the real one where one can.
+
+use crate::{TestEnv, engine, env};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, chown},
+    path::PathBuf,
+};
+
+const FAKE: &str = include_str!("smolvm/fake.py");
+/// Names the real program, where machines can be started with it.
+pub const REAL: &str = "BOT_BOTTLE_TEST_SMOLVM";
+
+/// What makes the machines of a test's bottles.
+#[derive(Debug)]
+pub struct Machines {
+    directory: PathBuf,
+    real: Option<PathBuf>,
+}
+
+impl Machines {
+    /// For all bottles of this environment, with the image of [`crate::engine`].
+    pub fn install(env: &mut TestEnv) -> Machines {
+        let real = std::env::var_os(REAL).map(PathBuf::from);
+        let mut machines = Machines::stand_in(env);
+        if let Some(program) = real {
+            env.set("BOT_BOTTLE_SMOLVM", &program.to_string_lossy());
+            machines.real = Some(program);
+        }
+        machines
+    }
+
+    /// The one that stands for it. See `smolvm/fake.py`.
+    pub fn stand_in(env: &mut TestEnv) -> Machines {
+        let directory = env.root().join("cache/smolvm");
+        fs::create_dir(&directory).expect("a directory of ours");
+        let image = env.root().join("image");
+        engine::root_file_system(&image).expect("an image");
+        let machines = Machines { directory, real: None };
+        let program = machines.directory.join("smolvm");
+        fs::write(&program, FAKE).expect("a file of ours");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a file of ours");
+        machines.behave(&serde_json::json!({}));
+        fs::write(machines.directory.join("calls"), "").expect("a file of ours");
+        if env::is_root() {
+            let user = Some(env.user());
+            for path in [machines.directory.clone(), machines.directory.join("calls")] {
+                chown(path, user, user).expect("root may give a file away");
+            }
+        }
+        env.set("BOT_BOTTLE_SMOLVM", &program.to_string_lossy());
+        env.set("BOT_BOTTLE_BACKEND", "smolmachines");
+        env.set("BOT_BOTTLE_IMAGE", &format!("dir:{}", image.display()));
+        machines
+    }
+
+    pub fn are_real(&self) -> bool {
+        self.real.is_some()
+    }
+
+    /// What is different about the stand-in from now on.
+    pub fn behave(&self, how: &serde_json::Value) {
+        fs::write(self.directory.join("behaviour.json"), how.to_string()).expect("a file of ours");
+    }
+
+    /// Every call of the stand-in since the last look, as JSON, a line each.
+    pub fn take_calls(&self) -> Vec<String> {
+        let path = self.directory.join("calls");
+        let calls = fs::read_to_string(&path).expect("a file of ours");
+        fs::write(&path, "").expect("a file of ours");
+        calls.lines().map(str::to_owned).collect()
+    }
+}

@@ -54,6 +54,7 @@ pub(crate) fn run(args: ResumeArgs, context: &Context) -> Result<ExitCode, CliEr
     let mut plan = bottle.plan().map_err(unreadable)?;
     plan.command = command(&plan, args.prompt.as_deref())?;
     let engine = engine::of_backend(plan.backend, context)?;
+    let smolvm = smolvm::of_backend(plan.backend, context);
     let secrets = read_secrets(&plan, context)?;
     let request = LaunchRequest {
         dirs: context.dirs.clone(),
@@ -62,7 +63,7 @@ pub(crate) fn run(args: ResumeArgs, context: &Context) -> Result<ExitCode, CliEr
         secrets,
         notify: notify::targets(context)?,
         engine,
-        smolvm: smolvm::of_backend(plan.backend, context),
+        smolvm,
         refresh_env: context.refresh_env(),
         console: Console::Pipes,
         lifetime: Lifetime::Foreground,

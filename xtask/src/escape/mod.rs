@@ -13,15 +13,16 @@ use crate::build::{self, Profile};
 use anyhow::{Context, Result, bail, ensure};
 use arena::{Arena, User};
 use bottle_probe::{Control, Outcome, Report, cases};
-use bottle_testkit::Engine;
+use bottle_testkit::{Engine, engine::Make};
 
 pub(crate) fn run(backend: &str, options: &[&str]) -> Result<()> {
+    let make = Make::named(backend);
     ensure!(
-        ["namespace", "docker"].contains(&backend),
-        "no escape suite for the backend `{backend}` yet; there is one for namespace, and for docker"
+        backend == "namespace" || make.is_some(),
+        "no escape suite for the backend `{backend}` yet; there is one for namespace, docker and podman"
     );
-    let engine = if backend == "docker" { Engine::shared() } else { None };
-    if backend == "docker" && engine.is_none() {
+    let engine = make.and_then(Engine::shared);
+    if make.is_some() && engine.is_none() {
         // The reason has been printed.
         return Ok(());
     }

@@ -19,7 +19,8 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
     step("tests", &mut tests())?;
     let users: &[&str] = if quick { &["--user", "ordinary"] } else { &[] };
     escape::run("namespace", users)?;
-    escape::run("docker", users)
+    escape::run("docker", users)?;
+    escape::run("podman", users)
 }
 
 /// The runner's closing lines are what tells how many tests ran; nextest where it is installed.

@@ -99,9 +99,16 @@ fn canary(port: u16) -> Option<String> {
     reached.then(|| format!("the host's loopback can be reached (port {port})"))
 }
 
+/// Podman's mark of a container: a file with nothing in it, where the container has no rights on its host.
+const MARK: &str = ".containerenv";
+
 /// Sockets of other bottles, and of the host, would lie in `/run` or have abstract names.
 fn siblings() -> Option<String> {
-    if fs::read_dir("/run").is_ok_and(|mut entries| entries.next().is_some()) {
+    let is_mark = |entry: &fs::DirEntry| {
+        entry.file_name() == MARK && entry.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0)
+    };
+    let strange = |entry: io::Result<fs::DirEntry>| entry.is_ok_and(|entry| !is_mark(&entry));
+    if fs::read_dir("/run").is_ok_and(|entries| entries.into_iter().any(strange)) {
         return Some("something of the host's is in /run".to_owned());
     }
     let sockets = fs::read_to_string("/proc/net/unix").unwrap_or_default();

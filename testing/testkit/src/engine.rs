@@ -1,17 +1,21 @@
-//! A container engine of the tests' own: Docker's daemon with everything in one directory, in a network namespace of its
-//! own with a bridge and an address of the cloud's metadata service, and one image: a static busybox, curl and the
-//! libraries that it takes.
+//! Container engines of the tests' own: Docker's daemon or Podman's service with everything in one directory, in a network
+//! namespace of its own with a bridge and an address of the cloud's metadata service, and one image: a static busybox,
+//! curl, git and the libraries that they take.
 //!
 //! Starting one takes seconds, so all tests that run at a time share it: the first starts it, the last ends it. Who uses
 //! it holds a shared lock, which the kernel lets go of however a test dies.
+
+pub(crate) mod image;
+mod make;
+
+pub use make::Make;
 
 use crate::{Ran, Running, env::ORDINARY, wait::comes_within, wait_until};
 use rustix::fs::{FlockOperation, flock};
 use std::{
     fs::{self, File},
-    io,
     os::unix::{
-        fs::{MetadataExt as _, chown, symlink},
+        fs::{MetadataExt as _, PermissionsExt as _, chown},
         process::CommandExt as _,
     },
     path::{Path, PathBuf},
@@ -30,17 +34,18 @@ pub const METADATA: &str = "169.254.169.254";
 /// In use; dropping it ends the daemon where nobody else uses it.
 #[derive(Debug)]
 pub struct Engine {
+    make: Make,
     directory: PathBuf,
     users: Option<File>,
 }
 
 impl Engine {
     /// `None`, with the reason printed, where none can be started.
-    pub fn shared() -> Option<Engine> {
+    pub fn shared(make: Make) -> Option<Engine> {
         let there = |program: &str| {
             ["/usr/sbin", "/usr/bin", "/usr/local/bin"].iter().any(|it| Path::new(it).join(program).exists())
         };
-        let missing = ["dockerd", "docker", "busybox", "curl", "ip"].into_iter().find(|program| !there(program));
+        let missing = make.programs().iter().chain(&["busybox", "curl", "git", "ip"]).find(|program| !there(program));
         if !crate::env::is_root() || missing.is_some() {
             let why = missing.map_or("not root".to_owned(), |program| format!("no {program}"));
             #[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
@@ -49,11 +54,11 @@ impl Engine {
             }
             return None;
         }
-        let directory = std::env::temp_dir().join("bot-bottle-test-engine");
+        let directory = std::env::temp_dir().join(make.directory());
         let starting = Starting::take(&directory);
         let users = File::create(beside(&directory, "users")).expect("a file of ours");
         flock(&users, FlockOperation::LockShared).expect("a lock of ours");
-        let engine = Engine { directory, users: Some(users) };
+        let engine = Engine { make, directory, users: Some(users) };
         if !engine.answers() {
             engine.start();
         }
@@ -66,17 +71,36 @@ impl Engine {
         format!("unix://{}", self.directory.join("docker.sock").display())
     }
 
-    /// Docker's own client.
+    /// The engine's own client.
     pub fn client(&self, arguments: &[&str]) -> Ran {
-        let mut command = Command::new("docker");
-        command.env("DOCKER_HOST", self.host()).env("DOCKER_CONFIG", &self.directory).args(arguments);
+        let mut command = self.make.client(&self.directory, &self.host());
+        command.args(arguments);
         Running::start(command).finish(SOON)
+    }
+
+    pub fn make(&self) -> Make {
+        self.make
+    }
+
+    /// What a program of the engine's own image says that is run with the engine's own network.
+    pub fn in_its_network(&self, command: &[&str]) -> Ran {
+        // Podman's own limits are more than a machine may have to give.
+        let fixed =
+            ["run", "--rm", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=8192:8192", "--network", "host", IMAGE];
+        self.client(&[&fixed[..], command].concat())
     }
 
     /// Containers that were made for bottles of this state directory.
     pub fn containers(&self, state: &Path) -> Vec<String> {
         let label = format!("label=bot-bottle.state={}", state.display());
         let listed = self.client(&["ps", "--all", "--quiet", "--no-trunc", "--filter", &label]);
+        listed.success().lines().map(str::to_owned).collect()
+    }
+
+    /// Volumes of the same.
+    pub fn volumes(&self, state: &Path) -> Vec<String> {
+        let label = format!("label=bot-bottle.state={}", state.display());
+        let listed = self.client(&["volume", "ls", "--quiet", "--filter", &label]);
         listed.success().lines().map(str::to_owned).collect()
     }
 
@@ -97,7 +121,7 @@ impl Engine {
         let pid = fs::read_to_string(self.directory.join("pid")).ok()?.trim().parse().ok()?;
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let (name, state) = stat.split_once(") ")?;
-        (name.ends_with("(dockerd") && !state.starts_with(['Z', 'X'])).then_some(pid)
+        (name.ends_with(self.make.process()) && !state.starts_with(['Z', 'X'])).then_some(pid)
     }
 
     fn start(&self) {
@@ -106,15 +130,7 @@ impl Engine {
         fs::create_dir_all(&self.directory).expect("a directory of ours");
         let at = |name: &str| self.directory.join(name).display().to_string();
         let log = File::create(at("log")).expect("a file of ours");
-        let script = format!(
-            "ip link set lo up && ip addr add {METADATA}/32 dev lo && exec dockerd --data-root {} --exec-root {} \
-             --pidfile {} --host unix://{} --bip {GATEWAY}/24 --iptables=false --ip6tables=false --ip-forward=false \
-             --ip-masq=false --userland-proxy=false",
-            at("data"),
-            at("exec"),
-            at("pid"),
-            at("docker.sock"),
-        );
+        let script = format!("ip link set lo up && ip addr add {METADATA}/32 dev lo && {}", self.make.serve(&at));
         let mut command = Command::new("unshare");
         // Its mounts are its own and end with it.
         command.args(["--net", "--mount", "--propagation", "slave", "sh", "-c", &script]);
@@ -127,57 +143,29 @@ impl Engine {
             _ => (self.client(&["version"]).code == Some(0)).then_some(true),
         });
         if up != Some(true) {
-            panic!("dockerd did not come up: {}", fs::read_to_string(at("log")).unwrap_or_default());
+            panic!("the engine did not come up: {}", fs::read_to_string(at("log")).unwrap_or_default());
         }
         // The ordinary user of the tests is of the engine's group.
-        chown(at("docker.sock"), None, Some(ORDINARY)).expect("a socket of ours");
-        self.import().expect("the image");
+        let socket = at("docker.sock");
+        chown(&socket, None, Some(ORDINARY)).expect("a socket of ours");
+        fs::set_permissions(&socket, fs::Permissions::from_mode(0o660)).expect("a socket of ours");
+        let archive = image::pack(&self.directory).expect("the image");
+        self.client(&["import", &archive, IMAGE]).success();
     }
 
-    fn import(&self) -> io::Result<()> {
-        let root = self.directory.join("image");
-        root_file_system(&root)?;
-        let archive = self.directory.join("image.tar");
-        let (root, archive) = (root.display().to_string(), archive.display().to_string());
-        Running::start(command("tar", &["-C", &root, "-cf", &archive, "."])).finish(SOON).success();
-        self.client(&["import", &archive, IMAGE]).success();
-        Ok(())
-    }
     /// Only where nobody else uses it, and nobody can begin to meanwhile.
     fn end(&self) {
         if let Some(pid) = self.daemon().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)) {
+            // Podman's containers are nobody's children: they do not end with the service.
+            if self.make == Make::Podman {
+                let _ = self.client(&["rm", "--all", "--force", "--time", "0"]);
+            }
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-            wait_until("dockerd to end", SOON, || self.daemon().is_none());
+            wait_until("the engine to end", SOON, || self.daemon().is_none());
         }
         let _ = fs::remove_dir_all(&self.directory);
         let _ = fs::remove_file(beside(&self.directory, "users"));
     }
-}
-
-/// A static busybox with its applets, curl, and the libraries that it takes.
-pub(crate) fn root_file_system(root: &Path) -> io::Result<()> {
-    for name in ["bin", "usr/bin", "etc", "lib64"] {
-        fs::create_dir_all(root.join(name))?;
-    }
-    fs::copy("/bin/busybox", root.join("bin/busybox"))?;
-    let applets = Running::start(command("busybox", &["--list"])).finish(SOON);
-    for applet in applets.success().lines().filter(|applet| *applet != "busybox") {
-        symlink("busybox", root.join("bin").join(applet))?;
-    }
-    fs::copy("/usr/bin/curl", root.join("usr/bin/curl"))?;
-    let libraries = Running::start(command("ldd", &["/usr/bin/curl"])).finish(SOON);
-    for path in libraries.success().split_ascii_whitespace().filter(|word| word.starts_with('/')) {
-        let target = root.join(path.trim_start_matches('/'));
-        fs::create_dir_all(target.parent().expect("a library has a directory"))?;
-        fs::copy(path, target)?;
-    }
-    // What a program written in Rust takes besides.
-    for path in ["/lib/x86_64-linux-gnu/libgcc_s.so.1", "/lib/aarch64-linux-gnu/libgcc_s.so.1"] {
-        if Path::new(path).exists() {
-            fs::copy(path, root.join(path.trim_start_matches('/')))?;
-        }
-    }
-    Ok(())
 }
 
 impl Drop for Engine {
@@ -220,10 +208,4 @@ impl Starting {
 
 fn beside(directory: &Path, name: &str) -> PathBuf {
     directory.with_extension(name)
-}
-
-fn command(program: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(program);
-    command.args(arguments);
-    command
 }

@@ -35,7 +35,7 @@ impl Machines {
         let directory = env.root().join("cache/smolvm");
         fs::create_dir(&directory).expect("a directory of ours");
         let image = env.root().join("image");
-        engine::root_file_system(&image).expect("an image");
+        engine::image::root_file_system(&image).expect("an image");
         let machines = Machines { directory, real: None };
         let program = machines.directory.join("smolvm");
         fs::write(&program, FAKE).expect("a file of ours");

@@ -13,12 +13,13 @@ use crate::build::{self, Profile};
 use anyhow::{Context, Result, bail, ensure};
 use arena::{Arena, User};
 use bottle_probe::{Control, Outcome, Report, cases};
-use bottle_testkit::Engine;
+use bottle_testkit::{Engine, engine::Make};
 
 pub(crate) fn run(backend: &str, options: &[&str]) -> Result<()> {
+    let make = Make::named(backend);
     ensure!(
-        ["namespace", "docker", "smolmachines"].contains(&backend),
-        "no escape suite for the backend `{backend}` yet; there is one for namespace, docker and smolmachines"
+        ["namespace", "smolmachines"].contains(&backend) || make.is_some(),
+        "no escape suite for the backend `{backend}` yet; there is one for namespace, docker, podman and smolmachines"
     );
     if backend == "smolmachines" && std::env::var_os(bottle_testkit::smolvm::REAL).is_none() {
         println!(
@@ -28,8 +29,8 @@ pub(crate) fn run(backend: &str, options: &[&str]) -> Result<()> {
         );
         return Ok(());
     }
-    let engine = if backend == "docker" { Engine::shared() } else { None };
-    if backend == "docker" && engine.is_none() {
+    let engine = make.and_then(Engine::shared);
+    if make.is_some() && engine.is_none() {
         // The reason has been printed.
         return Ok(());
     }

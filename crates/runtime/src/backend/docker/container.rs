@@ -51,6 +51,12 @@ pub(super) fn ids(room: &RoomSpec<'_>) -> (u32, u32) {
     room.host_ids.unwrap_or_else(own)
 }
 
+/// By which it is found where nothing else is known of it.
+pub(super) fn labels(spec: &ContainerSpec<'_>) -> HashMap<String, String> {
+    let state = spec.state.to_string_lossy().into_owned();
+    HashMap::from([(SLUG.to_owned(), spec.room.slug.to_string()), (STATE.to_owned(), state)])
+}
+
 pub(super) fn body(spec: &ContainerSpec<'_>, image: &str, staged: &Staged) -> ContainerCreateBody {
     let (uid, gid) = ids(&spec.room);
     let text = |text: &str| text.to_owned();
@@ -65,10 +71,7 @@ pub(super) fn body(spec: &ContainerSpec<'_>, image: &str, staged: &Staged) -> Co
         open_stdin: Some(false),
         // The engine would run it beside init, outside of the confinement that init puts on all it starts.
         healthcheck: Some(HealthConfig { test: Some(vec![text("NONE")]), ..HealthConfig::default() }),
-        labels: Some(HashMap::from([
-            (text(SLUG), spec.room.slug.to_string()),
-            (text(STATE), spec.state.to_string_lossy().into_owned()),
-        ])),
+        labels: Some(labels(spec)),
         host_config: Some(host(spec, staged)),
         ..ContainerCreateBody::default()
     }
@@ -115,15 +118,30 @@ fn masked() -> Vec<String> {
     of_proc.chain(["/proc/interrupts", "/proc/timer_stats", "/sys"].map(str::to_owned)).collect()
 }
 
-/// What belongs to the agent, under its own uid.
-fn tmpfs(spec: &ContainerSpec<'_>) -> HashMap<String, String> {
-    let (uid, gid) = ids(&spec.room);
+/// A place in memory that belongs to the agent, under its own uid.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scratch {
+    pub(super) target: &'static str,
+    pub(super) bytes: u64,
+    pub(super) inodes: u64,
+    pub(super) mode: &'static str,
+    pub(super) owner: (u32, u32),
+}
+
+pub(super) fn scratch(spec: &ContainerSpec<'_>) -> [Scratch; 3] {
+    let owner = ids(&spec.room);
     let Bounds { bytes: large, inodes } = scratch_bounds(spec.room.plan.limits);
-    let places = [("/tmp", large, "1777"), ("/var/tmp", large, "1777"), ("/run", large.min(64 << 20), "755")];
-    let options = |bytes: u64, mode: &str| {
-        format!("rw,exec,nosuid,nodev,size={bytes},nr_inodes={inodes},mode={mode},uid={uid},gid={gid}")
+    [("/tmp", large, "1777"), ("/var/tmp", large, "1777"), ("/run", large.min(64 << 20), "755")]
+        .map(|(target, bytes, mode)| Scratch { target, bytes, inodes, mode, owner })
+}
+
+fn tmpfs(spec: &ContainerSpec<'_>) -> HashMap<String, String> {
+    let options = |place: Scratch| {
+        let Scratch { target, bytes, inodes, mode, owner: (uid, gid) } = place;
+        let options = format!("rw,exec,nosuid,nodev,size={bytes},nr_inodes={inodes},mode={mode},uid={uid},gid={gid}");
+        (target.to_owned(), options)
     };
-    places.into_iter().map(|(place, bytes, mode)| (place.to_owned(), options(bytes, mode))).collect()
+    scratch(spec).map(options).into()
 }
 
 fn mounts(spec: &ContainerSpec<'_>, staged: &Staged) -> Vec<Mount> {

@@ -26,9 +26,19 @@ const GREETING: Duration = Duration::from_secs(10);
 /// How often it is asked whether a container has gone.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// Whose engine it is, which it says itself. What is neither is taken for Docker's: its own words are the API's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Make {
+    Docker,
+    Podman,
+}
+
 /// An engine that answered.
 #[derive(Debug)]
-pub(super) struct Engine(pub(super) Docker);
+pub(super) struct Engine {
+    pub(super) docker: Docker,
+    pub(super) make: Make,
+}
 
 impl Engine {
     pub(super) async fn connect(socket: &Path) -> Result<Engine, EngineError> {
@@ -37,13 +47,22 @@ impl Engine {
         let docker = Docker::connect_with_unix(&path, PATIENCE.as_secs(), API_DEFAULT_VERSION).map_err(gone)?;
         // The newest version of the API that both know.
         let agreed = timeout(GREETING, docker.negotiate_version()).await.map_err(|_| EngineError::Late(GREETING))?;
-        Ok(Engine(agreed.map_err(gone)?))
+        let docker = agreed.map_err(gone)?;
+        let parts = docker.version().await.map_err(refused)?.components.unwrap_or_default();
+        let make = if parts.iter().any(|part| part.name == "Podman Engine") { Make::Podman } else { Make::Docker };
+        Ok(Engine { docker, make })
     }
 
     /// Whether there was anything to remove. Returns when it is gone.
     pub(super) async fn remove(&self, name: &str) -> Result<bool, EngineError> {
+        let removed = self.remove_container(name).await?;
+        let volumes = self.make == Make::Podman && self.remove_volumes(name).await?;
+        Ok(removed || volumes)
+    }
+
+    async fn remove_container(&self, name: &str) -> Result<bool, EngineError> {
         let options = RemoveContainerOptions { v: true, force: true, link: false };
-        match self.0.remove_container(name, Some(options)).await {
+        match self.docker.remove_container(name, Some(options)).await {
             Ok(()) => Ok(true),
             Err(error) if status(&error) == Some(404) => Ok(false),
             // It removes containers by itself when they end, and is at it.
@@ -55,7 +74,7 @@ impl Engine {
     async fn wait_until_gone(&self, name: &str) -> Result<(), EngineError> {
         let asking = async {
             loop {
-                match self.0.inspect_container(name, None).await {
+                match self.docker.inspect_container(name, None).await {
                     Ok(_) => sleep(PAUSE).await,
                     Err(error) if status(&error) == Some(404) => return Ok(()),
                     Err(error) => return Err(refused(error)),
@@ -110,12 +129,16 @@ pub fn abandoned(socket: &Path, state: &Path) -> Result<Vec<(String, Container)>
         let label = format!("{STATE}={}", state.display());
         let filters = HashMap::from([("label".to_owned(), vec![label])]);
         let options = ListContainersOptions { all: true, filters: Some(filters), ..ListContainersOptions::default() };
-        let listed = engine.0.list_containers(Some(options)).await.map_err(refused)?;
+        let listed = engine.docker.list_containers(Some(options)).await.map_err(refused)?;
         let named = listed.into_iter().filter_map(|container| {
             let slug = container.labels?.get(SLUG)?.clone();
             Some((slug, Container { engine: socket.to_owned(), name: container.id? }))
         });
-        Ok(named.collect())
+        let mut left: Vec<(String, Container)> = named.collect();
+        if engine.make == Make::Podman {
+            left.extend(engine.abandoned_volumes(socket, &state.display().to_string()).await?);
+        }
+        Ok(left)
     })
 }
 
@@ -134,11 +157,11 @@ pub struct ImageFacts {
 pub fn image(socket: &Path, reference: &str) -> Result<ImageFacts, EngineError> {
     blocking(async {
         let engine = Engine::connect(socket).await?;
-        let found = engine.0.inspect_image(reference).await.map_err(|error| match status(&error) {
+        let found = engine.docker.inspect_image(reference).await.map_err(|error| match status(&error) {
             Some(404) => EngineError::NoImage(reference.to_owned()),
             _ => refused(error),
         })?;
-        let info = engine.0.info().await.map_err(refused)?;
+        let info = engine.docker.info().await.map_err(refused)?;
         let variables = found.config.and_then(|config| config.env).unwrap_or_default();
         let pair = |text: &String| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
         let limits = [("cpu", info.cpu_cfs_quota), ("memory", info.memory_limit), ("pids", info.pids_limit)];
@@ -154,7 +177,7 @@ pub fn image(socket: &Path, reference: &str) -> Result<ImageFacts, EngineError> 
 pub fn server(socket: &Path) -> Result<String, EngineError> {
     blocking(async {
         let engine = Engine::connect(socket).await?;
-        let version = engine.0.version().await.map_err(refused)?;
+        let version = engine.docker.version().await.map_err(refused)?;
         version.version.ok_or(EngineError::Answer("its version"))
     })
 }

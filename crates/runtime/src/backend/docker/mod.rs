@@ -10,12 +10,14 @@
 //! [`RoomSpec::writable`](super::room::RoomSpec::writable), and never the engine's socket; nothing but init is ever
 //! started by the engine (no command, entry point or health check of the image); nothing secret is in what the engine is
 //! told. The root is read-only and the container is gone with its last process: what is kept of a bottle is its
-//! home and workspace, as on every backend.
+//! home and workspace, as on every backend. Which engine it is is asked of it; where Podman's takes something in another
+//! way, [`podman`] says it in that.
 
 mod container;
 mod engine;
 mod error;
 mod places;
+mod podman;
 mod room;
 mod staging;
 

@@ -1,10 +1,11 @@
 //! Makes the container, starts it, and waits for its init.
 
 use super::{
-    container::{ContainerSpec, body, ids},
-    engine::{Engine, refused},
+    container::{ContainerSpec, body, ids, labels, scratch},
+    engine::{Engine, Make, refused},
     error::{ContainerError, EngineError},
     places::prepare,
+    podman,
     staging::stage,
 };
 use crate::{
@@ -47,8 +48,14 @@ pub async fn create(spec: &ContainerSpec<'_>) -> Result<Room, ContainerError> {
     let listener = listen(&staged.entry).map_err(ContainerError::Listen)?;
     let engine = Engine::connect(&spec.container.engine).await.map_err(ContainerError::Make)?;
     let name = CreateContainerOptions { name: Some(spec.container.name.clone()), ..CreateContainerOptions::default() };
-    let body = body(spec, image, &staged);
-    engine.0.create_container(Some(name), body).await.map_err(|error| ContainerError::Make(refused(error)))?;
+    let mut body = body(spec, image, &staged);
+    if engine.make == Make::Podman {
+        let scratch = scratch(spec);
+        podman::translate(&mut body, &spec.container.name, &scratch);
+        let made = engine.make_volumes(spec.container, &labels(spec), &scratch).await;
+        made.map_err(ContainerError::Make)?;
+    }
+    engine.docker.create_container(Some(name), body).await.map_err(|error| ContainerError::Make(refused(error)))?;
     let pid = start(&engine, &spec.container.name).await.map_err(ContainerError::Start)?;
     let (number, pidfd) = held(pid).ok_or(ContainerError::Ended)?;
     let ends = sys::watch(pidfd, Interest::READABLE).map_err(ContainerError::Listen)?;
@@ -92,8 +99,8 @@ fn listen(entry: &Path) -> std::io::Result<UnixListener> {
 
 /// The pid of its init, as this host numbers it.
 async fn start(engine: &Engine, name: &str) -> Result<i64, EngineError> {
-    engine.0.start_container(name, None).await.map_err(refused)?;
-    let inspected = engine.0.inspect_container(name, None).await.map_err(refused)?;
+    engine.docker.start_container(name, None).await.map_err(refused)?;
+    let inspected = engine.docker.inspect_container(name, None).await.map_err(refused)?;
     inspected.state.and_then(|state| state.pid).ok_or(EngineError::Answer("the container's state"))
 }
 

@@ -1,0 +1,197 @@
+//! What every backend must do, said once: the same tests on each, so that they run beside each other and each fails under
+//! its own name. What a backend cannot do is in [`Backend::cannot`], and it must say so itself.
+
+mod crash;
+mod doors;
+mod given;
+mod images;
+mod life;
+mod limits;
+mod refusals;
+mod walls;
+
+use crate::stage::Stage;
+use bottle_testkit::{
+    Engine, Ran, TestEnv,
+    engine::{IMAGE, Make},
+    env, wait_until,
+};
+use std::time::Duration;
+
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+pub(crate) const NAME: &str = "bound-kqzmb";
+
+/// Where bottles are made. Another kind (a sidecar, a microVM) gets a line here, one in [`Fixture::on`], and a module of
+/// tests by the macro.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Namespace,
+    Docker,
+    Podman,
+}
+
+impl Backend {
+    fn make(self) -> Option<Make> {
+        match self {
+            Backend::Namespace => None,
+            Backend::Docker => Some(Make::Docker),
+            Backend::Podman => Some(Make::Podman),
+        }
+    }
+}
+
+/// A test for each backend, of every function that is named; those of `engines` where an engine makes the bottles.
+macro_rules! contract {
+    (all { $($all:tt)* } engines { $($engines:tt)* }) => {
+        mod namespace { contract!(@tests Namespace $($all)*); }
+        mod docker { contract!(@tests Docker $($all)* $($engines)*); }
+        mod podman { contract!(@tests Podman $($all)* $($engines)*); }
+    };
+    (@tests $backend:ident $($group:ident { $($test:ident),+ $(,)? })+) => {
+        $($(
+            #[test]
+            fn $test() {
+                super::$group::$test(super::Backend::$backend);
+            }
+        )+)+
+    };
+}
+
+contract! {
+    all {
+        life {
+            a_command_runs_and_its_code_is_told,
+            exec_keeps_stdout_stderr_and_the_exit_code_apart,
+            a_terminal_is_left_joined_and_resized,
+            exec_with_a_terminal_hangs_up_with_its_client,
+            stop_and_resume_find_home_and_workspace_again,
+            files_are_copied_in_and_out_through_no_link,
+            a_port_is_published_on_the_loopback_and_only_while_the_bottle_runs,
+            signals_reach_the_agent_and_a_dead_launcher_ends_it,
+            cleanup_follows_no_link_and_opens_what_was_locked,
+            a_bottle_ends_when_its_time_is_over,
+            many_at_once_all_come_up_and_go,
+        }
+        doors {
+            an_allowed_request_gets_the_secret_and_the_bottle_does_not,
+            what_no_route_allows_is_refused_with_the_reason,
+            an_empty_list_lets_nothing_out,
+            without_proxy_variables_the_policy_is_the_same,
+            the_secret_is_nowhere_but_on_the_request,
+            without_its_gate_nothing_leaves_and_a_new_one_has_the_old_policy,
+            git_goes_through_its_door_alone,
+            an_agent_asks_and_goes_on_when_its_operator_says_yes,
+        }
+        given {
+            prompt_skills_and_authority_are_where_they_are_expected,
+            an_authority_ends_with_its_run,
+        }
+        limits { processes_are_bounded, what_is_in_memory_is_bounded }
+        crash { the_launcher_may_be_killed, the_keeper_may_be_killed, the_gate_may_be_killed }
+        refusals { what_cannot_be_is_said_before_anything_is_made }
+    }
+    engines {
+        images {
+            a_bottle_keeps_the_image_that_it_began_with,
+            an_image_starts_nothing_of_its_own,
+            a_container_whose_bottle_is_gone_is_found_by_its_label,
+        }
+        walls { no_packet_leaves_by_any_way_that_containers_have, inspecting_it_shows_walls_and_no_secret }
+        refusals { an_engine_that_is_not_there_is_told }
+    }
+}
+
+/// A stage with the backend that its bottles are made by.
+#[derive(Debug)]
+pub(crate) struct Fixture {
+    pub(crate) stage: Stage,
+    engine: Option<Engine>,
+}
+
+impl Fixture {
+    /// For root, where this process is. `None` where the backend is not to be had, which is said.
+    pub(crate) fn new(backend: Backend) -> Option<Fixture> {
+        Fixture::on(backend, Stage::new)
+    }
+
+    /// For an ordinary user, who is of the engine's group where there is one.
+    pub(crate) fn ordinary(backend: Backend) -> Option<Fixture> {
+        Fixture::on(backend, Stage::ordinary)
+    }
+
+    fn on(backend: Backend, stage: fn() -> Stage) -> Option<Fixture> {
+        let engine = match backend.make() {
+            Some(make) => Some(Engine::shared(make)?),
+            None => None,
+        };
+        let mut stage = stage();
+        if let Some(engine) = &engine {
+            stage.env.set("DOCKER_HOST", &engine.host());
+            stage.env.set("BOT_BOTTLE_BACKEND", "docker");
+            stage.env.set("BOT_BOTTLE_IMAGE", IMAGE);
+        }
+        Some(Fixture { stage, engine })
+    }
+
+    /// Once for each kind of user that this process can be; nothing is left by either.
+    pub(crate) fn for_each_user(backend: Backend, test: impl Fn(&Fixture)) {
+        let stages: [fn() -> Stage; 2] = [Stage::new, Stage::ordinary];
+        let skipped = usize::from(!env::is_root());
+        if skipped > 0 {
+            println!("SKIPPED(not root): the part of root");
+        }
+        for stage in stages.into_iter().skip(skipped) {
+            let Some(fixture) = Fixture::on(backend, stage) else { return };
+            test(&fixture);
+            fixture.nothing_is_left();
+        }
+    }
+
+    pub(crate) fn env(&self) -> &TestEnv {
+        &self.stage.env
+    }
+
+    /// Of tests that are for engines alone.
+    pub(crate) fn engine(&self) -> &Engine {
+        self.engine.as_ref().expect("a backend with an engine")
+    }
+
+    /// A bottle named [`NAME`] in the background.
+    #[track_caller]
+    pub(crate) fn detached(&self, flags: &[&str], script: &str) {
+        let fixed = ["--detach", "--name", NAME];
+        let ran = self.stage.run(&[&fixed[..], flags].concat(), &["sh", "-c", script]);
+        assert_eq!(ran.success(), format!("{NAME}\n"), "{ran}");
+    }
+
+    #[track_caller]
+    pub(crate) fn exec(&self, script: &str) -> Ran {
+        self.env().run(&["exec", NAME, "--", "sh", "-c", script])
+    }
+
+    #[track_caller]
+    pub(crate) fn stop(&self) {
+        self.env().run(&["stop", "--grace", "0", NAME]).success();
+    }
+
+    /// What the engine has of this stage's bottles; nothing where there is no engine.
+    pub(crate) fn containers(&self) -> Vec<String> {
+        self.engine.as_ref().map(|engine| engine.containers(&self.env().state())).unwrap_or_default()
+    }
+
+    /// Nothing of it in the engine either.
+    pub(crate) fn left(&self) -> Result<(), String> {
+        let volumes = self.engine.as_ref().map(|engine| engine.volumes(&self.env().state())).unwrap_or_default();
+        let (containers, left) = (self.containers(), self.env().leftovers());
+        if containers.is_empty() && volumes.is_empty() && left.is_empty() {
+            return Ok(());
+        }
+        Err(format!("containers {containers:?}, volumes {volumes:?}, {left:#?}"))
+    }
+
+    #[track_caller]
+    pub(crate) fn nothing_is_left(&self) {
+        self.env().run(&["cleanup", "--all", "--yes"]).success();
+        wait_until("nothing to be left", SOON, || self.left().is_ok());
+    }
+}

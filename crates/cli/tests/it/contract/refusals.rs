@@ -1,0 +1,53 @@
+//! What a backend cannot do, and that it says so, with what to do instead, before anything is made.
+
+use super::{Backend, Fixture};
+
+impl Backend {
+    /// Flags that ask for it, the exit code, and a part of what is said.
+    fn cannot(self) -> &'static [(&'static [&'static str], i32, &'static str)] {
+        match self {
+            Backend::Namespace => &[
+                (&["--image", "debian:bookworm"], 2, "`backend: docker`"),
+                (&["--image", "dockerfile:Dockerfile"], 2, "`backend: docker`"),
+                (&["--backend", "kubernetes"], 4, "use `namespace`"),
+                (&["--backend", "smolmachines"], 4, "use `namespace`"),
+            ],
+            Backend::Docker | Backend::Podman => &[
+                (&["--image", "host"], 2, "name an image that the engine has"),
+                (&["--image", "no-such-image:1"], 4, "docker pull no-such-image:1"),
+                (&["--workspace", "mount"], 2, "use `--workspace clone` or `--workspace copy`"),
+                (&["--mount", "/tmp:/data:rw"], 2, "make the mount read-only"),
+                (&["--image", "dockerfile:Dockerfile"], 2, "docker build"),
+                (&["--image", "docker-archive:image.tar"], 2, "docker load"),
+                (&["--backend", "namespace"], 2, "`backend: docker`"),
+            ],
+        }
+    }
+}
+
+pub(super) fn what_cannot_be_is_said_before_anything_is_made(backend: Backend) {
+    let Some(it) = Fixture::new(backend) else { return };
+    for (flags, code, says) in backend.cannot() {
+        let ran = it.stage.run(flags, &["true"]);
+        assert!(ran.failure(*code).contains(says), "{flags:?}: {ran}");
+    }
+    assert!(it.env().bottles().is_empty());
+    it.nothing_is_left();
+}
+
+pub(super) fn an_engine_that_is_not_there_is_told(backend: Backend) {
+    let Some(mut it) = Fixture::new(backend) else { return };
+    let nowhere = it.env().root().join("nowhere.sock").display().to_string();
+    for (host, says) in
+        [("tcp://127.0.0.1:2375", "unix:///PATH"), (&format!("unix://{nowhere}"), "systemctl start docker")]
+    {
+        it.stage.env.set("DOCKER_HOST", host);
+        let ran = it.stage.run(&[], &["true"]);
+        assert!(ran.failure(4).contains(says), "{host}: {ran}");
+        assert!(it.env().run(&["doctor"]).stdout.contains("no `--backend docker`"));
+    }
+    let host = it.engine().host();
+    it.stage.env.set("DOCKER_HOST", &host);
+    assert!(it.env().run(&["doctor"]).stdout.contains("ok       engine"));
+    it.nothing_is_left();
+}

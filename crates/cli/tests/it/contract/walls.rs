@@ -1,0 +1,88 @@
+//! What a container must not be able to, against things that are really there.
+
+use super::{Backend, Fixture, NAME, SOON};
+use crate::stage::{HOST, TOKEN};
+use bottle_testkit::{
+    Running,
+    engine::{GATEWAY, METADATA},
+    wait_until,
+};
+use serde_json::Value;
+use std::net::TcpListener;
+
+/// Answers in the network of the engine, on every address there.
+fn canary(it: &Fixture) -> Running {
+    it.env().write("canary/index.html", "canary sings");
+    let home = it.env().root().join("canary").display().to_string();
+    let canary = Running::start(it.engine().beside("busybox", &["httpd", "-f", "-p", "8099", "-h", &home]));
+    for address in [METADATA, GATEWAY] {
+        let url = format!("http://{address}:8099/");
+        let sings = || it.engine().in_its_network(&["wget", "-q", "-O-", &url]).stdout.contains("canary sings");
+        wait_until("the canary to be heard from a container of another kind", SOON, sings);
+    }
+    canary
+}
+
+pub(super) fn no_packet_leaves_by_any_way_that_containers_have(backend: Backend) {
+    let Some(it) = Fixture::new(backend) else { return };
+    let _canary = canary(&it);
+    let listener = TcpListener::bind("0.0.0.0:0").expect("a listener of ours");
+    let port = listener.local_addr().expect("its address").port();
+    let mut targets: Vec<String> = [GATEWAY, METADATA, "127.0.0.1", "127.0.0.11", "172.17.0.1", "198.18.0.1"]
+        .map(|it| format!("{it}:8099"))
+        .into();
+    targets.extend(["127.0.0.1", METADATA, GATEWAY].map(|it| format!("{it}:{port}")));
+    it.detached(&["--allow", HOST], "sleep 1000");
+    for target in targets {
+        let (host, port) = target.rsplit_once(':').expect("a port");
+        let script = format!(
+            "nc -w 2 {host} {port} </dev/null && echo REACHED; curl -s -m 5 -o /dev/null -w %{{http_code}} http://{target}/"
+        );
+        let ran = it.env().run(&["exec", NAME, "--", "sh", "-c", &script]);
+        assert!(!ran.stdout.contains("REACHED") && !ran.stdout.contains("200"), "{target}: {ran}");
+    }
+    assert_eq!(it.exec("tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '").success(), "lo\n");
+    assert_eq!(it.exec("tail -n +2 /proc/net/route; tail -n +2 /proc/net/unix").success(), "");
+    it.stop();
+    it.nothing_is_left();
+}
+
+pub(super) fn inspecting_it_shows_walls_and_no_secret(backend: Backend) {
+    let Some(it) = Fixture::new(backend) else { return };
+    let auth = format!("{HOST}=bearer:env:UP_TOKEN");
+    let limits = ["--limit", "memory=256MiB", "--limit", "pids=100"];
+    it.detached(&[&["--allow", HOST, "--auth", &auth][..], &limits].concat(), "sleep 1000");
+    let text = it.engine().client(&["inspect", &it.containers()[0]]);
+    assert!(!text.success().contains(TOKEN) && !text.stdout.contains("PRIVATE KEY"), "{text}");
+    let all: Value = serde_json::from_str(&text.stdout).expect("JSON");
+    let host = &all[0]["HostConfig"];
+    for (key, expected) in [
+        ("NetworkMode", Value::from("none")),
+        ("ReadonlyRootfs", true.into()),
+        ("Privileged", false.into()),
+        ("AutoRemove", true.into()),
+        ("Memory", (256 << 20).into()),
+        ("PidsLimit", 100.into()),
+    ] {
+        assert_eq!(host[key], expected, "{key}");
+    }
+    assert!(host["CapAdd"].as_array().is_none_or(Vec::is_empty), "{host}");
+    // Podman names each that it dropped, and what is its own by default.
+    if backend == Backend::Docker {
+        assert_eq!((&host["CapDrop"], &host["PidMode"]), (&vec!["ALL"].into(), &"".into()));
+    }
+    assert!(host["SecurityOpt"].to_string().contains("no-new-privileges"), "{host}");
+    assert!(!text.stdout.contains("docker.sock"), "the engine's socket is in it");
+    let exec = |script: &str| it.exec(script).success().to_owned();
+    let status = "grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status | cut -f2 | sort -u | tr '\\n' ' '";
+    assert_eq!(exec(status), "0000000000000000 1 2 ");
+    let writes = "for d in / /bin /etc /usr /.bot-bottle /proc/sys/kernel /sys /home; do touch $d/x 2>/dev/null && echo $d; done; true";
+    assert_eq!(exec(writes), "");
+    let may = "for d in /tmp /var/tmp /run /dev/shm ~; do touch $d/x || echo $d; done; ls -A /.bot-bottle";
+    assert_eq!(exec(may), "init\n");
+    assert_eq!(exec("unshare -n true 2>/dev/null || unshare -U true 2>/dev/null || echo no"), "no\n");
+    assert_eq!(exec("cat /proc/1/environ /proc/kallsyms 2>/dev/null | wc -c; kill -9 1; echo alive"), "0\nalive\n");
+    assert_eq!(exec("ls -A /sys /proc/acpi 2>/dev/null | grep -v : | wc -w"), "0\n");
+    it.stop();
+    it.nothing_is_left();
+}

@@ -104,7 +104,12 @@ impl LaunchArgs {
 
 /// The plan of a request on this host, its policy accepted by the policy's own rules.
 pub(crate) fn plan(request: &Request, asked_by: Kind, context: &Context) -> Result<Plan, CliError> {
-    let facts = host::facts(context, request, engine::facts(request, context)?);
+    let image = match engine::facts(request, context)? {
+        #[cfg(feature = "registry")]
+        None => crate::images::facts(request, context)?,
+        asked => asked,
+    };
+    let facts = host::facts(context, request, image);
     let mut plan = resolve(request, &facts).map_err(|mistakes| CliError::mistakes(&mistakes, asked_by))?;
     let rules =
         Rules::new(plan.egress.clone()).map_err(|faults| CliError::mistakes(&misplaced(&faults, request), asked_by))?;

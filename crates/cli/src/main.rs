@@ -8,6 +8,8 @@ mod engine;
 mod error;
 mod host;
 mod https;
+#[cfg(feature = "registry")]
+mod images;
 mod launch;
 mod login;
 mod notify;

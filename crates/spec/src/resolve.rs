@@ -44,6 +44,7 @@ pub fn resolve(request: &Request, host: &HostFacts) -> Result<Plan, Mistakes> {
         }
         Backend::Smolmachines => {
             resolver.check_user(request);
+            resolver.check_engine(request);
             resolver.check_guards(request, &workspace, &mounts);
         }
         Backend::Namespace | Backend::Kubernetes => {}
@@ -134,7 +135,7 @@ impl Resolver<'_> {
             }
             Image::Host if backend == Backend::Smolmachines => {
                 let message = "the smolmachines backend cannot show the host's programs";
-                let hint = "name an unpacked root file system: `--image dir:PATH`, or `image:` in the bottle";
+                let hint = "name an image: `--image debian:bookworm`, or `image:` in the bottle";
                 self.mistakes.push(Mistake::new(&image.place, message).hint(hint));
                 return Image::Host;
             }
@@ -150,9 +151,9 @@ impl Resolver<'_> {
             let hint = "use `image: host`, the default, or `backend: docker`";
             self.mistakes.push(Mistake::new(&image.place, message).hint(hint));
         }
-        if backend == Backend::Smolmachines && !matches!(resolved, Image::Dir(_)) {
-            let message = "the smolmachines backend takes an unpacked root file system";
-            let hint = "unpack it first: `docker export $(docker create NAME) | tar -x -C DIRECTORY`; then name it `dir:DIRECTORY`";
+        if backend == Backend::Smolmachines && matches!(resolved, Image::Dockerfile(_)) {
+            let message = "the smolmachines backend builds no image";
+            let hint = "let an engine build it: `docker build --tag NAME DIRECTORY`, `docker save --output FILE NAME`; then name it `docker-archive:FILE`";
             self.mistakes.push(Mistake::new(&image.place, message).hint(hint));
         }
         let load = match &resolved {
@@ -298,8 +299,13 @@ impl Resolver<'_> {
     }
 
     fn check_engine(&mut self, request: &Request) {
-        if matches!(request.image.value, Image::Reference(_)) && self.host.engine.is_none() {
-            let message = "no container engine was asked for the image";
+        let is_elsewhere = match &request.image.value {
+            Image::Reference(_) => true,
+            Image::OciArchive(_) | Image::DockerArchive(_) => request.backend.value == Backend::Smolmachines,
+            _ => false,
+        };
+        if is_elsewhere && self.host.engine.is_none() {
+            let message = "nobody was asked for the image: this bot-bottle is built without what has images";
             self.mistakes.push(Mistake::new(&request.image.place, message).of_host());
         }
     }

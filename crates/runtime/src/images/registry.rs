@@ -1,6 +1,6 @@
 //! Pulls by the OCI distribution specification.
 
-use super::archive::{Archive, Indexed};
+use super::keep::{Archive, Indexed};
 use crate::store::private_directory;
 use oci_client::{
     Client, Reference, RegistryOperation,
@@ -9,10 +9,8 @@ use oci_client::{
     manifest::{OciDescriptor, OciImageManifest},
     secrets::RegistryAuth,
 };
-use rustix::fs::{FlockOperation, flock};
 use std::{
-    fs::{self, File},
-    io,
+    fs, io,
     net::Ipv4Addr,
     path::{Path, PathBuf},
     time::Duration,
@@ -104,7 +102,9 @@ pub async fn pull(wanted: Pull<'_>, told: &mut dyn FnMut(u64, u64)) -> Result<Pu
     let hex = hex_of(&digest)?.to_owned();
     let keep = |source| PullError::Keep { path: wanted.images.to_owned(), source };
     private_directory(wanted.images).map_err(|error| keep(io::Error::other(error)))?;
-    let _lock = lock(wanted.images.join(format!("{hex}.lock"))).await.map_err(keep)?;
+    let lock = wanted.images.join(format!("{hex}.lock"));
+    let locked = tokio::task::spawn_blocking(move || super::lock(&lock)).await;
+    let _lock = locked.map_err(io::Error::other).and_then(|locked| locked).map_err(keep)?;
     let archive = wanted.images.join(format!("{hex}.tar"));
     let pulled = |size, was_there| Pulled {
         name: reference.whole(),
@@ -182,21 +182,8 @@ fn blobs(manifest: &OciImageManifest) -> Result<Vec<(&OciDescriptor, String, u64
     Ok(blobs)
 }
 
-/// The digits of a SHA-256, which become a file's name.
 fn hex_of(digest: &str) -> Result<&str, PullError> {
-    let hex = digest.strip_prefix("sha256:").filter(|hex| hex.len() == 64);
-    hex.filter(|hex| hex.bytes().all(|it| it.is_ascii_digit() || (b'a'..=b'f').contains(&it)))
-        .ok_or(PullError::Manifest("a digest in it is no SHA-256"))
-}
-
-/// Whoever pulls the same at the same time waits, and finds it there.
-async fn lock(path: PathBuf) -> io::Result<File> {
-    let locked = tokio::task::spawn_blocking(move || {
-        let file = File::options().create(true).truncate(false).write(true).open(path)?;
-        flock(&file, FlockOperation::LockExclusive)?;
-        Ok(file)
-    });
-    locked.await.map_err(io::Error::other)?
+    super::hex(digest).ok_or(PullError::Manifest("a digest in it is no SHA-256"))
 }
 
 struct Unfinished(PathBuf);

@@ -7,6 +7,10 @@ use std::{io, path::PathBuf, time::Duration};
 pub enum MachineError {
     #[error("the plan names no image that a machine can be made of; `image: dir:PATH` is one")]
     NoImage,
+    #[error(
+        "the image {0} is no longer unpacked here; `bot-bottle cleanup` removes the bottle, and a new one unpacks it again"
+    )]
+    ImageGone(String),
     #[error("mount target {} is not inside the bottle's root or is one of its own places; choose another", .0.display())]
     MountTarget(PathBuf),
     #[error("what this host would run cannot be guarded in a machine; use `--workspace clone` or `copy`")]

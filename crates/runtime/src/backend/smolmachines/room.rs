@@ -47,6 +47,8 @@ const LONGEST: usize = 107;
 pub struct MachineSpec<'a> {
     pub room: RoomSpec<'a>,
     pub machine: &'a Machine,
+    /// Where images are unpacked.
+    pub images: &'a Path,
     /// The bottle's directory of sockets, with a short path.
     pub runtime: &'a Path,
 }
@@ -141,10 +143,22 @@ fn check(spec: &MachineSpec<'_>) -> Result<PathBuf, MachineError> {
     if !spec.room.guards.is_empty() {
         return Err(MachineError::Guards);
     }
-    match &spec.room.plan.image {
-        Image::Dir(path) => Ok(path.clone()),
+    let plan = spec.room.plan;
+    match (&plan.image, &plan.image_id) {
+        (Image::Dir(path), _) => Ok(path.clone()),
+        (_, Some(id)) => unpacked(spec.images, id).ok_or_else(|| MachineError::ImageGone(id.clone())),
         _ => Err(MachineError::NoImage),
     }
+}
+
+#[cfg(feature = "registry")]
+fn unpacked(images: &Path, id: &str) -> Option<PathBuf> {
+    crate::images::root(images, id)
+}
+
+#[cfg(not(feature = "registry"))]
+fn unpacked(_: &Path, _: &str) -> Option<PathBuf> {
+    None
 }
 
 /// The directory of the machine's state, by a path that is short enough for the sockets that smolvm puts there: its own

@@ -68,8 +68,8 @@ impl Making<'_> {
             }
             Backend::Smolmachines => {
                 let machine = self.planned_machine().ok_or(StepError::NoSmolvm)?;
-                let machine = self.machine.insert(machine);
-                let spec = MachineSpec { room: spec, machine, runtime: &self.bottle.runtime };
+                let (machine, images) = (self.machine.insert(machine), self.request.dirs.images());
+                let spec = MachineSpec { room: spec, machine, images: &images, runtime: &self.bottle.runtime };
                 smolmachines::create(&spec).await.map_err(StepError::Machine)?
             }
             other @ Backend::Kubernetes => return Err(StepError::Order(other.as_str())),

@@ -1,0 +1,101 @@
+//! Images that no engine has: pulled, and unpacked for the backend that shows them as directories.
+
+use crate::{compose::Context, error::CliError};
+use bottle_runtime::images::{self, Credentials, Pull, PullError, Pulled, UnpackError};
+use bottle_spec::{
+    escape::Escaped,
+    facts::{EngineFacts, absolute},
+    plan::{Backend, Image},
+    request::{Request, base},
+};
+use docker_credential::{CredentialRetrievalError, DockerCredential};
+
+/// What a plan goes by; `None` where another backend is asked for, or the image is a directory already.
+pub(crate) fn facts(request: &Request, context: &Context) -> Result<Option<EngineFacts>, CliError> {
+    if request.backend.value != Backend::Smolmachines {
+        return Ok(None);
+    }
+    let archive = match &request.image.value {
+        Image::Reference(reference) => {
+            let pulled = pulled(reference, context)?;
+            if !pulled.was_there {
+                context.ui.say(&format!("pulled {}: {}", Escaped(&pulled.name), pulled.digest));
+            }
+            pulled.archive
+        }
+        Image::OciArchive(path) | Image::DockerArchive(path) => {
+            absolute(path, base(&request.image.place, &context.cwd), &context.home)
+        }
+        Image::Host | Image::Dir(_) | Image::Dockerfile(_) => return Ok(None),
+    };
+    let mut told = |read: u64, total: u64| {
+        if context.ui.stderr_is_terminal {
+            context.ui.say(&format!("unpacking the image: {} of {} MiB", read >> 20, total.div_ceil(1 << 20)));
+        }
+    };
+    let unpacked = images::unpack(&archive, &context.dirs.images(), &mut told).map_err(not_unpacked)?;
+    Ok(Some(EngineFacts { image_id: unpacked.id, image_env: unpacked.env, ..EngineFacts::default() }))
+}
+
+/// From its registry, where it is not kept yet.
+pub(crate) fn pulled(image: &str, context: &Context) -> Result<Pulled, CliError> {
+    // The process has one; that it was set before is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let credentials = credentials(image, context)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| CliError::host("the event loop cannot be started").because(error))?;
+    let wanted = Pull { reference: image, images: &context.dirs.images(), credentials };
+    let mut told = |come: u64, total: u64| {
+        if context.ui.stderr_is_terminal {
+            context.ui.say(&format!("pulling: {} of {} MiB", come >> 20, total.div_ceil(1 << 20)));
+        }
+    };
+    runtime.block_on(async {
+        tokio::select! {
+            pulled = images::pull(wanted, &mut told) => pulled.map_err(not_pulled),
+            _ = tokio::signal::ctrl_c() => Err(CliError::denied("nothing was pulled")),
+        }
+    })
+}
+
+/// Those that `docker login` has kept for the registry, where there are any.
+fn credentials(image: &str, context: &Context) -> Result<Credentials, CliError> {
+    let registry = Pull::registry(image).map_err(not_pulled)?;
+    // Docker keeps its own registry's under an address of old.
+    let server = if registry == "docker.io" { "https://index.docker.io/v1/" } else { &registry };
+    match docker_credential::get_credential(server) {
+        Ok(DockerCredential::UsernamePassword(user, password)) => Ok(Credentials::Password { user, password }),
+        Ok(DockerCredential::IdentityToken(token)) => Ok(Credentials::Token(token)),
+        Err(CredentialRetrievalError::ConfigNotFound | CredentialRetrievalError::NoCredentialConfigured) => {
+            Ok(Credentials::None)
+        }
+        // What a helper said could hold a secret.
+        Err(_) => {
+            let registry = Escaped(&registry);
+            context
+                .ui
+                .say(&format!("note: the credentials of `docker login` for {registry} cannot be had; without them"));
+            Ok(Credentials::None)
+        }
+    }
+}
+
+fn not_pulled(error: PullError) -> CliError {
+    match error {
+        error @ PullError::Name(..) => CliError::usage("that image cannot be pulled")
+            .because(error)
+            .next("write it as debian:bookworm or registry.example/team/image:tag"),
+        error @ PullError::Registry { .. } => CliError::host("the image cannot be pulled")
+            .because(error)
+            .next("see that the name is right and the registry can be reached; `docker login` keeps credentials"),
+        error => CliError::host("the image cannot be pulled").because(error),
+    }
+}
+
+fn not_unpacked(error: UnpackError) -> CliError {
+    let failed = CliError::host("the image cannot be unpacked");
+    match error {
+        error @ UnpackError::Read(..) => failed.because(error).next("make the archive anew with `docker save`"),
+        error => failed.because(error),
+    }
+}

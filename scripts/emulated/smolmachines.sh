@@ -9,7 +9,9 @@ set -euo pipefail
 cache="${BOT_BOTTLE_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/bot-bottle-tests}"
 # Machines want a disk that is one.
 mkdir -p /data/tmp /data/smolvm && chmod 1777 /data/tmp
-mount --bind /data/tmp /tmp
+# A source tree that lies there stays to be seen.
+case "$PWD" in /tmp/*) mkdir -p "/data$PWD" && mount --bind "$PWD" "/data$PWD" ;; esac
+mount --rbind /data/tmp /tmp
 # Where ordinary users may go, too.
 cp -r "$cache/smolvm/." /data/smolvm/
 chmod 755 /data /data/smolvm

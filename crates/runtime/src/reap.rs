@@ -4,7 +4,7 @@
 //! the agent owned is removed without following its links ([`crate::beneath`]).
 
 use crate::{
-    backend::docker,
+    backend::{docker, smolmachines},
     beneath, cgroup, guard, host_ids,
     journal::{self, Container, Thing},
     keeper::{chain, remove_state},
@@ -136,6 +136,18 @@ pub fn reap_containers(store: &Store, engine: &Path) -> Vec<Reaped> {
         reaped
     });
     taken.collect()
+}
+
+/// Ends machines whose bottle is gone. Of a bottle that is listed [`reap`] takes care.
+pub fn reap_machines(store: &Store) -> Vec<Reaped> {
+    let gone = smolmachines::machines(&store.dirs().runtime).into_iter().filter_map(|(name, process)| {
+        let slug = name.parse::<Slug>().ok().filter(|slug| !store.bottle(slug).state.exists())?;
+        let mut reaped = Reaped { name, what: Vec::new(), failures: Vec::new() };
+        reaped.note(&format!("machine {}", process.pid), process.kill(PATIENCE));
+        reaped.directory(&store.bottle(&slug).runtime);
+        Some(reaped)
+    });
+    gone.collect()
 }
 
 /// A directory that no list shows. `None` where it is in use or gone.

@@ -72,11 +72,14 @@ impl ImageRegistry {
         Some(ImageRegistry { server, address, directory, asks })
     }
 
-    /// Puts an image there under `NAME:TAG`, of one layer, for this machine's platform or, in an index, beside another's.
+    /// Puts an image there under `NAME:TAG`, of one layer that is not compressed, for this machine's platform or, in an index, beside another's.
     pub fn push(&self, name: &str, tag: &str, layer: &[u8], in_an_index: bool) -> Pushed {
         let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
-        let config =
-            json!({ "architecture": architecture, "os": "linux", "rootfs": { "type": "layers", "diff_ids": [] } });
+        let config = json!({
+            "architecture": architecture, "os": "linux",
+            "config": { "Env": ["PATH=/usr/bin:/bin", "OF_THE_IMAGE=yes"] },
+            "rootfs": { "type": "layers", "diff_ids": [digest(layer)] },
+        });
         let config = config.to_string().into_bytes();
         let blobs: Vec<(String, usize)> = [&config[..], layer].map(|it| (self.blob(name, it), it.len())).into();
         let descriptor = |kind: &str, (digest, size): &(String, usize)| json!({ "mediaType": format!("application/vnd.oci.image.{kind}"), "digest": digest, "size": size });
@@ -84,7 +87,7 @@ impl ImageRegistry {
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": descriptor("config.v1+json", &blobs[0]),
-            "layers": [descriptor("layer.v1.tar+gzip", &blobs[1])],
+            "layers": [descriptor("layer.v1.tar", &blobs[1])],
         });
         let whole = manifest.to_string();
         let digest = digest(whole.as_bytes());

@@ -54,6 +54,13 @@ impl Machines {
         machines
     }
 
+    /// The root of the image, as one tar file.
+    pub fn packed(&self, env: &TestEnv) -> Vec<u8> {
+        let root = env.root().join("image");
+        let packed = std::process::Command::new("tar").arg("-C").arg(root).args(["-cf", "-", "."]).output();
+        packed.expect("tar runs").stdout
+    }
+
     pub fn are_real(&self) -> bool {
         self.real.is_some()
     }

@@ -4,7 +4,7 @@ use super::list::{name, open, unreadable};
 use crate::{compose::Context, engine, error::CliError};
 use bottle_runtime::{
     audit_log::kept,
-    reap::{Wanted, candidates, reap, reap_containers},
+    reap::{Wanted, candidates, reap, reap_containers, reap_machines},
     store::Listed,
 };
 use bottle_spec::{escape::Escaped, slug::Slug};
@@ -48,6 +48,7 @@ pub(crate) fn run(args: CleanupArgs, context: &Context) -> Result<ExitCode, CliE
     if let Ok(engine) = engine::socket(context) {
         reaped.extend(reap_containers(&store, &engine));
     }
+    reaped.extend(reap_machines(&store));
     let mut failures = 0;
     for one in &reaped {
         for what in &one.what {

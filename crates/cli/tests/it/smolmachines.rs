@@ -1,12 +1,14 @@
 //! A bottle as a machine of its own. By a stand-in for smolvm, which starts the same porter in namespaces; in the
 //! emulated machine (`cargo xtask emulated smolmachines`) the same tests run with the real one.
 
+#[cfg(feature = "registry")]
+mod images;
 mod life;
 mod refused;
 
 use crate::stage::Stage;
 use bottle_testkit::{Machines, wait_until};
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 pub(crate) const NAME: &str = "machine-kqzmb";
@@ -50,9 +52,22 @@ impl Yard {
         self.stage.env.run(&["exec", NAME, "--", "sh", "-c", script]).success().to_owned()
     }
 
+    /// The processes that are machines of these bottles.
+    pub(crate) fn machines(&self) -> Vec<u32> {
+        let root = self.stage.env.root().to_string_lossy().into_owned();
+        let is_ours = |pid: &u32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line);
+            line.contains("_boot-vm") && line.contains(&root)
+        };
+        let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+        all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_ours).collect()
+    }
+
     #[track_caller]
     pub(crate) fn nothing_is_left(&self) {
         self.stage.env.run(&["cleanup", "--all", "--yes"]).success();
+        wait_until("no machine to be left", SOON, || self.machines().is_empty());
         wait_until("nothing to be left", SOON, || self.stage.env.leftovers().is_empty());
     }
 }

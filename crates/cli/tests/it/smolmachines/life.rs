@@ -6,9 +6,9 @@ use crate::{
     screen::{Screen, resize},
     stage::{HOST, TOKEN},
 };
-use bottle_testkit::{Running, env::leftovers, wait_for, wait_until};
+use bottle_testkit::{Running, wait_for, wait_until};
 use rustix::process::{Signal, kill_process};
-use std::fs::{self, File};
+use std::fs;
 
 #[test]
 fn a_command_runs_in_the_machine_and_reaches_what_is_allowed_alone() {
@@ -40,8 +40,9 @@ fn input_reaches_a_program_whole_and_ends() {
     let yard = Yard::new();
     yard.detached(&[], "sleep 1000");
     let given = yard.stage.env.write("given", vec![b'x'; 1 << 20]);
-    let mut command = yard.stage.env.command(&["exec", NAME, "--", "sh", "-c", "wc -c; echo done >&2"]);
-    command.stdin(File::open(given).expect("a file of ours"));
+    let line = format!("exec \"$0\" exec {NAME} -- sh -c 'wc -c; echo done >&2' < {}", given.display());
+    let mut command = yard.stage.env.program_of_host("sh");
+    command.arg("-c").arg(line).arg(yard.stage.env.program());
     let ran = Running::start(command).finish(SOON);
     assert_eq!((ran.stdout.trim(), ran.code), ("1048576", Some(0)), "{ran}");
     assert!(ran.stderr.contains("done"), "{ran}");
@@ -105,14 +106,9 @@ fn exec_cp_and_the_terminal_work_as_elsewhere() {
 fn a_keeper_that_is_killed_takes_its_machine_with_it() {
     let yard = Yard::new();
     yard.detached(&["--keep"], "sleep 1000");
-    let env = &yard.stage.env;
-    let machines = || {
-        let all = leftovers::processes(&env.root().to_string_lossy());
-        all.into_iter().filter(|(_, line)| line.contains("_boot-vm")).count()
-    };
-    assert_eq!(machines(), 1);
+    assert_eq!(yard.machines().len(), 1);
     kill_process(pid_of(&yard.stage, "keeper").expect("a keeper"), Signal::KILL).expect("our own keeper");
-    wait_until("the machine to end by itself", SOON, || machines() == 0);
+    wait_until("the machine to end by itself", SOON, || yard.machines().is_empty());
     yard.nothing_is_left();
 }
 
@@ -132,4 +128,19 @@ fn a_keeper_that_is_killed_anywhere_leaves_nothing_past_cleanup() {
         running.wait(SOON).expect("the launcher ends");
         yard.nothing_is_left();
     }
+}
+
+#[test]
+fn a_machine_whose_bottle_is_gone_is_found() {
+    let yard = Yard::new();
+    yard.detached(&[], "sleep 1000");
+    let keeper = pid_of(&yard.stage, "keeper").expect("a keeper");
+    // One that runs would end its machine.
+    kill_process(keeper, Signal::STOP).expect("our own keeper");
+    fs::remove_dir_all(yard.stage.env.state().join("bottles").join(NAME)).expect("state of ours");
+    let ran = yard.stage.env.run(&["cleanup", "--yes"]);
+    assert!(ran.success().contains(&format!("{NAME}: machine ")), "{ran}");
+    wait_until("no machine to be left", SOON, || yard.machines().is_empty());
+    kill_process(keeper, Signal::KILL).expect("our own keeper");
+    yard.nothing_is_left();
 }

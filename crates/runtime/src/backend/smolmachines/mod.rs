@@ -23,5 +23,5 @@ mod version;
 pub use cli::{Smolvm, SmolvmError};
 pub use error::MachineError;
 pub use machine::Machine;
-pub use room::{MachineSpec, create};
+pub use room::{MachineSpec, create, machines};
 pub use version::{Features, TESTED, Version};

@@ -222,17 +222,27 @@ impl Machine {
         Ok(there)
     }
 
-    /// By their command lines, `… _boot-vm STATE/…`: a machine is one process, which smolvm has let go of.
-    fn processes(&self) -> Vec<ProcessId> {
-        let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-        let numbers =
-            entries.filter_map(Result::ok).filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-        let is_ours = |pid: &i32| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let mut words = line.split(|byte| *byte == 0).skip_while(|word| *word != b"_boot-vm").skip(1);
-            let state = self.state.as_os_str().as_encoded_bytes();
-            words.next().is_some_and(|path| path.strip_prefix(state).is_some_and(|rest| rest.starts_with(b"/")))
-        };
-        numbers.filter(is_ours).filter_map(|pid| ProcessId::of(pid).ok()).collect()
+    fn processes(&self) -> impl Iterator<Item = ProcessId> {
+        running().filter(|(state, _)| *state == self.state).map(|(_, process)| process)
     }
+}
+
+/// Every process that is a machine, with the directory of its state. By their command lines, `… _boot-vm STATE/…`: a
+/// machine is one process, which smolvm has let go of.
+fn running() -> impl Iterator<Item = (PathBuf, ProcessId)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter_map(|pid| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let path = line.split(|byte| *byte == 0).skip_while(|word| *word != b"_boot-vm").nth(1)?;
+        let (state, _) = std::str::from_utf8(path).ok()?.split_once("/.cache/smolvm/")?;
+        Some((state.into(), ProcessId::of(pid).ok()?))
+    })
+}
+
+/// Machines of bottles whose directories of sockets are in `runtimes`, each with its bottle's name. Also such whose bottle
+/// is gone.
+pub fn machines(runtimes: &Path) -> Vec<(String, ProcessId)> {
+    let of = |state: &Path| Some(state.strip_prefix(runtimes).ok()?.parent()?.to_str()?.to_owned());
+    running().filter_map(|(state, process)| Some((of(&state)?, process))).collect()
 }

@@ -2,20 +2,21 @@
 //! directories by the digest of their configuration.
 //!
 //! Invariants: an archive or a directory appears whole or not at all; every byte in it was verified against a digest that
-//! leads from its name; nothing of it is run here.
+//! leads from its name; nothing of it is run here. Whoever makes the same at the same time waits, and finds it there.
 
 mod archive;
 mod keep;
 mod layer;
 mod registry;
+mod room;
 mod unpack;
 
 pub use archive::ReadError;
 pub use registry::{Credentials, Pull, PullError, Pulled, pull};
+pub use room::hold;
 pub use unpack::{UnpackError, Unpacked, root, unpack};
 
-use rustix::fs::{FlockOperation, flock};
-use std::{fs::File, io, path::Path};
+use std::path::Path;
 
 /// As images call this machine's.
 pub(crate) fn architecture() -> &'static str {
@@ -28,17 +29,20 @@ pub(crate) fn architecture() -> &'static str {
 
 /// The digits of a SHA-256, which become a file's name.
 fn hex(digest: &str) -> Option<&str> {
-    let hex = digest.strip_prefix("sha256:").filter(|hex| hex.len() == 64)?;
-    hex.bytes().all(|it| it.is_ascii_digit() || (b'a'..=b'f').contains(&it)).then_some(hex)
+    digest.strip_prefix("sha256:").filter(|hex| is_hex(hex))
+}
+
+fn is_hex(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|it| it.is_ascii_digit() || (b'a'..=b'f').contains(&it))
 }
 
 fn named(digest: &[u8]) -> String {
     format!("sha256:{}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
-/// Whoever makes the same at the same time waits, and finds it there.
-fn lock(path: &Path) -> io::Result<File> {
-    let file = File::options().create(true).truncate(false).write(true).open(path)?;
-    flock(&file, FlockOperation::LockExclusive)?;
-    Ok(file)
+/// The digits by which a file or a directory here is called, whatever follows a dot.
+fn hex_name(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?;
+    let (digits, _) = name.split_once('.').unwrap_or((name, ""));
+    is_hex(digits).then_some(digits)
 }

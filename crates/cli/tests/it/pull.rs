@@ -59,6 +59,7 @@ fn an_image_is_pulled_once_and_kept_by_its_digest() {
         .map(|it| it.file_name().to_string_lossy().into_owned())
         .collect();
     assert!(names.iter().all(|it| it.ends_with(".tar") || it.ends_with(".lock")), "{names:?}");
+    drop(registry);
     let told = env.run(&["pull", &by_digest]);
     assert!(told.success().contains("is kept already: oci-archive:/"), "{told}");
 }

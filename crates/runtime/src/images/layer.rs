@@ -48,6 +48,11 @@ impl Layers {
         Ok(Layers { root, bytes: LARGEST, entries: MOST_ENTRIES, is_root })
     }
 
+    /// What they have unpacked to so far.
+    pub(super) fn bytes(&self) -> u64 {
+        LARGEST - self.bytes
+    }
+
     /// `diff_id` is the digest of what the bytes decompress to.
     pub(super) fn add(&mut self, bytes: impl Read, diff_id: &str) -> io::Result<()> {
         let mut plain = Hashed { from: decompressed(bytes)?, hash: Sha256::new(), left: self.bytes };

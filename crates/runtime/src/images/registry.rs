@@ -1,6 +1,9 @@
 //! Pulls by the OCI distribution specification.
 
-use super::keep::{Archive, Indexed};
+use super::{
+    keep::{Archive, Indexed},
+    room,
+};
 use crate::store::private_directory;
 use oci_client::{
     Client, Reference, RegistryOperation,
@@ -9,6 +12,7 @@ use oci_client::{
     manifest::{OciDescriptor, OciImageManifest},
     secrets::RegistryAuth,
 };
+use rustix::fs::FlockOperation;
 use std::{
     fs, io,
     net::Ipv4Addr,
@@ -90,6 +94,9 @@ fn parsed(reference: &str) -> Result<Reference, PullError> {
 /// Asks what the reference stands for, and gets what is not kept. `told` hears how many bytes of how many have come.
 pub async fn pull(wanted: Pull<'_>, told: &mut dyn FnMut(u64, u64)) -> Result<Pulled, PullError> {
     let reference = parsed(wanted.reference)?;
+    if let Some(kept) = kept(&reference, wanted.images) {
+        return Ok(kept);
+    }
     let client = client(reference.registry());
     let auth = match wanted.credentials {
         Credentials::None => RegistryAuth::Anonymous,
@@ -102,8 +109,9 @@ pub async fn pull(wanted: Pull<'_>, told: &mut dyn FnMut(u64, u64)) -> Result<Pu
     let hex = hex_of(&digest)?.to_owned();
     let keep = |source| PullError::Keep { path: wanted.images.to_owned(), source };
     private_directory(wanted.images).map_err(|error| keep(io::Error::other(error)))?;
-    let lock = wanted.images.join(format!("{hex}.lock"));
-    let locked = tokio::task::spawn_blocking(move || super::lock(&lock)).await;
+    let (images, digits) = (wanted.images.to_owned(), hex.clone());
+    let locking = move || room::lock(&images, &digits, FlockOperation::LockExclusive);
+    let locked = tokio::task::spawn_blocking(locking).await;
     let _lock = locked.map_err(io::Error::other).and_then(|locked| locked).map_err(keep)?;
     let archive = wanted.images.join(format!("{hex}.tar"));
     let pulled = |size, was_there| Pulled {
@@ -144,7 +152,18 @@ pub async fn pull(wanted: Pull<'_>, told: &mut dyn FnMut(u64, u64)) -> Result<Pu
     tar.finish(&indexed).map_err(keep)?;
     fs::rename(&unfinished.0, &archive).map_err(keep)?;
     let size = fs::metadata(&archive).map_err(keep)?.len();
+    room::make(wanted.images, room::MOST);
     Ok(pulled(size, false))
+}
+
+/// What is named by the digest that it is kept under: nobody needs to be asked for it.
+fn kept(reference: &Reference, images: &Path) -> Option<Pulled> {
+    let digest = reference.digest()?;
+    let hex = super::hex(digest)?;
+    let archive = images.join(format!("{hex}.tar"));
+    let size = fs::metadata(&archive).ok()?.len();
+    let _ = room::lock(images, hex, FlockOperation::LockShared);
+    Some(Pulled { name: reference.whole(), digest: digest.to_owned(), archive, size, was_there: true })
 }
 
 /// One of this machine is spoken to in the clear, as engines do.

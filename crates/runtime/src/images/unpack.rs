@@ -6,9 +6,10 @@
 use super::{
     archive::{Archived, ReadError, Source},
     layer::Layers,
-    lock,
+    room,
 };
 use crate::{beneath, store::private_directory};
+use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -17,7 +18,7 @@ use std::{
 };
 
 /// Of an image that is unpacked, beside its root.
-const FACTS: &str = "facts.json";
+pub(super) const FACTS: &str = "facts.json";
 const ROOT: &str = "root";
 
 #[derive(Debug, thiserror::Error)]
@@ -44,9 +45,11 @@ pub struct Unpacked {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Facts {
+pub(super) struct Facts {
     id: String,
     env: BTreeMap<String, String>,
+    /// What the layers unpack to.
+    pub(super) bytes: u64,
 }
 
 /// Where the root of the image of this id is, once it is unpacked.
@@ -67,10 +70,16 @@ pub fn unpack(archive: &Path, images: &Path, told: &mut dyn FnMut(u64, u64)) -> 
     }
     private_directory(images).map_err(|error| keep(io::Error::other(error)))?;
     let hex = super::hex(&image.id).unwrap_or_default().to_owned();
-    let _lock = lock(&images.join(format!("{hex}.lock"))).map_err(keep)?;
     let (whole, part) = (images.join(&hex), images.join(format!("{hex}.part")));
     let unpacked =
         |was_there| Unpacked { id: image.id.clone(), env: image.env.clone(), root: whole.join(ROOT), was_there };
+    // Bottles that have it hold it likewise.
+    let held = room::lock(images, &hex, FlockOperation::LockShared).map_err(keep)?;
+    if kept(&whole).is_some() {
+        return Ok(unpacked(true));
+    }
+    drop(held);
+    let _lock = room::lock(images, &hex, FlockOperation::LockExclusive).map_err(keep)?;
     if kept(&whole).is_some() {
         return Ok(unpacked(true));
     }
@@ -83,6 +92,7 @@ pub fn unpack(archive: &Path, images: &Path, told: &mut dyn FnMut(u64, u64)) -> 
     if done.is_err() {
         let _ = beneath::remove_tree(&part);
     }
+    room::make(images, room::MOST);
     done.map(|()| unpacked(false))
 }
 
@@ -99,7 +109,7 @@ fn fill(source: &mut Source, image: &Archived, part: &Path, told: &mut dyn FnMut
         read += layer.size;
         told(read, total);
     }
-    let facts = Facts { id: image.id.clone(), env: image.env.clone() };
+    let facts = Facts { id: image.id.clone(), env: image.env.clone(), bytes: layers.bytes() };
     let facts = serde_json::to_vec(&facts).map_err(io::Error::from).map_err(keep)?;
     fs::write(part.join(FACTS), facts).map_err(keep)
 }

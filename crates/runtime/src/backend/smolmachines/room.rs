@@ -153,7 +153,14 @@ fn check(spec: &MachineSpec<'_>) -> Result<PathBuf, MachineError> {
 
 #[cfg(feature = "registry")]
 fn unpacked(images: &Path, id: &str) -> Option<PathBuf> {
-    crate::images::root(images, id)
+    let held = crate::images::hold(images, id).ok()?;
+    let root = crate::images::root(images, id)?;
+    // As long as there is this keeper.
+    tokio::task::spawn_local(async move {
+        std::future::pending::<()>().await;
+        drop(held);
+    });
+    Some(root)
 }
 
 #[cfg(not(feature = "registry"))]

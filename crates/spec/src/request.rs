@@ -168,7 +168,7 @@ impl Request {
 }
 
 /// Where a relative path begins: beside the manifest that names it, else in the working directory.
-pub(crate) fn base<'a>(place: &'a Place, cwd: &'a Path) -> &'a Path {
+pub fn base<'a>(place: &'a Place, cwd: &'a Path) -> &'a Path {
     match place {
         Place::File { path, .. } => path.parent().unwrap_or(cwd),
         Place::Flag(_) | Place::Variable(_) => cwd,

@@ -118,7 +118,8 @@ impl Resolver<'_> {
         let resolved = match &image.value {
             Image::Host if backend == Backend::Docker => {
                 let message = "the docker backend cannot show the host's programs";
-                let hint = "name an image that the engine has: `--image debian:bookworm`, or `image:` in the bottle";
+                let hint = "name an image that the engine has: `--image debian:bookworm`, or `image:` in the bottle; or one to be \
+                            made: `dockerfile:PATH`, `dir:PATH`, `provider:debian:bookworm`";
                 self.mistakes.push(Mistake::new(&image.place, message).hint(hint));
                 return Image::Host;
             }
@@ -128,22 +129,11 @@ impl Resolver<'_> {
             Image::DockerArchive(path) => Image::DockerArchive(absolute(path)),
             Image::OciArchive(path) => Image::OciArchive(absolute(path)),
             Image::Dir(path) => Image::Dir(absolute(path)),
+            Image::Provider(base) => Image::Provider(base.clone()),
         };
         if backend == Backend::Namespace {
             let message = "the namespace backend shows the host's programs and takes no other image";
             let hint = "use `image: host`, the default, or `backend: docker`";
-            self.mistakes.push(Mistake::new(&image.place, message).hint(hint));
-        }
-        let load = match &resolved {
-            Image::Dockerfile(path) => format!("docker build --tag NAME --file {} DIRECTORY", path.display()),
-            Image::DockerArchive(path) => format!("docker load --input {}", path.display()),
-            Image::OciArchive(path) => format!("skopeo copy oci-archive:{} docker-daemon:NAME:TAG", path.display()),
-            Image::Dir(path) => format!("tar -C {} -c . | docker import - NAME", path.display()),
-            Image::Host | Image::Reference(_) => return resolved,
-        };
-        if backend == Backend::Docker {
-            let message = "the docker backend takes images that the engine has, by their name or id";
-            let hint = format!("let it have this one: `{load}`; then name that");
             self.mistakes.push(Mistake::new(&image.place, message).hint(hint));
         }
         resolved
@@ -278,7 +268,7 @@ impl Resolver<'_> {
 
     /// What a container cannot do is said before there is one.
     fn check_docker(&mut self, request: &Request, workspace: &Workspace, mounts: &[Mount]) {
-        if matches!(request.image.value, Image::Reference(_)) && self.host.engine.is_none() {
+        if request.image.value != Image::Host && self.host.engine.is_none() {
             let message = "no container engine was asked for the image";
             self.mistakes.push(Mistake::new(&request.image.place, message).of_host());
         }

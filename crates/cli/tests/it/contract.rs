@@ -7,6 +7,7 @@ mod given;
 mod images;
 mod life;
 mod limits;
+mod making;
 mod refusals;
 mod walls;
 
@@ -91,6 +92,12 @@ contract! {
         refusals { what_cannot_be_is_said_before_anything_is_made }
     }
     engines {
+        making {
+            an_image_is_built_and_found_again,
+            a_root_keeps_its_owners,
+            archives_of_both_kinds_are_loaded,
+            a_providers_client_is_installed,
+        }
         images {
             a_bottle_keeps_the_image_that_it_began_with,
             an_image_starts_nothing_of_its_own,

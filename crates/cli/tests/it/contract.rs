@@ -13,9 +13,9 @@ mod walls;
 
 use crate::stage::Stage;
 use bottle_testkit::{
-    Engine, Ran, TestEnv,
+    Engine, Ran, TestEnv, comes_within,
     engine::{IMAGE, Make},
-    env, wait_until,
+    env,
 };
 use std::time::Duration;
 
@@ -199,6 +199,13 @@ impl Fixture {
     #[track_caller]
     pub(crate) fn nothing_is_left(&self) {
         self.env().run(&["cleanup", "--all", "--yes"]).success();
-        wait_until("nothing to be left", SOON, || self.left().is_ok());
+        self.comes_to_an_end();
+    }
+
+    /// By itself.
+    #[track_caller]
+    pub(crate) fn comes_to_an_end(&self) {
+        let gone = comes_within(SOON, || self.left().ok());
+        assert!(gone.is_some(), "left behind: {:?}", self.left());
     }
 }

@@ -80,6 +80,10 @@ impl Engine {
             Err(error) if status(&error) == Some(404) => Ok(false),
             // It removes containers by itself when they end, and is at it.
             Err(error) if status(&error) == Some(409) => self.wait_until_gone(name).await.map(|()| true),
+            // So does Podman, by a program of its own that has nothing to do with its service.
+            Err(error) if status(&error) == Some(500) && self.make == Make::Podman => {
+                self.wait_until_gone(name).await.map_err(|_| refused(error)).map(|()| true)
+            }
             Err(error) => Err(refused(error)),
         }
     }

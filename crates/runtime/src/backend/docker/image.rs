@@ -227,8 +227,8 @@ impl Maker<'_> {
         (self.told)(Told::Begins(&format!("importing {}", path.display())));
         let options = CreateImageOptions {
             from_src: Some("-".to_owned()),
-            repo: Some(REPOSITORY.to_owned()),
-            tag: Some(key.clone()),
+            // With its tag, which Podman does not hear elsewhere.
+            repo: Some(format!("{REPOSITORY}:{key}")),
             ..CreateImageOptions::default()
         };
         let mut stream = std::pin::pin!(self.engine.docker.create_image(

@@ -1,7 +1,7 @@
 //! Directories as archives: what a build may see, and a whole root.
 //!
 //! Links are packed as links; nothing is followed, and what is mounted below a root is another file system's and left
-//! out, as is a socket. Everything goes in by its name's order, so that the same tree has the same digest.
+//! out, as is a socket, and from a build's context pipes and devices. Everything goes in by its name's order, so that the same tree has the same digest.
 
 use super::{
     error::ImageError,
@@ -13,7 +13,7 @@ use std::{
     os::unix::fs::{FileTypeExt as _, MetadataExt as _},
     path::Path,
 };
-use tar::{Builder, Header, HeaderMode};
+use tar::{Builder, EntryType, Header, HeaderMode};
 
 /// What is beside a Dockerfile, but for what `.dockerignore` names; without owners and times, as Docker's own client
 /// sends it.
@@ -80,8 +80,11 @@ fn pack(
                 continue;
             }
             let taken = take(&below, metadata.is_dir());
-            if taken == Take::All {
+            let kind = metadata.file_type();
+            if taken == Take::All && (kind.is_file() || kind.is_dir() || kind.is_symlink()) {
                 builder.append_path_with_name(&path, &below).map_err(read(&path))?;
+            } else if taken == Take::All && mode == HeaderMode::Complete {
+                builder.append_data(&mut special(&metadata), &below, io::empty()).map_err(read(&path))?;
             }
             if metadata.is_dir() && taken != Take::Nothing {
                 waiting.push(path);
@@ -90,6 +93,25 @@ fn pack(
     }
     let packed = builder.into_inner().and_then(Packer::finish);
     packed.map_err(|source| ImageError::Pack { path: scratch.to_owned(), source })
+}
+
+/// A pipe or a device.
+fn special(metadata: &fs::Metadata) -> Header {
+    let kind = metadata.file_type();
+    let mut header = Header::new_gnu();
+    header.set_metadata_in_mode(metadata, HeaderMode::Complete);
+    header.set_size(0);
+    header.set_entry_type(match () {
+        () if kind.is_char_device() => EntryType::Char,
+        () if kind.is_block_device() => EntryType::Block,
+        () => EntryType::Fifo,
+    });
+    if !kind.is_fifo() {
+        // The format has room for them, so neither can fail.
+        let _ = header.set_device_major(rustix::fs::major(metadata.rdev()));
+        let _ = header.set_device_minor(rustix::fs::minor(metadata.rdev()));
+    }
+    header
 }
 
 /// `.dockerignore`: patterns from the context's root, the last that fits decides.

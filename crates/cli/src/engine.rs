@@ -43,7 +43,7 @@ pub(crate) fn facts(request: &Request, context: &Context) -> Result<Option<Engin
         Told::Line(line) if ui.stderr_is_terminal => ui.say(&format!("  {}", Escaped(line))),
         Told::Line(_) => {}
     };
-    let scratch = context.dirs.cache.join("images");
+    let scratch = context.dirs.images();
     let found = docker::image(&socket, &source, &scratch, &mut told).map_err(failed)?;
     Ok(Some(EngineFacts {
         image_id: found.id,

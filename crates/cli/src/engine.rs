@@ -1,14 +1,14 @@
 //! The container engine of this machine: where it is, and what it says of an image before there is a plan.
 
 use crate::{compose::Context, error::CliError};
-use bottle_runtime::backend::docker::{self, EngineError};
+use bottle_runtime::backend::docker::{self, ImageError, Source, Told};
 use bottle_spec::{
     escape::Escaped,
-    facts::EngineFacts,
+    facts::{EngineFacts, absolute},
     plan::{Backend, Image},
-    request::Request,
+    request::{Request, base},
 };
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where an engine listens that nobody has moved.
 const SOCKET: &str = "/var/run/docker.sock";
@@ -29,14 +29,22 @@ pub(crate) fn of_backend(backend: Backend, context: &Context) -> Result<Option<P
     if backend == Backend::Docker { socket(context).map(Some) } else { Ok(None) }
 }
 
-/// What a plan goes by; `None` where the backend has no engine, or the image cannot be the engine's.
+/// What a plan goes by; `None` where the backend has no engine, or the image cannot be the engine's. An image that is to
+/// be made is made here: the plan holds its id.
 pub(crate) fn facts(request: &Request, context: &Context) -> Result<Option<EngineFacts>, CliError> {
-    let Image::Reference(reference) = &request.image.value else { return Ok(None) };
     if request.backend.value != Backend::Docker {
         return Ok(None);
     }
+    let Some(source) = source(request, context)? else { return Ok(None) };
     let socket = socket(context)?;
-    let found = docker::image(&socket, reference).map_err(failed)?;
+    let ui = &context.ui;
+    let mut told = |told: Told<'_>| match told {
+        Told::Begins(what) => ui.say(&Escaped(what).to_string()),
+        Told::Line(line) if ui.stderr_is_terminal => ui.say(&format!("  {}", Escaped(line))),
+        Told::Line(_) => {}
+    };
+    let scratch = context.dirs.images();
+    let found = docker::image(&socket, &source, &scratch, &mut told).map_err(failed)?;
     Ok(Some(EngineFacts {
         image_id: found.id,
         image_env: found.env,
@@ -44,6 +52,28 @@ pub(crate) fn facts(request: &Request, context: &Context) -> Result<Option<Engin
     }))
 }
 
-fn failed(error: EngineError) -> CliError {
+/// With every path absolute, as the plan will have it.
+fn source(request: &Request, context: &Context) -> Result<Option<Source>, CliError> {
+    let image = &request.image;
+    let path = |path: &Path| absolute(path, base(&image.place, &context.cwd), &context.home);
+    Ok(Some(match &image.value {
+        Image::Host => return Ok(None),
+        Image::Reference(reference) => Source::Reference(reference.clone()),
+        Image::Dockerfile(file) => Source::Dockerfile(path(file)),
+        Image::DockerArchive(file) => Source::DockerArchive(path(file)),
+        Image::OciArchive(file) => Source::OciArchive(path(file)),
+        Image::Dir(directory) => Source::Directory(path(directory)),
+        Image::Provider(base) => {
+            let provider = &request.provider.value;
+            let line = provider.install.clone().ok_or_else(|| {
+                CliError::usage(format!("nothing is known that installs the client of {}", provider.name))
+                    .next("name an image that has it, or say `install:` in a provider of your own")
+            })?;
+            Source::Installed { base: base.clone(), line }
+        }
+    }))
+}
+
+fn failed(error: ImageError) -> CliError {
     CliError::host("the image cannot be had").because(error)
 }

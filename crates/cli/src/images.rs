@@ -26,7 +26,7 @@ pub(crate) fn facts(request: &Request, context: &Context) -> Result<Option<Engin
         Image::OciArchive(path) | Image::DockerArchive(path) => {
             absolute(path, base(&request.image.place, &context.cwd), &context.home)
         }
-        Image::Host | Image::Dir(_) | Image::Dockerfile(_) => return Ok(None),
+        Image::Host | Image::Dir(_) | Image::Dockerfile(_) | Image::Provider(_) => return Ok(None),
     };
     let mut told = |read: u64, total: u64| {
         if context.ui.stderr_is_terminal {

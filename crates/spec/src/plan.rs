@@ -201,6 +201,8 @@ pub enum Image {
     DockerArchive(PathBuf),
     OciArchive(PathBuf),
     Dir(PathBuf),
+    /// An image that the engine has, with the client of the agent's provider installed in it.
+    Provider(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

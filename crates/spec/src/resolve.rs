@@ -129,7 +129,8 @@ impl Resolver<'_> {
         let resolved = match &image.value {
             Image::Host if backend == Backend::Docker => {
                 let message = "the docker backend cannot show the host's programs";
-                let hint = "name an image that the engine has: `--image debian:bookworm`, or `image:` in the bottle";
+                let hint = "name an image that the engine has: `--image debian:bookworm`, or `image:` in the bottle; or one to be \
+                            made: `dockerfile:PATH`, `dir:PATH`, `provider:debian:bookworm`";
                 self.mistakes.push(Mistake::new(&image.place, message).hint(hint));
                 return Image::Host;
             }
@@ -145,27 +146,16 @@ impl Resolver<'_> {
             Image::DockerArchive(path) => Image::DockerArchive(absolute(path)),
             Image::OciArchive(path) => Image::OciArchive(absolute(path)),
             Image::Dir(path) => Image::Dir(absolute(path)),
+            Image::Provider(base) => Image::Provider(base.clone()),
         };
         if backend == Backend::Namespace {
             let message = "the namespace backend shows the host's programs and takes no other image";
             let hint = "use `image: host`, the default, or `backend: docker`";
             self.mistakes.push(Mistake::new(&image.place, message).hint(hint));
         }
-        if backend == Backend::Smolmachines && matches!(resolved, Image::Dockerfile(_)) {
+        if backend == Backend::Smolmachines && matches!(resolved, Image::Dockerfile(_) | Image::Provider(_)) {
             let message = "the smolmachines backend builds no image";
             let hint = "let an engine build it: `docker build --tag NAME DIRECTORY`, `docker save --output FILE NAME`; then name it `docker-archive:FILE`";
-            self.mistakes.push(Mistake::new(&image.place, message).hint(hint));
-        }
-        let load = match &resolved {
-            Image::Dockerfile(path) => format!("docker build --tag NAME --file {} DIRECTORY", path.display()),
-            Image::DockerArchive(path) => format!("docker load --input {}", path.display()),
-            Image::OciArchive(path) => format!("skopeo copy oci-archive:{} docker-daemon:NAME:TAG", path.display()),
-            Image::Dir(path) => format!("tar -C {} -c . | docker import - NAME", path.display()),
-            Image::Host | Image::Reference(_) => return resolved,
-        };
-        if backend == Backend::Docker {
-            let message = "the docker backend takes images that the engine has, by their name or id";
-            let hint = format!("let it have this one: `{load}`; then name that");
             self.mistakes.push(Mistake::new(&image.place, message).hint(hint));
         }
         resolved
@@ -300,9 +290,10 @@ impl Resolver<'_> {
 
     fn check_engine(&mut self, request: &Request) {
         let is_elsewhere = match &request.image.value {
-            Image::Reference(_) => true,
-            Image::OciArchive(_) | Image::DockerArchive(_) => request.backend.value == Backend::Smolmachines,
-            _ => false,
+            // What is wrong with it has been said.
+            Image::Host => false,
+            Image::Dir(_) | Image::Dockerfile(_) | Image::Provider(_) => request.backend.value == Backend::Docker,
+            Image::Reference(_) | Image::OciArchive(_) | Image::DockerArchive(_) => true,
         };
         if is_elsewhere && self.host.engine.is_none() {
             let message = "nobody was asked for the image: this bot-bottle is built without what has images";

@@ -7,14 +7,15 @@ mod given;
 mod images;
 mod life;
 mod limits;
+mod making;
 mod refusals;
 mod walls;
 
 use crate::stage::Stage;
 use bottle_testkit::{
-    Engine, Ran, TestEnv,
+    Engine, Ran, TestEnv, comes_within,
     engine::{IMAGE, Make},
-    env, wait_until,
+    env,
 };
 use std::time::Duration;
 
@@ -91,6 +92,12 @@ contract! {
         refusals { what_cannot_be_is_said_before_anything_is_made }
     }
     engines {
+        making {
+            an_image_is_built_and_found_again,
+            a_root_keeps_its_owners,
+            archives_of_both_kinds_are_loaded,
+            a_providers_client_is_installed,
+        }
         images {
             a_bottle_keeps_the_image_that_it_began_with,
             an_image_starts_nothing_of_its_own,
@@ -192,6 +199,13 @@ impl Fixture {
     #[track_caller]
     pub(crate) fn nothing_is_left(&self) {
         self.env().run(&["cleanup", "--all", "--yes"]).success();
-        wait_until("nothing to be left", SOON, || self.left().is_ok());
+        self.comes_to_an_end();
+    }
+
+    /// By itself.
+    #[track_caller]
+    pub(crate) fn comes_to_an_end(&self) {
+        let gone = comes_within(SOON, || self.left().ok());
+        assert!(gone.is_some(), "left behind: {:?}", self.left());
     }
 }

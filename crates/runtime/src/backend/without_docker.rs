@@ -5,7 +5,7 @@ use crate::journal::Container;
 use bottle_spec::slug::Slug;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -52,7 +52,32 @@ pub fn abandoned(_socket: &Path, _state: &Path) -> Result<Vec<(String, Container
     Ok(Vec::new())
 }
 
-pub fn image(_socket: &Path, _reference: &str) -> Result<ImageFacts, EngineError> {
+pub type ImageError = EngineError;
+
+/// As the backend has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    Reference(String),
+    Dockerfile(PathBuf),
+    DockerArchive(PathBuf),
+    OciArchive(PathBuf),
+    Directory(PathBuf),
+    Installed { base: String, line: String },
+}
+
+/// As the backend has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told<'a> {
+    Begins(&'a str),
+    Line(&'a str),
+}
+
+pub fn image(
+    _socket: &Path,
+    _source: &Source,
+    _scratch: &Path,
+    _told: &mut dyn FnMut(Told<'_>),
+) -> Result<ImageFacts, ImageError> {
     Err(EngineError)
 }
 

@@ -162,7 +162,7 @@ pub(super) fn without_its_gate_nothing_leaves_and_a_new_one_has_the_old_policy(b
     assert!(!text.contains("denied 200"), "{text}");
     launcher.kill().expect("our own launcher");
     launcher.wait().expect("our own launcher");
-    wait_until("the bottle to end with its launcher", SOON, || it.left().is_ok());
+    it.comes_to_an_end();
 }
 
 pub(super) fn git_goes_through_its_door_alone(backend: Backend) {

@@ -66,7 +66,7 @@ pub(super) fn a_terminal_is_left_joined_and_resized(backend: Backend) {
     });
     second.types("exit 7\r");
     assert_eq!(second.ends(), Some(7));
-    wait_until("nothing to be left", SOON, || it.left().is_ok());
+    it.comes_to_an_end();
 }
 
 pub(super) fn exec_with_a_terminal_hangs_up_with_its_client(backend: Backend) {
@@ -172,12 +172,12 @@ pub(super) fn signals_reach_the_agent_and_a_dead_launcher_ends_it(backend: Backe
             kill_process(pid, signal).expect("our own child");
             let ended = wait_for("the launcher to end", SOON, || launcher.try_wait().expect("our own child"));
             assert!(ended.code() == Some(3) && said("caught"), "{signal:?}: {ended}");
-            wait_until("nothing to be left", SOON, || it.left().is_ok());
+            it.comes_to_an_end();
         }
         let mut launcher = env.spawn(&["run", "--", "sh", "-c", "trap '' TERM HUP; sleep 1000; sleep 1000"]);
         wait_until("the bottle to run", SOON, || up(env));
         launcher.kill();
-        wait_until("nothing to be left", SOON, || it.left().is_ok());
+        it.comes_to_an_end();
     });
 }
 
@@ -222,5 +222,5 @@ pub(super) fn many_at_once_all_come_up_and_go(backend: Backend) {
         running.finish(2 * SOON).success();
     }
     assert_eq!(it.stage.upstream.seen().len(), bottles);
-    wait_until("the last keeper to end", SOON, || it.left().is_ok());
+    it.comes_to_an_end();
 }

@@ -17,8 +17,9 @@ impl Backend {
                 (&["--image", "no-such-image:1"], 4, "docker pull no-such-image:1"),
                 (&["--workspace", "mount"], 2, "use `--workspace clone` or `--workspace copy`"),
                 (&["--mount", "/tmp:/data:rw"], 2, "make the mount read-only"),
-                (&["--image", "dockerfile:Dockerfile"], 2, "docker build"),
-                (&["--image", "docker-archive:image.tar"], 2, "docker load"),
+                (&["--image", "dockerfile:Dockerfile"], 4, "there is no Dockerfile at"),
+                (&["--image", "provider:no-such-image:1"], 2, "nothing is known that installs"),
+                (&["--image", "docker-archive:image.tar"], 4, "cannot be read for the image"),
                 (&["--backend", "namespace"], 2, "`backend: docker`"),
             ],
         }

@@ -7,22 +7,23 @@ use super::{
 };
 use crate::journal::Container;
 use bollard::{
-    API_DEFAULT_VERSION, Docker,
+    API_DEFAULT_VERSION, ClientVersion, Docker,
     errors::Error,
     query_parameters::{ListContainersOptions, RemoveContainerOptions},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    io,
-    path::Path,
-    time::Duration,
+use std::{collections::HashMap, io, path::Path, time::Duration};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::UnixStream,
+    time::{sleep, timeout},
 };
-use tokio::time::{sleep, timeout};
 
 /// An engine that makes a container from an image on a slow disk may take so long.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// One whose socket is there says what it is at once.
-const GREETING: Duration = Duration::from_secs(10);
+/// One whose socket is there says what it is at once, though many may ask at a time.
+const GREETING: Duration = Duration::from_secs(30);
+/// More is no greeting.
+const GREETING_MOST: u64 = 16 << 10;
 /// How often it is asked whether a container has gone.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -42,14 +43,26 @@ pub(super) struct Engine {
 
 impl Engine {
     pub(super) async fn connect(socket: &Path) -> Result<Engine, EngineError> {
-        let path = socket.to_string_lossy();
-        let gone = |error| gone(socket, error);
-        let docker = Docker::connect_with_unix(&path, PATIENCE.as_secs(), API_DEFAULT_VERSION).map_err(gone)?;
+        Engine::connect_for(socket, PATIENCE).await
+    }
+
+    /// The same, for questions that may take so long.
+    pub(super) async fn connect_for(socket: &Path, patience: Duration) -> Result<Engine, EngineError> {
+        let greeted = timeout(GREETING, greet(socket)).await.map_err(|_| EngineError::Late(GREETING))?;
+        let greeting = greeted.map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => EngineError::Forbidden(socket.to_owned(), error),
+            _ => EngineError::Gone(socket.to_owned(), error),
+        })?;
         // The newest version of the API that both know.
-        let agreed = timeout(GREETING, docker.negotiate_version()).await.map_err(|_| EngineError::Late(GREETING))?;
-        let docker = agreed.map_err(gone)?;
-        let parts = docker.version().await.map_err(refused)?.components.unwrap_or_default();
-        let make = if parts.iter().any(|part| part.name == "Podman Engine") { Make::Podman } else { Make::Docker };
+        let version =
+            said(&greeting, "api-version").and_then(version).ok_or(EngineError::Answer("its API's version"))?;
+        let ours = (API_DEFAULT_VERSION.major_version, API_DEFAULT_VERSION.minor_version);
+        let (major_version, minor_version) = version.min(ours);
+        let agreed = ClientVersion { major_version, minor_version };
+        let path = socket.to_string_lossy();
+        let docker = Docker::connect_with_unix(&path, patience.as_secs(), &agreed)
+            .map_err(|error| EngineError::Gone(socket.to_owned(), io::Error::other(error)))?;
+        let make = if said(&greeting, "libpod-api-version").is_some() { Make::Podman } else { Make::Docker };
         Ok(Engine { docker, make })
     }
 
@@ -67,6 +80,10 @@ impl Engine {
             Err(error) if status(&error) == Some(404) => Ok(false),
             // It removes containers by itself when they end, and is at it.
             Err(error) if status(&error) == Some(409) => self.wait_until_gone(name).await.map(|()| true),
+            // So does Podman, by a program of its own that has nothing to do with its service.
+            Err(error) if status(&error) == Some(500) && self.make == Make::Podman => {
+                self.wait_until_gone(name).await.map_err(|_| refused(error)).map(|()| true)
+            }
             Err(error) => Err(refused(error)),
         }
     }
@@ -85,6 +102,28 @@ impl Engine {
     }
 }
 
+/// What an engine says of itself before anything else, at no cost to it: Podman looks for the packages of all its parts
+/// when it is asked for its version.
+async fn greet(socket: &Path) -> io::Result<String> {
+    let mut stream = UnixStream::connect(socket).await?;
+    stream.write_all(b"GET /_ping HTTP/1.0\r\nHost: engine\r\n\r\n").await?;
+    let mut bytes = Vec::new();
+    stream.take(GREETING_MOST).read_to_end(&mut bytes).await?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A header's value.
+fn said<'a>(greeting: &'a str, header: &str) -> Option<&'a str> {
+    let lines = greeting.lines().skip(1).take_while(|line| !line.is_empty());
+    let pairs = lines.filter_map(|line| line.split_once(':'));
+    pairs.filter(|(name, _)| name.eq_ignore_ascii_case(header)).map(|(_, value)| value.trim()).next()
+}
+
+fn version(text: &str) -> Option<(usize, usize)> {
+    let (major, minor) = text.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
 pub(super) fn status(error: &Error) -> Option<u16> {
     match error {
         Error::DockerResponseServerError { status_code, .. } => Some(*status_code),
@@ -99,17 +138,6 @@ pub(super) fn refused(error: Error) -> EngineError {
         Error::RequestTimeoutError => EngineError::Late(PATIENCE),
         other => EngineError::Ask(io::Error::other(other)),
     }
-}
-
-fn gone(socket: &Path, error: Error) -> EngineError {
-    let mut cause: Option<&dyn std::error::Error> = Some(&error);
-    while let Some(found) = cause {
-        if found.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
-            return EngineError::Forbidden(socket.to_owned(), Box::new(error));
-        }
-        cause = found.source();
-    }
-    EngineError::Gone(socket.to_owned(), Box::new(error))
 }
 
 /// Takes a container away, running or not; whether there was one.
@@ -142,37 +170,6 @@ pub fn abandoned(socket: &Path, state: &Path) -> Result<Vec<(String, Container)>
     })
 }
 
-/// What a plan must know of an image and of the engine that has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageFacts {
-    /// `sha256:…`: what the name stands for now.
-    pub id: String,
-    /// The image's own environment.
-    pub env: BTreeMap<String, String>,
-    /// Of `cpu`, `memory` and `pids`, what the engine can limit.
-    pub controllers: BTreeSet<&'static str>,
-}
-
-/// What the engine has under this name or id. Nothing is pulled.
-pub fn image(socket: &Path, reference: &str) -> Result<ImageFacts, EngineError> {
-    blocking(async {
-        let engine = Engine::connect(socket).await?;
-        let found = engine.docker.inspect_image(reference).await.map_err(|error| match status(&error) {
-            Some(404) => EngineError::NoImage(reference.to_owned()),
-            _ => refused(error),
-        })?;
-        let info = engine.docker.info().await.map_err(refused)?;
-        let variables = found.config.and_then(|config| config.env).unwrap_or_default();
-        let pair = |text: &String| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let limits = [("cpu", info.cpu_cfs_quota), ("memory", info.memory_limit), ("pids", info.pids_limit)];
-        Ok(ImageFacts {
-            id: found.id.ok_or(EngineError::Answer("the image's id"))?,
-            env: variables.iter().filter_map(pair).collect(),
-            controllers: limits.into_iter().filter(|(_, can)| *can == Some(true)).map(|(name, _)| name).collect(),
-        })
-    })
-}
-
 /// Who answers at the socket: the version it says it has.
 pub fn server(socket: &Path) -> Result<String, EngineError> {
     blocking(async {
@@ -182,7 +179,23 @@ pub fn server(socket: &Path) -> Result<String, EngineError> {
     })
 }
 
-fn blocking<T>(asking: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
+pub(super) fn blocking<T, E: From<EngineError>>(asking: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(EngineError::Ask)?;
     runtime.block_on(asking)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_greeting_says_version_and_make() {
+        let docker = "HTTP/1.0 200 OK\r\nApi-Version: 1.41\r\nServer: Docker/20.10\r\n\r\nLibpod-API-Version: 1";
+        assert_eq!(said(docker, "api-version").and_then(version), Some((1, 41)));
+        assert_eq!(said(docker, "libpod-api-version"), None, "what follows the headers is none");
+        assert_eq!(said("HTTP/1.0 200 OK\r\nLibpod-Api-Version: 4.3.1\r\n\r\n", "libpod-api-version"), Some("4.3.1"));
+        for text in ["", "1", "1.x", "-1.2"] {
+            assert_eq!(version(text), None, "{text}");
+        }
+    }
 }

@@ -9,16 +9,16 @@ pub enum EngineError {
         "no container engine answers at {}; start it (`systemctl start docker`), or set DOCKER_HOST to its socket",
         .0.display()
     )]
-    Gone(PathBuf, #[source] Box<bollard::errors::Error>),
+    Gone(PathBuf, #[source] io::Error),
     #[error(
         "you may not use the container engine at {}; join its group (`docker`, which is as good as root), or set \
          DOCKER_HOST to an engine of yours",
         .0.display()
     )]
-    Forbidden(PathBuf, #[source] Box<bollard::errors::Error>),
+    Forbidden(PathBuf, #[source] io::Error),
     #[error("the container engine did not answer within {} s", .0.as_secs())]
     Late(Duration),
-    #[error("the engine has no image {0}; `docker pull {0}` or `docker build --tag {0} .` gets it one")]
+    #[error("the engine has no image {0}; `docker pull {0}` gets it one, `dockerfile:PATH` or `dir:PATH` makes one")]
     NoImage(String),
     #[error("the engine refused: {0}")]
     Refused(String),

@@ -16,12 +16,14 @@
 mod container;
 mod engine;
 mod error;
+mod image;
 mod places;
 mod podman;
 mod room;
 mod staging;
 
 pub use container::ContainerSpec;
-pub use engine::{ImageFacts, abandoned, image, remove, remove_now, server};
+pub use engine::{abandoned, remove, remove_now, server};
 pub use error::{ContainerError, EngineError};
+pub use image::{ImageError, ImageFacts, Source, Told, image};
 pub use room::create;

@@ -1,0 +1,300 @@
+//! Images: what a user names, as an image that the engine has, by its id.
+//!
+//! What is built, loaded or imported gets a name of ours that is a digest of all that went into it: the same again is
+//! found by it and nothing is done. The names that a user gives are looked up and never pulled.
+//!
+//! Invariant: a build runs what its Dockerfile says in the engine, with the engine's network; it is not in a bottle, and
+//! so it is begun by the user's own configuration and flags alone. What an engine says while it works is somebody else's
+//! text: it is handed on as it is, and whoever shows it escapes it.
+
+mod archive;
+mod context;
+mod dockerfile;
+mod error;
+mod packed;
+
+pub use error::ImageError;
+
+use super::{
+    engine::{Engine, refused, status},
+    error::EngineError,
+};
+use bollard::{
+    body_try_stream,
+    errors::Error,
+    models::ErrorDetail,
+    query_parameters::{BuildImageOptions, CreateImageOptions, ImportImageOptions, TagImageOptions},
+};
+use futures_util::StreamExt as _;
+use packed::Packed;
+use sha2::{Digest as _, Sha256};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// All images that are made here have it.
+const REPOSITORY: &str = "bot-bottle-image";
+/// An engine may work for so long before it says its first word: it is sent gigabytes, maybe.
+const LONG: Duration = Duration::from_secs(3600);
+/// Of what a build said, what a failure shows.
+const LAST_LINES: usize = 20;
+
+/// What an image is made of. Paths are absolute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A name or an id that the engine has.
+    Reference(String),
+    /// A Dockerfile, or a directory that holds one; what is beside it is its context.
+    Dockerfile(PathBuf),
+    DockerArchive(PathBuf),
+    OciArchive(PathBuf),
+    /// A root, with its owners and modes.
+    Directory(PathBuf),
+    /// An image that the engine has, and a line of shell that is run in it.
+    Installed {
+        base: String,
+        line: String,
+    },
+}
+
+/// What is heard while an image is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told<'a> {
+    /// What is begun, and takes a while.
+    Begins(&'a str),
+    /// A line of the engine's.
+    Line(&'a str),
+}
+
+/// What a plan must know of an image and of the engine that has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageFacts {
+    /// `sha256:…`: what the name stands for now.
+    pub id: String,
+    /// The image's own environment.
+    pub env: BTreeMap<String, String>,
+    /// Of `cpu`, `memory` and `pids`, what the engine can limit.
+    pub controllers: BTreeSet<&'static str>,
+}
+
+/// Has the engine have it. `scratch` is a directory for what is packed on the way; nothing is left there.
+pub fn image(
+    socket: &Path,
+    source: &Source,
+    scratch: &Path,
+    told: &mut dyn FnMut(Told<'_>),
+) -> Result<ImageFacts, ImageError> {
+    super::engine::blocking(async {
+        let engine = Engine::connect_for(socket, LONG).await?;
+        let mut maker = Maker { engine: &engine, scratch, told };
+        let reference = match source {
+            Source::Reference(reference) => reference.clone(),
+            Source::Dockerfile(path) => maker.built(path).await?,
+            Source::DockerArchive(path) => maker.loaded(path, archive::docker(path)?).await?,
+            Source::OciArchive(path) => maker.loaded(path, archive::oci(path)?).await?,
+            Source::Directory(path) => maker.imported(path).await?,
+            Source::Installed { base, line } => maker.installed(base, line).await?,
+        };
+        Ok(facts(&engine, &reference).await?)
+    })
+}
+
+async fn facts(engine: &Engine, reference: &str) -> Result<ImageFacts, EngineError> {
+    let found = engine.docker.inspect_image(reference).await.map_err(|error| match status(&error) {
+        Some(404) => EngineError::NoImage(reference.to_owned()),
+        _ => refused(error),
+    })?;
+    let info = engine.docker.info().await.map_err(refused)?;
+    let variables = found.config.and_then(|config| config.env).unwrap_or_default();
+    let pair = |text: &String| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let limits = [("cpu", info.cpu_cfs_quota), ("memory", info.memory_limit), ("pids", info.pids_limit)];
+    Ok(ImageFacts {
+        id: found.id.ok_or(EngineError::Answer("the image's id"))?,
+        env: variables.iter().filter_map(pair).collect(),
+        controllers: limits.into_iter().filter(|(_, can)| *can == Some(true)).map(|(name, _)| name).collect(),
+    })
+}
+
+struct Maker<'a> {
+    engine: &'a Engine,
+    scratch: &'a Path,
+    told: &'a mut dyn FnMut(Told<'_>),
+}
+
+impl Maker<'_> {
+    async fn built(&mut self, path: &Path) -> Result<String, ImageError> {
+        let (directory, name) = dockerfile::place(path)?;
+        let text = dockerfile::read(&directory.join(&name))?;
+        let packed = context::of_build(&directory, &name, self.scratch)?;
+        let what = format!("building the image of {}", directory.join(&name).display());
+        self.build(packed, &name, &text, &what).await
+    }
+
+    async fn installed(&mut self, base: &str, line: &str) -> Result<String, ImageError> {
+        // Has it be there: nothing is pulled, as nothing is for a name alone.
+        facts(self.engine, base).await?;
+        let text = dockerfile::installed(base, line);
+        let packed = context::of_text("Dockerfile", &text, self.scratch)?;
+        self.build(packed, "Dockerfile", &text, &format!("installing in {base}: {line}")).await
+    }
+
+    /// A base that is another image by now makes another image.
+    async fn build(&mut self, packed: Packed, name: &str, text: &str, what: &str) -> Result<String, ImageError> {
+        let bases = dockerfile::bases(text);
+        let before = self.key(&packed, name, bases.as_deref()).await?;
+        if let Some(reference) = self.known(before.as_deref()).await? {
+            return Ok(reference);
+        }
+        (self.told)(Told::Begins(what));
+        let unknown = format!("{REPOSITORY}:building-{}", packed.digest());
+        let reference = before.map_or(unknown, |key| format!("{REPOSITORY}:{key}"));
+        let options = BuildImageOptions {
+            dockerfile: name.to_owned(),
+            t: Some(reference.clone()),
+            rm: true,
+            forcerm: true,
+            ..BuildImageOptions::default()
+        };
+        let mut last = VecDeque::new();
+        let mut stream = self.engine.docker.build_image(options, None, Some(body_try_stream(packed.pieces()?)));
+        while let Some(answer) = stream.next().await {
+            let failed = |why: String, last: &VecDeque<String>| ImageError::Build {
+                what: what.to_owned(),
+                why,
+                said: said(last),
+            };
+            let info = answer.map_err(|error| failed(words(error), &last))?;
+            if let Some(why) = info.error_detail.and_then(|detail: ErrorDetail| detail.message) {
+                return Err(failed(why, &last));
+            }
+            for line in
+                info.stream.or(info.status).iter().flat_map(|text| text.lines()).filter(|it| !it.trim().is_empty())
+            {
+                (self.told)(Told::Line(line));
+                last.push_back(line.to_owned());
+                if last.len() > LAST_LINES {
+                    last.pop_front();
+                }
+            }
+        }
+        drop(stream);
+        // A base that the build pulled has an id only now.
+        if let Some(key) = self.key(&packed, name, bases.as_deref()).await? {
+            self.name(&reference, &key).await?;
+        }
+        Ok(reference)
+    }
+
+    async fn loaded(&mut self, path: &Path, archive: Packed) -> Result<String, ImageError> {
+        let key = digest(&["archive", archive.digest()]);
+        if let Some(reference) = self.known(Some(&key)).await? {
+            return Ok(reference);
+        }
+        (self.told)(Told::Begins(&format!("loading the image of {}", path.display())));
+        let options = ImportImageOptions::default();
+        let mut names = Vec::new();
+        let mut stream =
+            std::pin::pin!(self.engine.docker.import_image(options, body_try_stream(archive.pieces()?), None));
+        while let Some(answer) = stream.next().await {
+            let info = answer.map_err(|error| ImageError::Load { path: path.to_owned(), why: words(error) })?;
+            if let Some(why) = info.error_detail.and_then(|detail| detail.message) {
+                return Err(ImageError::Load { path: path.to_owned(), why });
+            }
+            for line in info.stream.iter().flat_map(|text| text.lines()) {
+                (self.told)(Told::Line(line));
+                names.extend(archive::loaded(line));
+            }
+        }
+        let mut ids = BTreeSet::new();
+        for name in names {
+            ids.insert(facts(self.engine, &name).await?.id);
+        }
+        match ids.into_iter().collect::<Vec<_>>().as_slice() {
+            [id] => self.name(id, &key).await,
+            _ => Err(ImageError::Several(path.to_owned())),
+        }
+    }
+
+    async fn imported(&mut self, path: &Path) -> Result<String, ImageError> {
+        (self.told)(Told::Begins(&format!("packing {}", path.display())));
+        let packed = context::of_root(path, self.scratch)?;
+        let key = digest(&["root", packed.digest()]);
+        if let Some(reference) = self.known(Some(&key)).await? {
+            return Ok(reference);
+        }
+        (self.told)(Told::Begins(&format!("importing {}", path.display())));
+        let options = CreateImageOptions {
+            from_src: Some("-".to_owned()),
+            // With its tag, which Podman does not hear elsewhere.
+            repo: Some(format!("{REPOSITORY}:{key}")),
+            ..CreateImageOptions::default()
+        };
+        let mut stream = std::pin::pin!(self.engine.docker.create_image(
+            Some(options),
+            Some(body_try_stream(packed.pieces()?)),
+            None
+        ));
+        while let Some(answer) = stream.next().await {
+            let info = answer.map_err(|error| ImageError::Load { path: path.to_owned(), why: words(error) })?;
+            if let Some(why) = info.error_detail.and_then(|detail| detail.message) {
+                return Err(ImageError::Load { path: path.to_owned(), why });
+            }
+        }
+        Ok(format!("{REPOSITORY}:{key}"))
+    }
+
+    /// `None` where something that goes into it cannot be told beforehand.
+    async fn key(&self, packed: &Packed, name: &str, bases: Option<&[String]>) -> Result<Option<String>, EngineError> {
+        let Some(bases) = bases else { return Ok(None) };
+        let mut parts = vec!["build".to_owned(), name.to_owned(), packed.digest().to_owned()];
+        for base in bases {
+            match facts(self.engine, base).await {
+                Ok(found) => parts.push(found.id),
+                Err(EngineError::NoImage(_)) => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(digest(&parts.iter().map(String::as_str).collect::<Vec<_>>())))
+    }
+
+    /// The image's name, where it was made before.
+    async fn known(&self, key: Option<&str>) -> Result<Option<String>, EngineError> {
+        let Some(key) = key else { return Ok(None) };
+        let reference = format!("{REPOSITORY}:{key}");
+        match facts(self.engine, &reference).await {
+            Ok(_) => Ok(Some(reference)),
+            Err(EngineError::NoImage(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn name(&self, image: &str, key: &str) -> Result<String, ImageError> {
+        let options = TagImageOptions { repo: Some(REPOSITORY.to_owned()), tag: Some(key.to_owned()) };
+        self.engine.docker.tag_image(image, Some(options)).await.map_err(refused)?;
+        Ok(format!("{REPOSITORY}:{key}"))
+    }
+}
+
+/// Of all that goes into an image; as much of it as a tag takes with ease.
+fn digest(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn words(error: Error) -> String {
+    match error {
+        Error::DockerStreamError { error } => error,
+        Error::DockerResponseServerError { message, .. } => message,
+        other => other.to_string(),
+    }
+}
+
+fn said(lines: &VecDeque<String>) -> String {
+    lines.iter().map(|line| format!("\n  {line}")).collect()
+}

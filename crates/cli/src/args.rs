@@ -1,5 +1,7 @@
 //! The command line as a tree. Each verb's own options live with the verb, in `commands/<verb>.rs`.
 
+#[cfg(feature = "registry")]
+use crate::commands::pull::PullArgs;
 use crate::commands::{
     apply::ApplyArgs,
     attach::AttachArgs,
@@ -88,6 +90,8 @@ pub(crate) enum Verb {
     Apply(ApplyArgs),
     List(ListArgs),
     Logs(LogsArgs),
+    #[cfg(feature = "registry")]
+    Pull(PullArgs),
     Login(LoginArgs),
     Stop(StopArgs),
     Requests(RequestsArgs),

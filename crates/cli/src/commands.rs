@@ -24,6 +24,8 @@ pub(crate) mod man;
 pub(crate) mod notifier;
 pub(crate) mod policy;
 pub(crate) mod preflight;
+#[cfg(feature = "registry")]
+pub(crate) mod pull;
 pub(crate) mod requests;
 pub(crate) mod resume;
 pub(crate) mod run;
@@ -81,6 +83,8 @@ fn perform(verb: Verb, context: &Context) -> Result<ExitCode, CliError> {
         Verb::Apply(args) => apply::run(args, context),
         Verb::List(args) => list::run(args, context),
         Verb::Logs(args) => logs::run(args, context),
+        #[cfg(feature = "registry")]
+        Verb::Pull(args) => pull::run(&args, context),
         Verb::Login(args) => login::run(&args, context),
         Verb::Stop(args) => stop::run(args, context),
         Verb::Freeze(args) => freeze::freeze(&args, context),

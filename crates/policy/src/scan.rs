@@ -18,6 +18,7 @@ pub mod known;
 mod look;
 mod normalise;
 mod parts;
+mod published;
 pub mod rules;
 mod shape;
 mod stream;

@@ -30,6 +30,11 @@ impl Dirs {
         Dirs { cache: cache_home.join("bot-bottle"), ..self }
     }
 
+    /// Images that were pulled, by digest.
+    pub fn images(&self) -> PathBuf {
+        self.cache.join("images")
+    }
+
     /// One of each git upstream, shared by all bottles.
     pub fn mirrors(&self) -> PathBuf {
         self.cache.join("mirrors")

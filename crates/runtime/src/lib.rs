@@ -11,6 +11,8 @@ pub mod changes;
 pub mod client;
 pub mod dirs;
 pub mod guard;
+#[cfg(feature = "registry")]
+pub mod images;
 pub mod journal;
 pub mod keeper;
 pub mod process;

@@ -216,6 +216,8 @@ pub struct Authority {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GateToKeeper {
+    /// From the git gate, before it is ready: these repositories have no mirror yet, and it is making one of each.
+    Mirroring(Vec<String>),
     /// Confined and serving on every door.
     Ready,
     /// It will not serve; the process exits after this.

@@ -24,6 +24,8 @@ mod newcomer;
 mod notify;
 mod one_screen;
 mod policy;
+#[cfg(feature = "registry")]
+mod pull;
 mod screen;
 mod side_by_side;
 mod smolmachines;

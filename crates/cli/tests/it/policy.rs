@@ -77,6 +77,16 @@ fn a_request_is_searched_when_it_is_asked_about() {
 }
 
 #[test]
+fn what_the_gate_answers_itself_is_told_apart() {
+    let env = TestEnv::ordinary(program());
+    env.bottle("dev", "egress: { routes: [{ host: a.test, answer: '{}' }] }\n");
+    let check = |rest: &[&str]| env.run(&[&["policy", "check", "--bottle", "dev", "https://a.test/x"], rest].concat());
+    assert!(check(&[]).success().starts_with("answer: by the gate itself"), "{}", check(&[]));
+    assert!(check(&["--json"]).success().contains("\"answer\""));
+    assert_eq!(check(&["--header", &format!("x-a: {GITHUB}")]).code, Some(5), "a finding is one all the same");
+}
+
+#[test]
 fn a_pipelock_file_is_taken_over_or_refused_by_name() {
     let env = TestEnv::ordinary(program());
     let strict =

@@ -21,6 +21,7 @@ use bottle_spec::{
     escape::Escaped,
     event::{AuditEvent, Decision, GitEvent, GitOperation, GitReason},
     gate_link::GateToKeeper,
+    git::Kind,
     operator::{Gives, Grant},
 };
 use std::{collections::BTreeMap, io, os::fd::OwnedFd, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
@@ -92,6 +93,30 @@ impl Door {
             });
             repository.grant(refs.flatten().collect());
         }
+    }
+
+    /// Begins to make the mirrors that are not there, and names their repositories: an agent's first clone waits for
+    /// what is left of that, and one that gives up does not begin it anew. A repository of this machine is quickly
+    /// copied when it is asked for.
+    pub(super) fn mirror_ahead(self: &Arc<Self>) -> Vec<String> {
+        let is_wanted = |repository: &Repository| {
+            let is_here = matches!(repository.mirror.access().upstream.kind(), Kind::Path(_));
+            !is_here && !repository.mirror.is_there()
+        };
+        let wanted: Vec<_> = self.repositories.iter().filter(|(_, repository)| is_wanted(repository)).collect();
+        for (name, repository) in &wanted {
+            let (door, name, repository) = (Arc::clone(self), (*name).clone(), Arc::clone(repository));
+            tokio::spawn(async move {
+                tokio::select! {
+                    made = repository.refresh(&door.home) => if let Err(error) = made {
+                        // Whoever fetches tries again, and is told.
+                        tracing::warn!(%error, name, "a mirror cannot be made ahead");
+                    },
+                    () = door.freezes() => {}
+                }
+            });
+        }
+        wanted.into_iter().map(|(name, _)| name.clone()).collect()
     }
 
     /// Serves until it is dropped, and with it every connection.

@@ -68,6 +68,10 @@ impl Mirror {
         self.directory.join(mirrors::MIRROR)
     }
 
+    pub(crate) fn is_there(&self) -> bool {
+        self.path().join("HEAD").exists()
+    }
+
     pub(crate) fn access(&self) -> &Access {
         &self.access
     }
@@ -81,7 +85,7 @@ impl Mirror {
         if self.is_fresh() {
             return Ok(Freshness::Current);
         }
-        let there = self.path().join("HEAD").exists();
+        let there = self.is_there();
         let done = if there { self.fetch(home).await } else { self.clone_whole(home).await };
         match done {
             Ok(()) => {

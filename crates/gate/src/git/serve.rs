@@ -172,6 +172,10 @@ impl Prepared {
         let listener = DoorListener::adopt(listener).map_err(GitGateError::Door)?;
         let serving = tokio::spawn(Arc::clone(&door).serve(listener));
         tokio::pin!(serving);
+        let mirroring = door.mirror_ahead();
+        if !mirroring.is_empty() {
+            link.send(&GateToKeeper::Mirroring(mirroring)).await.map_err(GitGateError::Link)?;
+        }
         link.send(&GateToKeeper::Ready).await.map_err(GitGateError::Link)?;
         loop {
             let message = tokio::select! {

@@ -53,7 +53,7 @@ impl Check {
             Check::Jwt => jwt(token),
             Check::Discord => discord(token),
             Check::Secret => mixed(body) && generated(body),
-            Check::Password => mixed(body),
+            Check::Password => password(body),
             Check::StrongPassword => strong_password(body),
             Check::Basic => basic(token),
             Check::Phrase => phrase(token),
@@ -148,6 +148,14 @@ pub(super) fn of_one_case(token: &[u8]) -> bool {
 
 fn mixed(body: &[u8]) -> bool {
     body.iter().any(u8::is_ascii_digit) && body.iter().any(u8::is_ascii_alphabetic)
+}
+
+/// The digits of an escape are none: `a%20secret` is made of words.
+fn password(body: &[u8]) -> bool {
+    if !body.contains(&b'%') {
+        return mixed(body);
+    }
+    mixed(&percent_encoding::percent_decode(body).collect::<Vec<u8>>())
 }
 
 /// Words of a language, of a path or of a program change less often between letters, capitals and digits.

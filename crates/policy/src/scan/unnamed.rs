@@ -6,6 +6,7 @@
 use crate::scan::{
     checksum::{Check, digits, luhn, mod97},
     decode::class,
+    published,
 };
 use std::ops::Range;
 
@@ -63,7 +64,8 @@ fn card(text: &[u8], start: usize) -> Option<usize> {
     let after = |offset: usize| rest.get(end + offset).copied().unwrap_or(b' ');
     let goes_on =
         after(0).is_ascii_alphanumeric() || matches!(after(0), b'-' | b'.' | b'_') && after(1).is_ascii_alphanumeric();
-    let proven = luhn(&digits(rest.get(..end)?)) && varied(rest.get(..end)?);
+    let number = rest.get(..end)?;
+    let proven = luhn(&digits(number)) && varied(number) && !published::card(number);
     (!goes_on && proven && (grouped.is_some() || named(text, start))).then_some(start + end)
 }
 
@@ -90,7 +92,7 @@ fn varied(number: &[u8]) -> bool {
             *place = true;
         }
     }
-    seen.iter().filter(|it| **it).count() > 2 || number.starts_with(b"4111") || number.starts_with(b"4242")
+    seen.iter().filter(|it| **it).count() > 2
 }
 
 fn named(text: &[u8], start: usize) -> bool {
@@ -117,7 +119,10 @@ fn iban(text: &[u8], start: usize) -> Option<usize> {
     let goes_on = rest.get(end).is_some_and(|it| it.is_ascii_alphanumeric() || *it == b'_');
     let one_case = !number.iter().any(u8::is_ascii_lowercase) || !number.iter().any(u8::is_ascii_uppercase);
     let digits = number.iter().filter(|it| it.is_ascii_digit()).count();
-    (in_place && !goes_on && one_case && digits >= 8 && mod97(number)).then_some(start + end)
+    // ISO 7064: a remainder of 97 gives no others.
+    let is_given = !matches!(check, b"00" | b"01" | b"99");
+    let proven = is_given && mod97(number) && !published::account(number);
+    (in_place && !goes_on && one_case && digits >= 8 && proven).then_some(start + end)
 }
 
 /// Of the registry of SWIFT.

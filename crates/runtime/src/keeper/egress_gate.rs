@@ -224,7 +224,7 @@ impl<F: FnMut(ProcessId)> Attendant for Attending<F> {
                 }
                 Ok(GateToKeeper::Withdraw { id }) => self.queue.withdraw(Asker::Egress, &id),
                 Ok(GateToKeeper::Used { request }) => self.queue.used(request),
-                Ok(GateToKeeper::Ready | GateToKeeper::Record { .. }) => {}
+                Ok(GateToKeeper::Ready | GateToKeeper::Mirroring(_) | GateToKeeper::Record { .. }) => {}
                 Err(source) => return GateChildError::Gone { log: gate.log.clone(), source },
             }
         }

@@ -86,14 +86,22 @@ impl Gate {
         self.send(&brief.start, &riding).await
     }
 
-    pub(crate) async fn ready(&mut self) -> Result<(), GateChildError> {
-        match timeout(READY_PATIENCE, self.link.receive()).await {
-            Ok(Ok(GateToKeeper::Ready)) => Ok(()),
-            Ok(Ok(GateToKeeper::Failed { message })) => Err(GateChildError::Refused(message)),
-            Ok(Ok(_)) => Err(GateChildError::Refused("it spoke out of turn".to_owned())),
-            Ok(Err(source)) => Err(GateChildError::Gone { log: self.log.clone(), source }),
-            Err(_) => Err(GateChildError::Late(self.log.clone())),
-        }
+    /// Waits until it serves. Gives the repositories whose mirrors it is making.
+    pub(crate) async fn ready(&mut self) -> Result<Vec<String>, GateChildError> {
+        let mut mirroring = Vec::new();
+        let ready = async {
+            loop {
+                match self.link.receive().await {
+                    Ok(GateToKeeper::Mirroring(names)) => mirroring = names,
+                    Ok(GateToKeeper::Ready) => return Ok(()),
+                    Ok(GateToKeeper::Failed { message }) => return Err(GateChildError::Refused(message)),
+                    Ok(_) => return Err(GateChildError::Refused("it spoke out of turn".to_owned())),
+                    Err(source) => return Err(GateChildError::Gone { log: self.log.clone(), source }),
+                }
+            }
+        };
+        timeout(READY_PATIENCE, ready).await.map_err(|_| GateChildError::Late(self.log.clone()))??;
+        Ok(mirroring)
     }
 
     /// Comes when the process has ended, whatever it said before.

@@ -138,7 +138,7 @@ async fn again(attendant: &mut impl Attendant) -> Result<Gate, GateChildError> {
     let frozen = keeping.frozen.borrow_and_update().is_some();
     keeping.brief.freeze(frozen);
     let served = match gate.brief(&keeping.brief).await {
-        Ok(()) => gate.ready().await,
+        Ok(()) => gate.ready().await.map(drop),
         Err(error) => Err(error),
     };
     match served {

@@ -274,12 +274,16 @@ impl<'a> Making<'a> {
             () = self.broken_off() => Err(StepError::BrokenOff),
         };
         self.gate = Some(gate);
-        let (failures, ()) = probed?;
+        let (failures, _) = probed?;
         if !failures.is_empty() {
             return Err(StepError::Leaks(failures));
         }
         if let Some(git) = &mut self.git {
-            git.ready().await.map_err(StepError::GitGate)?;
+            let mirroring = git.ready().await.map_err(StepError::GitGate)?;
+            for name in mirroring {
+                let text = format!("a mirror of `{name}` is being made; the first clone waits for it");
+                self.report(LaunchEvent::Notice { text }).await;
+            }
         }
         if let Some(door) = &self.supervise {
             super::supervise::clear(door).map_err(StepError::Canary)?;

@@ -137,7 +137,7 @@ impl Keeping {
         };
         let start = KeeperToGate::StartSupervise(Box::new(start));
         let served = match gate.brief(&Brief { start, audit: None, listeners: vec![listener] }).await {
-            Ok(()) => gate.ready().await,
+            Ok(()) => gate.ready().await.map(drop),
             Err(error) => Err(error),
         };
         match served {

@@ -56,7 +56,7 @@ pub(super) struct CheckArgs {
 /// As printed with `--json`.
 #[derive(Debug, Serialize)]
 struct Answer {
-    /// `allow`, `ask` or `deny`.
+    /// `allow`, `answer` (by the gate itself: nothing is sent), `ask` or `deny`.
     decision: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
@@ -178,10 +178,12 @@ fn ask(rules: &Rules, asked: &Asked, scanner: &Arc<Scanner>) -> Answer {
     let mut found = findings(asked, scanner);
     found.retain(|finding| !route.exempt.iter().any(|rule| rule == finding.rule));
     let (decision, reason) = match route.on_finding {
+        _ if found.is_empty() && route.answer.is_some() => ("answer", None),
         _ if found.is_empty() => ("allow", None),
         OnFinding::Block => ("deny", Some(Reason::Finding)),
         OnFinding::Ask => ("ask", Some(Reason::Finding)),
         OnFinding::Redact if found.iter().any(|finding| finding.span.is_none()) => ("deny", Some(Reason::Finding)),
+        OnFinding::Redact | OnFinding::Log if route.answer.is_some() => ("answer", None),
         OnFinding::Redact | OnFinding::Log => ("allow", None),
     };
     Answer {
@@ -213,6 +215,9 @@ fn findings(asked: &Asked, scanner: &Arc<Scanner>) -> Vec<Finding> {
 fn told(answer: &Answer, rules: &Rules) -> String {
     let mut lines = vec![match (answer.reason, answer.route.and_then(|index| rules.route(index))) {
         (Some(reason), _) => format!("{}: {reason} ({})", answer.decision, reason.code()),
+        (None, Some(route)) if route.answer.is_some() => {
+            format!("answer: by the gate itself, as the route for {} says; nothing is sent", route.host)
+        }
         (None, Some(route)) => format!("allow: by the route for {}", route.host),
         (None, None) => "allow".to_owned(),
     }];

@@ -2,7 +2,10 @@
 
 use super::GitStage;
 use bottle_testkit::{GitWeb, Ran, Sshd, TestEnv};
-use std::{fmt::Write as _, process::Command};
+use std::{
+    fmt::Write as _,
+    process::{Command, Stdio},
+};
 
 const REFERENCE: &str = "refs/heads/agent/x";
 const TOKEN: &str = "token-of-the-forge-51d7c2";
@@ -73,6 +76,37 @@ fn an_upstream_by_ssh_takes_the_keys_of_an_agent() {
     let _ = (agent.kill(), agent.wait());
     ran.success();
     assert!(stage.pushed(), "{ran}");
+}
+
+/// The agent waits for the mirror itself: nothing it does asks for one.
+#[test]
+fn a_mirror_that_is_not_there_is_made_before_anyone_asks() {
+    let stage = GitStage::new();
+    let Some(sshd) = Sshd::start(stage.env.root(), stage.env.user()) else {
+        println!("SKIPPED(no sshd): a mirror made ahead");
+        return;
+    };
+    let url = sshd.url(stage.upstream.path());
+    let keys =
+        format!("    identity_file: {}\n    known_hosts: {}\n", sshd.identity.display(), sshd.known_hosts.display());
+    stage.env.bottle("dev", &format!("git:\n  - name: app\n    upstream: {url}\n{keys}"));
+    stage.env.agent("a", "bottle: dev\nprovider: command\ncommand: [cat]");
+    let mut waiting = stage.env.command(&["start", "a", "--yes"]);
+    let waiting = waiting.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = waiting.spawn().expect("bot-bottle starts");
+    let mirrors = stage.env.root().join("cache/bot-bottle/mirrors");
+    bottle_testkit::wait_until("a mirror", std::time::Duration::from_secs(30), || {
+        let mut mirrors = std::fs::read_dir(&mirrors).into_iter().flatten().flatten();
+        mirrors.any(|mirror| mirror.path().join("mirror.git/HEAD").exists())
+    });
+    drop(child.stdin.take());
+    let output = child.wait_with_output().expect("bot-bottle ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("note: a mirror of `app` is being made"), "{said}");
+    assert!(stage.audited().is_empty(), "nobody has fetched: {:?}", stage.audited());
+    // It is there now.
+    let again = stage.env.run(&["start", "a", "--yes"]);
+    assert!(!again.stderr.contains("mirror"), "{again}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::{
     io::{self, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddrV4, UdpSocket},
     os::unix::net::UnixStream,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -49,7 +49,7 @@ pub(super) fn carry(listeners: Vec<(Door, OwnedFd)>) -> Result<(), PorterError> 
     Ok(())
 }
 
-fn take(door: Door, listener: &OwnedFd, socket: &PathBuf, carried: &Arc<AtomicUsize>) {
+fn take(door: Door, listener: &OwnedFd, socket: &Path, carried: &Arc<AtomicUsize>) {
     // It was made for somebody who waits for many.
     let _ = rustix::io::ioctl_fionbio(listener, false);
     loop {

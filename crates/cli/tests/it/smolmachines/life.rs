@@ -8,7 +8,7 @@ use crate::{
 };
 use bottle_testkit::{Running, wait_for, wait_until};
 use rustix::process::{Signal, kill_process};
-use std::fs;
+use std::{fs, net::TcpListener};
 
 #[test]
 fn a_command_runs_in_the_machine_and_reaches_what_is_allowed_alone() {
@@ -32,6 +32,42 @@ fn a_command_runs_in_the_machine_and_reaches_what_is_allowed_alone() {
         assert!(ran.stdout.ends_with(" 403") || ran.stdout.ends_with(" 000"), "{ran}");
     }
     assert!(yard.stage.env.bottles().is_empty(), "`run` keeps nothing");
+    yard.nothing_is_left();
+}
+
+/// As short as it can be and whole: this is what an emulated machine is started for each time.
+#[test]
+fn a_machine_lives_reaches_what_it_may_is_resumed_and_reaped() {
+    let yard = Yard::new();
+    let env = &yard.stage.env;
+    let auth = format!("{HOST}=bearer:env:UP_TOKEN");
+    // What the host listens on, at its loopback and at its other addresses, is a canary.
+    let canary = TcpListener::bind("0.0.0.0:0").expect("a port");
+    let port = canary.local_addr().expect("an address").port();
+    canary.set_nonblocking(true).expect("a socket of ours");
+    yard.detached(&["--keep", "--allow", HOST, "--auth", &auth], "sleep 1000");
+    let addresses = ["127.0.0.1", "100.96.0.1", "10.0.2.15", "169.254.169.254", "host.smolvm.internal"];
+    let beyond = addresses.map(|address| format!("nc -w 1 {address} {port} </dev/null && echo REACHED {address};"));
+    let script = format!(
+        "curl -s https://up.test/echo-headers >~/echo; curl -s -o /dev/null -w '%{{http_code}}\\n' https://no.test/; \
+         {} uname -r; cat /proc/net/route | wc -l",
+        beyond.concat()
+    );
+    let said = yard.exec(&script);
+    let seen = yard.stage.upstream.take_seen();
+    let injected = |(name, value): &(String, String)| name == "authorization" && value.contains(TOKEN);
+    assert!(seen.len() == 1 && seen[0].headers.iter().any(injected), "{seen:?} {said}");
+    assert!(canary.accept().is_err() && !said.contains("REACHED"), "{said}");
+    assert!(said.starts_with("000\n") || said.starts_with("403\n"), "{said}");
+    let own = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a kernel");
+    assert_eq!(!said.contains(own.trim()), yard.machines.are_real(), "a machine has a kernel of its own: {said}");
+    env.run(&["stop", "--grace", "1", NAME]).success();
+    assert_eq!(yard.machines(), Vec::<u32>::new(), "a stopped bottle has no machine");
+    env.run(&["resume", "--detach", NAME]).success();
+    let echoed = yard.exec("cat ~/echo");
+    assert!(!echoed.is_empty() && !echoed.contains(TOKEN), "the echo of a secret came back: {echoed}");
+    kill_process(pid_of(&yard.stage, "keeper").expect("a keeper"), Signal::KILL).expect("our own keeper");
+    wait_until("the machine to end by itself", SOON, || yard.machines().is_empty());
     yard.nothing_is_left();
 }
 

@@ -142,6 +142,15 @@ impl Machine {
         self.told("machine create", create(&self.state, order), PATIENCE).map(drop)
     }
 
+    /// With what nobody should have told it besides.
+    #[cfg(test)]
+    pub(super) fn create_with(&self, order: &Order, more: &[&str]) -> Result<(), SmolvmError> {
+        let mut arguments = create(&self.state, order);
+        let command = arguments.iter().position(|it| it == "--").unwrap_or(arguments.len());
+        arguments.splice(command..command, more.iter().map(OsString::from));
+        self.told("machine create", arguments, PATIENCE).map(drop)
+    }
+
     /// Returns when the machine has answered.
     pub(super) fn start(&self) -> Result<(), SmolvmError> {
         self.told("machine start", named(&self.state, "start", &self.name), START_PATIENCE).map(drop)

@@ -18,6 +18,8 @@ mod record;
 mod relay;
 mod room;
 mod staging;
+#[cfg(test)]
+mod tests;
 mod version;
 
 pub use cli::{Smolvm, SmolvmError};

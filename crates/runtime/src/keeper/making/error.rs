@@ -56,9 +56,9 @@ pub enum StepError {
     #[error("the container cannot be had")]
     Container(#[source] ContainerError),
     #[error("the machine cannot be had")]
-    Machine(#[source] MachineError),
+    Machine(#[source] Box<MachineError>),
     #[error("the machine cannot be removed; `bot-bottle cleanup` tries again")]
-    RemoveMachine(#[source] MachineError),
+    RemoveMachine(#[source] Box<MachineError>),
     #[error("no smolvm was named")]
     NoSmolvm,
     #[error("the container cannot be removed; `bot-bottle cleanup` tries again")]

@@ -70,7 +70,7 @@ impl Making<'_> {
                 let machine = self.planned_machine().ok_or(StepError::NoSmolvm)?;
                 let (machine, images) = (self.machine.insert(machine), self.request.dirs.images());
                 let spec = MachineSpec { room: spec, machine, images: &images, runtime: &self.bottle.runtime };
-                smolmachines::create(&spec).await.map_err(StepError::Machine)?
+                smolmachines::create(&spec).await.map_err(|error| StepError::Machine(Box::new(error)))?
             }
             other @ Backend::Kubernetes => return Err(StepError::Order(other.as_str())),
         };
@@ -147,7 +147,8 @@ pub(crate) async fn remove_container(container: Option<Container>, staging: &Pat
 
 /// Whatever of a machine is there goes.
 pub(crate) fn remove_machine(machine: Option<Machine>) -> Result<(), StepError> {
-    machine.map_or(Ok(()), |machine| machine.remove().map(drop).map_err(StepError::RemoveMachine))
+    machine
+        .map_or(Ok(()), |machine| machine.remove().map(drop).map_err(|error| StepError::RemoveMachine(Box::new(error))))
 }
 
 /// The proxy, the resolver, git where there are repositories, the operator's where it may be asked, and a transparent

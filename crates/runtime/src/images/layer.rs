@@ -56,12 +56,10 @@ impl Layers {
     /// `diff_id` is the digest of what the bytes decompress to.
     pub(super) fn add(&mut self, bytes: impl Read, diff_id: &str) -> io::Result<()> {
         let mut plain = Hashed { from: decompressed(bytes)?, hash: Sha256::new(), left: self.bytes };
-        let mut archive = tar::Archive::new(&mut plain);
-        for entry in archive.entries()? {
+        for entry in tar::Archive::new(&mut plain).entries()? {
             self.entries = self.entries.checked_sub(1).ok_or_else(|| malformed("the image has too many files"))?;
             self.entry(&mut entry?)?;
         }
-        drop(archive);
         io::copy(&mut plain, &mut io::sink())?;
         self.bytes = plain.left;
         let found = super::named(&plain.hash.finalize());

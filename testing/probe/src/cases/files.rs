@@ -99,7 +99,12 @@ fn host_directories(field: &Field) -> Outcome {
     let mut found = Vec::new();
     for directory in ["/home", "/root", "/run", "/var", "/srv", "/boot", "/mnt", "/media"] {
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        // Podman's mark of a container, with nothing in it.
+        let mark = |entry: &fs::DirEntry| {
+            entry.file_name() == ".containerenv" && entry.metadata().is_ok_and(|it| it.is_file() && it.len() == 0)
+        };
+        let names = entries.filter(|entry| field.bare || !mark(entry));
+        let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
         // A bottle has its own home, and what programs expect to find in an empty /run and /var.
         let own = |name: &String| {
             ["agent", "tmp", "lib", "lock", "run", "cache", "log", "empty", "user", "shm"].contains(&name.as_str())

@@ -117,9 +117,12 @@ fn place(digest: &str) -> Option<String> {
     sound.then(|| format!("blobs/sha256/{hex}"))
 }
 
+/// By their names.
+type Files = BTreeMap<String, Vec<u8>>;
+
 /// The small files of an archive, and where its last entry ends. `None` where Docker's manifest is among them.
-fn small_files(file: &File) -> io::Result<Option<(BTreeMap<String, Vec<u8>>, u64)>> {
-    let (mut small, mut end) = (BTreeMap::new(), 0);
+fn small_files(file: &File) -> io::Result<Option<(Files, u64)>> {
+    let (mut small, mut end) = (Files::new(), 0);
     let mut archive = Archive::new(file);
     for entry in archive.entries_with_seek()? {
         let mut entry = entry?;

@@ -29,7 +29,8 @@ impl ProcessId {
         let Some(pid) = Pid::from_raw(self.pid) else { return Ok(None) };
         let held = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(held) => held,
-            Err(rustix::io::Errno::SRCH) => return Ok(None),
+            // The second where the number still names a session or a group that others are left in.
+            Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         // The descriptor is taken first: what is compared now is the process that it names, or nothing.

@@ -67,7 +67,9 @@ fn a_machine_lives_reaches_what_it_may_is_resumed_and_reaped() {
     let echoed = yard.exec("cat ~/echo");
     assert!(!echoed.is_empty() && !echoed.contains(TOKEN), "the echo of a secret came back: {echoed}");
     kill_process(pid_of(&yard.stage, "keeper").expect("a keeper"), Signal::KILL).expect("our own keeper");
-    wait_until("the machine to end by itself", SOON, || yard.machines().is_empty());
+    wait_until("the bottle to be known as dead", SOON, || env.run(&["list"]).stdout.contains("failed"));
+    env.run(&["cleanup", "--yes"]).success();
+    assert_eq!(yard.machines(), Vec::<u32>::new(), "a reaped bottle has no machine");
     yard.nothing_is_left();
 }
 
@@ -140,7 +142,7 @@ fn exec_cp_and_the_terminal_work_as_elsewhere() {
 
 #[test]
 fn a_keeper_that_is_killed_takes_its_machine_with_it() {
-    let yard = Yard::new();
+    let yard = Yard::of_stand_ins();
     yard.detached(&["--keep"], "sleep 1000");
     assert_eq!(yard.machines().len(), 1);
     kill_process(pid_of(&yard.stage, "keeper").expect("a keeper"), Signal::KILL).expect("our own keeper");

@@ -10,7 +10,6 @@ impl Backend {
                 (&["--image", "debian:bookworm"], 2, "`backend: docker`"),
                 (&["--image", "dockerfile:Dockerfile"], 2, "`backend: docker`"),
                 (&["--backend", "kubernetes"], 4, "use `namespace`"),
-                (&["--backend", "smolmachines"], 4, "use `namespace`"),
             ],
             Backend::Docker | Backend::Podman => &[
                 (&["--image", "host"], 2, "name an image that the engine has"),

@@ -107,7 +107,7 @@ fn siblings() -> Option<String> {
     let is_mark = |entry: &fs::DirEntry| {
         entry.file_name() == MARK && entry.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0)
     };
-    let strange = |entry: io::Result<fs::DirEntry>| entry.is_ok_and(|entry| !is_mark(&entry));
+    let strange = |entry: io::Result<fs::DirEntry>| !entry.is_ok_and(|entry| is_mark(&entry));
     if fs::read_dir("/run").is_ok_and(|entries| entries.into_iter().any(strange)) {
         return Some("something of the host's is in /run".to_owned());
     }

@@ -40,23 +40,6 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// One bottle as a machine, which runs a command and reaches what it may and nothing else. `SKIPPED` where there is no
-/// smolvm, or nobody who may install what an emulated machine takes.
-pub(crate) fn quick() -> Result<()> {
-    println!("== a bottle as a machine of its own, in an emulated machine");
-    let cache = std::env::var_os("BOT_BOTTLE_TEST_CACHE").map(PathBuf::from);
-    let of_home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/bot-bottle-tests"));
-    let smolvm = cache.or_else(of_home).map(|cache| cache.join("smolvm/smolvm"));
-    if !bottle_testkit::env::is_root() || !smolvm.is_some_and(|program| program.exists()) {
-        println!("SKIPPED(not root, or no smolvm): see scripts/install-test-needs");
-        return Ok(());
-    }
-    if smolmachines(&[QUICK])? == Played::Never {
-        println!("SKIPPED(the emulated machine did not come to its end in any try): its last lines stand above");
-    }
-    Ok(())
-}
-
 /// The tests of the program whose names hold one of `filters`, with the real smolvm; with `escape` that suite.
 fn smolmachines(filters: &[&str]) -> Result<Played> {
     let scripts = root().join("scripts");

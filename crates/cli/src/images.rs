@@ -10,9 +10,10 @@ use bottle_spec::{
 };
 use docker_credential::{CredentialRetrievalError, DockerCredential};
 
-/// What a plan goes by; `None` where another backend is asked for, or the image is a directory already.
+/// What a plan goes by; `None` where another backend is asked for, the image is a directory already, or the plan will be
+/// refused to root whatever the image is.
 pub(crate) fn facts(request: &Request, context: &Context) -> Result<Option<EngineFacts>, CliError> {
-    if request.backend.value != Backend::Smolmachines {
+    if request.backend.value != Backend::Smolmachines || rustix::process::geteuid().is_root() {
         return Ok(None);
     }
     let archive = match &request.image.value {

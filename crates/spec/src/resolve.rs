@@ -43,8 +43,10 @@ pub fn resolve(request: &Request, host: &HostFacts) -> Result<Plan, Mistakes> {
             resolver.check_guards(request, &workspace, &mounts);
         }
         Backend::Smolmachines => {
-            resolver.check_user(request);
-            resolver.check_engine(request);
+            // Nobody is asked for an image on behalf of who is refused.
+            if !resolver.is_refused_to_root(request) {
+                resolver.check_engine(request);
+            }
             resolver.check_guards(request, &workspace, &mounts);
         }
         Backend::Namespace | Backend::Kubernetes => {}
@@ -302,12 +304,14 @@ impl Resolver<'_> {
     }
 
     /// The process that is the machine gets no right of root's, and could not reach what root keeps for the bottle.
-    fn check_user(&mut self, request: &Request) {
-        if self.host.euid == 0 {
+    fn is_refused_to_root(&mut self, request: &Request) -> bool {
+        let is_root = self.host.euid == 0;
+        if is_root {
             let message = "the smolmachines backend does not work for root";
             let hint = "start the bottle as an ordinary user who may use /dev/kvm";
             self.mistakes.push(Mistake::new(&request.backend.place, message).hint(hint).of_host());
         }
+        is_root
     }
 
     /// What neither a container nor a machine can do is said before there is one.

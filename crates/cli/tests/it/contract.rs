@@ -4,6 +4,7 @@
 mod crash;
 mod doors;
 mod given;
+mod gone;
 mod images;
 mod life;
 mod limits;
@@ -105,6 +106,11 @@ contract! {
         }
         walls { no_packet_leaves_by_any_way_that_containers_have, inspecting_it_shows_walls_and_no_secret }
         refusals { an_engine_that_is_not_there_is_told }
+        gone {
+            bottles_outlive_an_engine_that_was_killed,
+            bottles_go_on_over_a_restart_of_the_engine,
+            a_bottle_that_its_engine_ends_is_seen_to_have_ended,
+        }
     }
 }
 
@@ -126,18 +132,27 @@ impl Fixture {
         Fixture::on(backend, Stage::ordinary)
     }
 
+    /// For root, with an engine of its own, which may be ended and started again.
+    pub(crate) fn own(backend: Backend, options: &str) -> Option<Fixture> {
+        let engine = Engine::own(backend.make().expect("a backend with an engine"), options)?;
+        Some(Fixture::with(Some(engine), Stage::new()))
+    }
+
     fn on(backend: Backend, stage: fn() -> Stage) -> Option<Fixture> {
         let engine = match backend.make() {
             Some(make) => Some(Engine::shared(make)?),
             None => None,
         };
-        let mut stage = stage();
+        Some(Fixture::with(engine, stage()))
+    }
+
+    fn with(engine: Option<Engine>, mut stage: Stage) -> Fixture {
         if let Some(engine) = &engine {
             stage.env.set("DOCKER_HOST", &engine.host());
             stage.env.set("BOT_BOTTLE_BACKEND", "docker");
             stage.env.set("BOT_BOTTLE_IMAGE", IMAGE);
         }
-        Some(Fixture { stage, engine })
+        Fixture { stage, engine }
     }
 
     /// Once for each kind of user that this process can be; nothing is left by either.

@@ -217,8 +217,8 @@ pub(super) fn many_at_once_all_come_up_and_go(backend: Backend) {
     // An engine starts them one after the other; of more, Podman leaves some for `cleanup` (docs/docker.md).
     let bottles = match backend {
         Backend::Namespace => 50,
-        Backend::Docker => 20,
-        Backend::Podman => 3,
+        Backend::Docker | Backend::DockerStream => 20,
+        Backend::Podman | Backend::PodmanStream => 3,
     };
     let curl = ["curl", "-sSf", "-o", "/dev/null", "https://up.test/echo"];
     let started: Vec<Running> = (0..bottles).map(|_| it.stage.spawn(&["--allow", HOST], &curl)).collect();

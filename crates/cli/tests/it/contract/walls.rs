@@ -68,7 +68,7 @@ pub(super) fn inspecting_it_shows_walls_and_no_secret(backend: Backend) {
     }
     assert!(host["CapAdd"].as_array().is_none_or(Vec::is_empty), "{host}");
     // Podman names each that it dropped, and what is its own by default.
-    if backend == Backend::Docker {
+    if matches!(backend, Backend::Docker | Backend::DockerStream) {
         assert_eq!((&host["CapDrop"], &host["PidMode"]), (&vec!["ALL"].into(), &"".into()));
     }
     assert!(host["SecurityOpt"].to_string().contains("no-new-privileges"), "{host}");

@@ -17,7 +17,7 @@ mod sources;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask ci [--quick] | escape namespace|docker|podman|smolmachines [--user root|ordinary] [--built] | check-deps | \
+const USAGE: &str = "usage: cargo xtask ci [--quick] | escape namespace|docker[-stream]|podman[-stream]|smolmachines [--user root|ordinary] [--built] | check-deps | \
                      bench [scan] [--write] [--only launch|proxy|memory|scan|git|dashboard|decisions] | corpus [DIRECTORY…] | \
                      emulated [--built | smolmachines [escape | TEST…]] | fuzz [TARGET] [--seconds N] | init";
 

@@ -133,8 +133,8 @@ impl Arena {
         let leak = File::open("/dev/null")?;
         Ok(Arena {
             env,
-            engine: engine.is_some(),
-            machines,
+            engine: matches!(rooms, Rooms::Containers { .. }),
+            machines: matches!(rooms, Rooms::Machines),
             user,
             upstream,
             plain,

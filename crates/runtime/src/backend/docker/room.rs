@@ -115,8 +115,7 @@ fn listen(entry: &Path) -> std::io::Result<UnixListener> {
 /// The pid of its init, as this host numbers it.
 async fn start(engine: &Engine, name: &str) -> Result<i64, EngineError> {
     engine.docker.start_container(name, None).await.map_err(refused)?;
-    let inspected = engine.docker.inspect_container(name, None).await.map_err(refused)?;
-    inspected.state.and_then(|state| state.pid).ok_or(EngineError::Answer("the container's state"))
+    engine.pid(name).await
 }
 
 fn held(pid: i64) -> Option<(i32, OwnedFd)> {

@@ -81,6 +81,7 @@ pub(crate) enum Command {
 
 /// What people type.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "one value in the life of a process")]
 pub(crate) enum Verb {
     Init(InitArgs),
     Start(StartArgs),

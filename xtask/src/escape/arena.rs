@@ -89,7 +89,9 @@ impl Arena {
                 env.set("BOT_BOTTLE_IMAGE", IMAGE);
                 env.set("BOT_BOTTLE_TOPOLOGY", if streaming { "stream" } else { "socket" });
             }
-            Rooms::Machines => Machines::install(&mut env),
+            Rooms::Machines => {
+                Machines::install(&mut env);
+            }
         }
         let hosts = [ALLOWED, DENIED];
         let handler = judge::handler(&nonce, &secret);

@@ -13,6 +13,8 @@
 
 mod cli;
 mod error;
+#[cfg(feature = "registry")]
+mod install;
 mod machine;
 mod record;
 mod room;
@@ -23,6 +25,8 @@ mod version;
 
 pub use cli::{Smolvm, SmolvmError};
 pub use error::MachineError;
+#[cfg(feature = "registry")]
+pub use install::{InstallError, PACKAGE, Wheel, install, installed};
 pub use machine::Machine;
 pub use room::{MachineSpec, create, machines};
 pub use version::{Features, TESTED, Version};

@@ -1,6 +1,7 @@
 //! Makes the machine, starts it, and waits for its init.
 
 use super::{
+    cli::SmolvmError,
     error::MachineError,
     machine::{Machine, Order},
     record,
@@ -90,7 +91,7 @@ async fn open(
 ) -> Result<(i32, OwnedFd, AsyncLink), MachineError> {
     let machine = spec.machine.clone();
     let pid = blocking(move || {
-        machine.start().map_err(MachineError::Start)?;
+        start(&machine)?;
         machine.pid().map_err(MachineError::Start)
     })
     .await?;
@@ -108,6 +109,18 @@ async fn open(
         _ = ends.readable() => Err(MachineError::Ended(console())),
     }?;
     Ok((pid, ends.into_inner(), link))
+}
+
+/// smolvm gives every machine the same time to come up, which a busy host may miss: one that did not gets a second try.
+fn start(machine: &Machine) -> Result<(), MachineError> {
+    match machine.start() {
+        Err(error @ SmolvmError::Boot(_)) => {
+            tracing::warn!(%error, "the machine gets a second try");
+            machine.end().map_err(MachineError::Remove)?;
+            machine.start().map_err(MachineError::Start)
+        }
+        started => started.map_err(MachineError::Start),
+    }
 }
 
 fn check(spec: &MachineSpec<'_>) -> Result<PathBuf, MachineError> {
@@ -170,12 +183,18 @@ impl Machine {
     /// Ends the process that is the machine, whether or not smolvm knows of it, and takes away all that it had; whether
     /// there was anything.
     pub fn remove(&self) -> Result<bool, MachineError> {
-        let mut there = false;
-        for process in self.processes() {
-            there |= process.kill(END_PATIENCE).map_err(MachineError::Remove)?;
-        }
+        let mut there = self.end().map_err(MachineError::Remove)?;
         there |= self.staging.symlink_metadata().is_ok();
         beneath::remove_tree(&self.staging).map_err(MachineError::Remove)?;
+        Ok(there)
+    }
+
+    /// The process that is the machine, and nothing else; whether there was one.
+    fn end(&self) -> io::Result<bool> {
+        let mut there = false;
+        for process in self.processes() {
+            there |= process.kill(END_PATIENCE)?;
+        }
         Ok(there)
     }
 

@@ -12,5 +12,7 @@
 mod carry;
 mod channel;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 
 pub use carry::{Carrier, CarryError, Opener, Wire, answering, opening};

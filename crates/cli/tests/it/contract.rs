@@ -101,6 +101,7 @@ contract! {
         refusals { what_cannot_be_is_said_before_anything_is_made }
     }
     containers {
+        crash { what_carries_may_be_killed }
         images {
             a_bottle_keeps_the_image_that_it_began_with,
             an_image_starts_nothing_of_its_own,

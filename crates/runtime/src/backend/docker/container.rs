@@ -231,7 +231,11 @@ mod tests {
     }
 
     fn made() -> ContainerCreateBody {
-        let (plan, slug): (Plan, Slug) = (plan(), "a-abcde".parse().unwrap());
+        made_of(plan())
+    }
+
+    fn made_of(plan: Plan) -> ContainerCreateBody {
+        let slug: Slug = "a-abcde".parse().unwrap();
         let container = Container::of(Path::new("/run/docker.sock"), &slug, Path::new("/state"));
         let room = RoomSpec {
             slug: &slug,
@@ -282,6 +286,17 @@ mod tests {
         assert_eq!((host.nano_cpus, host.pids_limit), (Some(1_500_000_000), Some(64)));
         assert_eq!((host.memory, host.memory_swap), (Some(1 << 30), Some(1 << 30)), "no swap besides");
         assert!(host.tmpfs.unwrap()["/tmp"].contains("size=536870912"));
+    }
+
+    #[test]
+    fn by_the_stream_nothing_is_mounted_but_what_is_read_and_whoever_is_attached_is_alone() {
+        let of = |topology| made_of(Plan { topology, ..plan() });
+        let (socket, stream) = (of(Topology::Socket), of(Topology::Stream));
+        assert_eq!(socket.entrypoint.as_deref(), Some(&["/.bot-bottle/init".into(), "/.bot-bottle/link".into()][..]));
+        assert_eq!(stream.entrypoint.as_deref(), Some(&["/.bot-bottle/init".into(), "stream".into()][..]));
+        assert_eq!((socket.open_stdin, socket.attach_stdout), (Some(false), Some(false)));
+        assert_eq!((stream.open_stdin, stream.stdin_once, stream.tty), (Some(true), Some(true), Some(false)));
+        assert_eq!(stream.host_config, socket.host_config, "its walls are the same");
     }
 
     #[test]

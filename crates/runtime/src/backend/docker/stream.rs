@@ -25,10 +25,7 @@ use bottle_stream::{
     CarryError, Wire, answering,
     frame::{Frame, Kind},
 };
-use rustix::{
-    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with},
-    process::{DumpableBehavior, set_dumpable_behavior},
-};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use std::{
     io,
     os::{fd::OwnedFd, unix::net::UnixStream},
@@ -147,12 +144,10 @@ pub enum CarrierError {
 
 /// The carrier's whole life. `directory` has the sockets that it may connect to; standard input is the connection to the
 /// engine, standard output a socket whose other end the keeper has. It knows no secret, and of the bytes that it carries
-/// it looks at the frames around them alone.
+/// it looks at the frames around them alone; whoever starts it confines it first.
 pub fn carry(directory: &Path) -> Result<(), CarrierError> {
     process::name_self(c"bottle-carrier");
     let failed = |error: rustix::io::Errno| CarrierError::Start(error.into());
-    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed)?;
-    rustix::thread::set_no_new_privs(true).map_err(failed)?;
     let copy = |of| rustix::io::fcntl_dupfd_cloexec(of, 3).map_err(failed);
     let wire = Wire { input: copy(rustix::stdio::stdin())?, output: copy(rustix::stdio::stdin())? };
     let alive = copy(rustix::stdio::stdout())?;

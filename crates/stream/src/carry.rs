@@ -23,6 +23,8 @@ use std::{
 const OUTBOX: usize = 256 << 10;
 /// For what came before the stream ended, and nobody has taken yet.
 const LAST_BYTES: Duration = Duration::from_secs(2);
+/// How long is waited at a time while there is an end to be reached, in nanoseconds.
+const A_LITTLE: i64 = 50_000_000;
 
 /// The stream. Both may be copies of one socket.
 #[derive(Debug)]
@@ -47,6 +49,14 @@ pub enum CarryError {
     Turn(&'static str),
 }
 
+/// What the loop is asked for from outside.
+#[derive(Default)]
+struct Asked {
+    requests: Vec<Request>,
+    /// It is to end when it has sent what there is.
+    finish: bool,
+}
+
 /// What is to be carried.
 struct Request {
     name: String,
@@ -58,7 +68,7 @@ struct Request {
 /// Hands over connections, from any thread.
 #[derive(Clone)]
 pub struct Opener {
-    asked: Arc<Mutex<Vec<Request>>>,
+    asked: Arc<Mutex<Asked>>,
     /// A byte in it wakes the loop; when the last is gone, nothing more will be asked for.
     wake: Arc<OwnedFd>,
 }
@@ -74,7 +84,17 @@ impl Opener {
     pub fn carry(&self, name: &str, socket: OwnedFd, first: &[u8], held: impl Send + 'static) -> io::Result<()> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         let (name, first) = (name.to_owned(), first.to_owned());
-        lock(&self.asked).push(Request { name, socket, first, held: Box::new(held) });
+        lock(&self.asked).requests.push(Request { name, socket, first, held: Box::new(held) });
+        self.wake()
+    }
+
+    /// Has the loop end once it has sent all that can be read by then; within seconds, whoever takes it or not.
+    pub fn finish(&self) -> io::Result<()> {
+        lock(&self.asked).finish = true;
+        self.wake()
+    }
+
+    fn wake(&self) -> io::Result<()> {
         match rustix::io::write(&*self.wake, &[0]) {
             // Full: it will wake all the same.
             Ok(_) | Err(Errno::AGAIN) => Ok(()),
@@ -97,7 +117,7 @@ type Unwrap<'a> = Box<dyn FnMut(&[u8], &mut Frames) + Send + 'a>;
 
 /// What the other side may do, and what this one does then.
 enum Role<'a> {
-    Opens { asked: Arc<Mutex<Vec<Request>>>, woken: OwnedFd, no_more: bool },
+    Opens { asked: Arc<Mutex<Asked>>, woken: OwnedFd, no_more: bool },
     Answers { connect: Connect<'a>, alive: Option<OwnedFd> },
 }
 
@@ -113,6 +133,8 @@ pub struct Carrier<'a> {
     outbox: Vec<u8>,
     /// When the stream ended.
     ended: Option<Instant>,
+    /// Since when it is to end by itself.
+    finishing: Option<Instant>,
 }
 
 impl std::fmt::Debug for Carrier<'_> {
@@ -159,6 +181,7 @@ impl<'a> Carrier<'a> {
             newest: 0,
             outbox: Vec::new(),
             ended: None,
+            finishing: None,
         })
     }
 
@@ -169,6 +192,9 @@ impl<'a> Carrier<'a> {
                 return Ok(());
             }
             let Some(ready) = self.wait()? else { return Ok(()) };
+            if self.has_sent_all(&ready) {
+                return Ok(());
+            }
             if ready.output {
                 self.write()?;
             }
@@ -188,7 +214,18 @@ impl<'a> Carrier<'a> {
             return self.channels.values().all(Channel::has_written_all) || ended.elapsed() >= LAST_BYTES;
         }
         let Role::Opens { asked, no_more: true, .. } = &self.role else { return false };
-        self.outbox.is_empty() && lock(asked).is_empty() && self.channels.values().all(Channel::is_silent)
+        self.outbox.is_empty() && lock(asked).requests.is_empty() && self.channels.values().all(Channel::is_silent)
+    }
+
+    /// Where it is to end: nothing can be read, and all that was is sent.
+    fn has_sent_all(&self, ready: &Ready) -> bool {
+        let Some(since) = self.finishing else { return false };
+        since.elapsed() >= LAST_BYTES || (ready.channels.is_empty() && !self.is_held_up())
+    }
+
+    /// Whether something can go on only when the other side does.
+    fn is_held_up(&self) -> bool {
+        !self.outbox.is_empty() || self.channels.values().any(Channel::is_held_up)
     }
 
     /// `None` where whom this is done for is gone.
@@ -224,7 +261,12 @@ impl<'a> Carrier<'a> {
         });
         let first = fds.len();
         fds.extend(watched.iter().map(|(_, channel, what)| PollFd::from_borrowed_fd(channel.socket().as_fd(), *what)));
-        let patience = self.ended.map(|_| Timespec { tv_sec: 0, tv_nsec: 100_000_000 });
+        let patience = match (self.ended, self.finishing) {
+            (None, None) => None,
+            (None, Some(_)) if !self.is_held_up() => Some(0),
+            _ => Some(A_LITTLE),
+        };
+        let patience = patience.map(|nanoseconds| Timespec { tv_sec: 0, tv_nsec: nanoseconds });
         match poll(&mut fds, patience.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(CarryError::Wait(error.into())),
@@ -252,7 +294,10 @@ impl<'a> Carrier<'a> {
                 Err(_) => break,
             }
         }
-        let requests = std::mem::take(&mut *lock(asked));
+        let Asked { requests, finish } = std::mem::take(&mut *lock(asked));
+        if finish {
+            self.finishing.get_or_insert_with(Instant::now);
+        }
         for Request { name, socket, first, held } in requests {
             if self.channels.len() >= CHANNELS || name.len() > NAME || first.len() > PAYLOAD {
                 // It is closed, as where nobody listens.

@@ -63,6 +63,11 @@ impl Channel {
         !self.gives
     }
 
+    /// Whether there may be something to read that may not be sent yet.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.gives && self.credit == 0
+    }
+
     pub(crate) fn has_written_all(&self) -> bool {
         self.waiting.is_empty()
     }

@@ -170,6 +170,30 @@ fn connections_are_bounded_in_number() {
 }
 
 #[test]
+fn told_to_finish_it_sends_what_there_is_and_waits_for_nobody_else() {
+    let pair = Pair::new();
+    let listener = pair.listen("door");
+    let idle = pair.opener.connect("door").unwrap();
+    let (mut talks, _kept) = (pair.opener.connect("door").unwrap(), listener.accept().unwrap());
+    let (mut far, _) = listener.accept().unwrap();
+    let sent = vec![7; WINDOW + PAYLOAD];
+    let bytes = sent.clone();
+    let writing = thread::spawn(move || {
+        talks.write_all(&bytes).unwrap();
+        talks
+    });
+    let reading = thread::spawn(move || {
+        let mut come = Vec::new();
+        far.read_to_end(&mut come).map(|_| come)
+    });
+    let talks = writing.join().unwrap();
+    pair.opener.finish().unwrap();
+    pair.near.join().unwrap().unwrap();
+    assert!(reading.join().unwrap().unwrap() == sent, "not all came");
+    drop((idle, talks));
+}
+
+#[test]
 fn with_whom_it_is_done_for_the_far_side_ends() {
     let pair = Pair::new();
     let listener = pair.listen("door");

@@ -55,7 +55,15 @@ macro_rules! contract {
         mod docker { contract!(@tests Docker $($all)* $($containers)* $($engines)*); }
         mod docker_stream { contract!(@tests DockerStream $($all)* $($containers)*); }
         mod podman { contract!(@tests Podman $($all)* $($containers)* $($engines)*); }
-        mod podman_stream { contract!(@tests PodmanStream $($all)* $($containers)*); }
+        // Podman's own part of it is how it attaches; the rest is what Docker's shows.
+        mod podman_stream {
+            contract!(@tests PodmanStream
+                life { a_command_runs_and_its_code_is_told, a_terminal_is_left_joined_and_resized, many_at_once_all_come_up_and_go }
+                doors { an_allowed_request_gets_the_secret_and_the_bottle_does_not, git_goes_through_its_door_alone }
+                crash { the_keeper_may_be_killed, what_carries_may_be_killed }
+                walls { no_packet_leaves_by_any_way_that_containers_have }
+            );
+        }
     };
     (@tests $backend:ident $($group:ident { $($test:ident),+ $(,)? })+) => {
         $($(

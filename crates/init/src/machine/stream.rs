@@ -51,6 +51,8 @@ fn serve() -> Result<ExitCode, PorterError> {
         if let Err(error) = be_porter(&keeper, &start, Link::over(ours)) {
             fail(&sentence(&error));
         }
+        // The doors' threads go on until this process ends, and would ask for more.
+        keeper.way.finish();
     })?;
     let mut link = Link::over(theirs);
     let code = crate::be_init(&mut link);

@@ -39,6 +39,14 @@ impl Way {
         }
     }
 
+    /// Nothing more is to come: what there is goes out.
+    pub(super) fn finish(&self) {
+        if let Way::Stream(opener) = self {
+            // Only a loop that has ended cannot be told.
+            let _ = opener.finish();
+        }
+    }
+
     /// A machine may be killed right after a program's end: what that wrote is the host's by then. What a container's
     /// programs write, the host's kernel has.
     pub(super) fn sync(&self) {

@@ -13,6 +13,11 @@ mkdir -p /data/tmp /data/smolvm && chmod 1777 /data/tmp
 case "$PWD" in /tmp/*) mkdir -p "/data$PWD" && mount --bind "$PWD" "/data$PWD" ;; esac
 mount --rbind /data/tmp /tmp
 # Where ordinary users may go, too.
+# An address besides the loopback's, and the one that smolvm gives a host whose machine has a network: for canaries.
+ip link add canary type dummy
+ip address add 10.0.2.15/24 dev canary
+ip address add 100.96.0.1/24 dev canary
+ip link set canary up
 cp -r "$cache/smolvm/." /data/smolvm/
 chmod 755 /data /data/smolvm
 export BOT_BOTTLE_TEST_SMOLVM=/data/smolvm/smolvm

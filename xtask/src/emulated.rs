@@ -5,8 +5,14 @@
 //! time hold there and the one on the whole is kept out here.
 
 use crate::build::{self, Profile, root};
-use anyhow::{Context, Result, ensure};
-use std::{path::PathBuf, process::Command};
+use anyhow::{Context, Result, bail, ensure};
+use bottle_testkit::smolvm::REAL;
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
 
 /// One life of one bottle: minutes, for a second of the emulated machine takes tens.
 const QUICK: &str = "smolmachines::life::a_machine_lives";
@@ -14,6 +20,11 @@ const QUICK: &str = "smolmachines::life::a_machine_lives";
 const TRIES: usize = 2;
 /// What `scripts/emulated-machine` ends with then.
 const NEVER: i32 = 75;
+/// What all tries together may take of a run of ci, and what one needs at the least.
+const CI: Duration = Duration::from_secs(480);
+const LEAST: Duration = Duration::from_secs(120);
+/// The whole escape suite, or whatever else was asked for.
+const LONG: Duration = Duration::from_secs(1500);
 
 /// Whether what was to run in the emulated machine ran to its end.
 #[derive(PartialEq, Eq)]
@@ -24,13 +35,14 @@ enum Played {
 
 pub(crate) fn run(options: &[&str]) -> Result<()> {
     if let ["smolmachines", options @ ..] = options {
-        ensure!(smolmachines(options)? == Played::ToItsEnd, "the emulated machine did not come to its end in any try");
+        let played = play(&command(options)?, LONG)?;
+        ensure!(played == Played::ToItsEnd, "the emulated machine did not come to its end in any try");
         return Ok(());
     }
     let program = match options {
         [] => build::binary("bot-bottle", Profile::Dev)?,
         ["--built"] => build::beside("bot-bottle")?,
-        _ => anyhow::bail!("options: --built to build nothing"),
+        _ => bail!("options: --built to build nothing"),
     };
     let scripts = root().join("scripts");
     let mut machine = Command::new(scripts.join("emulated-machine"));
@@ -40,31 +52,97 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The tests of the program whose names hold one of `filters`, with the real smolvm; with `escape` that suite.
-fn smolmachines(filters: &[&str]) -> Result<Played> {
-    let scripts = root().join("scripts");
-    let command: Vec<PathBuf> = match filters {
-        ["escape"] => {
-            // Both stand beside this program.
-            build::binary("bot-bottle", Profile::Dev)?;
-            let own = std::env::current_exe().context("this program's own path")?;
-            [own, "escape".into(), "smolmachines".into(), "--user".into(), "ordinary".into(), "--built".into()].into()
-        }
-        filters => {
-            let tests = build::tests("bot-bottle", "it")?;
-            let filters = if filters.is_empty() { &[QUICK] } else { filters };
-            let fixed = [tests, "--test-threads=1".into()];
-            fixed.into_iter().chain(filters.iter().map(PathBuf::from)).collect()
-        }
+/// One life of a bottle that is a machine, with the real smolvm: here where machines can be started, else in the emulated
+/// machine. What that does not play to its end, twice, is no failure of ours.
+pub(crate) fn one_life() -> Result<()> {
+    let Some(smolvm) = smolvm() else {
+        println!("SKIPPED(no smolvm): a bottle in a real machine; see scripts/install-test-needs");
+        return Ok(());
     };
+    let command = command(&[])?;
+    if starts_machines() {
+        println!("with this machine's /dev/kvm");
+        directly(&command, &smolvm)?;
+    } else if play(&command, CI)? == Played::Never {
+        println!("SKIPPED(the emulated machine did not come to its end): a bottle in a real machine");
+    }
+    Ok(())
+}
+
+/// The tests of the program whose names hold one of `filters`, with the real smolvm; with `escape` that suite, with
+/// `bench` what a start costs there.
+fn command(filters: &[&str]) -> Result<Vec<PathBuf>> {
+    let words: Option<&[&str]> = match filters {
+        ["escape"] => Some(&["escape", "smolmachines", "--user", "ordinary", "--built"]),
+        ["bench"] => Some(&["bench", "--only", "machines", "--built"]),
+        _ => None,
+    };
+    if let Some(words) = words {
+        // What it takes stands beside this program.
+        build::binary("bot-bottle", Profile::Dev)?;
+        let own = std::env::current_exe().context("this program's own path")?;
+        return Ok([own].into_iter().chain(words.iter().map(PathBuf::from)).collect());
+    }
+    let tests = build::tests("bot-bottle", "it")?;
+    let filters = if filters.is_empty() { &[QUICK] } else { filters };
+    let fixed = [tests, "--test-threads=1".into(), "--nocapture".into()];
+    Ok(fixed.into_iter().chain(filters.iter().map(PathBuf::from)).collect())
+}
+
+/// On this machine, with a copy of smolvm that the ordinary user of the tests may go to.
+fn directly(command: &[PathBuf], smolvm: &Path) -> Result<()> {
+    let copy = tempfile::tempdir()?;
+    std::fs::set_permissions(copy.path(), std::fs::Permissions::from_mode(0o755))?;
+    let copied = Command::new("cp").arg("-r").args(smolvm.parent()).arg(copy.path().join("smolvm")).status()?;
+    ensure!(copied.success(), "smolvm cannot be copied");
+    let (program, words) = command.split_first().context("a command")?;
+    let status = Command::new(program).args(words).env(REAL, copy.path().join("smolvm/smolvm")).status()?;
+    ensure!(status.success(), "a bottle in a real machine failed");
+    Ok(())
+}
+
+fn play(command: &[PathBuf], most: Duration) -> Result<Played> {
+    let scripts = root().join("scripts");
+    let until = Instant::now() + most;
     for turn in 1..=TRIES {
+        let left = until.saturating_duration_since(Instant::now());
+        // A first try that takes all of the time leaves none for a second.
+        let share = if turn == 1 { most.mul_f32(0.7) } else { left };
+        if share < LEAST {
+            break;
+        }
         let mut machine = Command::new(scripts.join("emulated-machine"));
-        machine.arg("--nested").arg(scripts.join("emulated/smolmachines.sh")).args(&command);
+        if std::env::var_os("EMULATED_SECONDS").is_none() {
+            machine.env("EMULATED_SECONDS", share.as_secs().to_string());
+        }
+        machine.arg("--nested").arg(scripts.join("emulated/smolmachines.sh")).args(command);
         match machine.status().context("the emulated machine cannot be started")?.code() {
             Some(0) => return Ok(Played::ToItsEnd),
             Some(NEVER) => eprintln!("emulated: try {turn} of {TRIES} did not come to its end"),
-            _ => anyhow::bail!("not all of it held"),
+            _ => bail!("not all of it held"),
         }
     }
     Ok(Played::Never)
+}
+
+/// The real one, where `scripts/install-test-needs` has put it.
+fn smolvm() -> Option<PathBuf> {
+    let of = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let default = || Some(of("XDG_CACHE_HOME").or_else(|| Some(of("HOME")?.join(".cache")))?.join("bot-bottle-tests"));
+    let program = of("BOT_BOTTLE_TEST_CACHE").or_else(default)?.join("smolvm/smolvm");
+    program.is_file().then_some(program)
+}
+
+/// Whether machines start here: a processor that runs them, and a device that those who run the tests may use. A
+/// /dev/kvm alone tells little: some virtual machines have one that starts nothing.
+fn starts_machines() -> bool {
+    let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let flags = processor.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
+    let virtualises = flags.split_ascii_whitespace().any(|flag| flag == "vmx" || flag == "svm");
+    // The tests give up root's rights where they have them.
+    let device = Path::new("/dev/kvm");
+    let open_to_all = device.metadata().is_ok_and(|it| it.permissions().mode() & 0o006 == 0o006);
+    let both = rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK;
+    let ours = !rustix::process::geteuid().is_root() && rustix::fs::access(device, both).is_ok();
+    virtualises && (open_to_all || ours)
 }

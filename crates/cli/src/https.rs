@@ -70,11 +70,21 @@ impl Endpoint {
 
     /// A `POST` to the endpoint's own path.
     pub(crate) fn post(&self) -> request::Builder {
+        self.request(Method::POST)
+    }
+
+    /// A `GET` of it.
+    #[cfg(feature = "registry")]
+    pub(crate) fn get(&self) -> request::Builder {
+        self.request(Method::GET)
+    }
+
+    fn request(&self, method: Method) -> request::Builder {
         let host = if self.url.host.contains(':') { format!("[{}]", self.url.host) } else { self.url.host.clone() };
         let usual = if self.url.is_tls { 443 } else { 80 };
         let host = if self.url.port == usual { host } else { format!("{host}:{}", self.url.port) };
         Request::builder()
-            .method(Method::POST)
+            .method(method)
             .uri(&self.url.target)
             .header(header::HOST, host)
             .header(header::USER_AGENT, "bot-bottle")

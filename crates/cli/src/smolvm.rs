@@ -1,4 +1,7 @@
-//! smolvm on this machine: where it is.
+//! smolvm on this machine: where it is, and where it is not, how it comes there.
+
+#[cfg(feature = "registry")]
+pub(crate) mod install;
 
 use crate::compose::Context;
 use bottle_runtime::backend::smolmachines::Smolvm;
@@ -6,15 +9,19 @@ use bottle_spec::plan::Backend;
 use std::path::{Path, PathBuf};
 
 /// Names the program where it is neither in `PATH` nor in the cache.
-const VARIABLE: &str = "BOT_BOTTLE_SMOLVM";
+pub(crate) const VARIABLE: &str = "BOT_BOTTLE_SMOLVM";
 /// smolvm's own names for what it needs besides.
 const LIBRARIES: &str = "SMOLVM_LIB_DIR";
 const ROOTFS: &str = "SMOLVM_AGENT_ROOTFS";
 
-/// What the variable names, else what is in `PATH`; where there is none, what would be.
+/// What the variable names, else what is in `PATH`, else what was installed into the cache; where there is none, what
+/// would be.
 pub(crate) fn find(context: &Context) -> Smolvm {
     let named = context.environment.value(VARIABLE).map(PathBuf::from);
-    let program = named.or_else(|| in_path(context)).unwrap_or_else(|| "/usr/local/bin/smolvm".into());
+    let program = named
+        .or_else(|| in_path(context))
+        .or_else(|| in_cache(context))
+        .unwrap_or_else(|| "/usr/local/bin/smolvm".into());
     // A link leads to where the rest of it is.
     let program = std::fs::canonicalize(&program).unwrap_or(program);
     let beside = |name: &str| program.parent().map(|folder| folder.join(name)).filter(|path| path.is_dir());
@@ -36,6 +43,16 @@ pub(crate) fn without_kvm() -> Option<&'static str> {
     }
     let both = rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK;
     rustix::fs::access(device, both).err().map(|_| "you may not use /dev/kvm")
+}
+
+#[cfg(feature = "registry")]
+fn in_cache(context: &Context) -> Option<PathBuf> {
+    bottle_runtime::backend::smolmachines::installed(&context.dirs.smolvm())
+}
+
+#[cfg(not(feature = "registry"))]
+fn in_cache(_: &Context) -> Option<PathBuf> {
+    None
 }
 
 fn in_path(context: &Context) -> Option<PathBuf> {

@@ -35,6 +35,11 @@ impl Dirs {
         self.cache.join("images")
     }
 
+    /// smolvm, where `doctor --fix` installed it.
+    pub fn smolvm(&self) -> PathBuf {
+        self.cache.join("smolvm")
+    }
+
     /// One of each git upstream, shared by all bottles.
     pub fn mirrors(&self) -> PathBuf {
         self.cache.join("mirrors")

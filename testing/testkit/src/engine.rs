@@ -27,6 +27,8 @@ use std::{
 };
 
 const SOON: Duration = Duration::from_secs(60);
+/// Whom `--userns-remap` may name: a user of every machine.
+pub const REMAPPED: &str = "nobody";
 
 /// Every engine of the tests has it.
 pub const IMAGE: &str = "bottle-test:1";
@@ -69,9 +71,18 @@ impl Engine {
             return None;
         }
         let directory = tempfile::Builder::new().prefix("bb-engine-").tempdir().expect("a directory").keep();
+        // As if this machine had said which users a daemon may map.
+        let ids = directory.join("subid");
+        fs::write(&ids, format!("{REMAPPED}:500000:65536\n")).expect("a file of ours");
+        let ids = ids.display();
+        let remap = format!("mount --bind {ids} /etc/subuid && mount --bind {ids} /etc/subgid");
+        let prepare = match options.contains("--userns-remap") {
+            true => format!("{} && {remap}", make.prepare()),
+            false => make.prepare(),
+        };
         let mut command = Command::new("unshare");
         command.args(["--net", "--mount", "--propagation", "slave", "sh", "-c"]);
-        command.arg(format!("{} && exec sleep infinity", make.prepare()));
+        command.arg(format!("{prepare} && exec sleep infinity"));
         let holder = Running::start(command);
         let ready = || fs::read_to_string(format!("/proc/{}/comm", holder.pid())).is_ok_and(|it| it == "sleep\n");
         wait_until("the engine's network", SOON, ready);

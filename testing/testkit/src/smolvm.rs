@@ -61,6 +61,11 @@ impl Machines {
         packed.expect("tar runs").stdout
     }
 
+    /// What is called for smolvm.
+    pub fn program(&self) -> PathBuf {
+        self.real.clone().unwrap_or_else(|| self.directory.join("smolvm"))
+    }
+
     pub fn are_real(&self) -> bool {
         self.real.is_some()
     }

@@ -53,14 +53,20 @@ fn one(env: &TestEnv, engine: &Engine, name: &str) -> Result<Table> {
         format!("{rival}, whole"),
         "`bot-bottle start`, the agent runs".to_owned(),
         "`bot-bottle start`, whole".to_owned(),
+        "`bot-bottle start --topology stream`, the agent runs".to_owned(),
+        "`bot-bottle start --topology stream`, whole".to_owned(),
     ];
-    let mut samples: [Vec<Duration>; 4] = Default::default();
+    let mut samples: [Vec<Duration>; 6] = Default::default();
     for round in 0..=ROUNDS {
         let theirs = both(|| container(engine, &["/usr/bin/date", "+%s%N"]))?;
         let ours = both(|| env.command(&["start", "timed", "--yes"]))?;
+        let streamed = both(|| env.command(&["start", "timed", "--yes", "--topology", "stream"]))?;
         // The first round fills the caches.
         if round > 0 {
-            samples.iter_mut().zip(theirs.into_iter().chain(ours)).for_each(|(samples, took)| samples.push(took));
+            samples
+                .iter_mut()
+                .zip(theirs.into_iter().chain(ours).chain(streamed))
+                .for_each(|(samples, took)| samples.push(took));
         }
     }
     let title = format!("One container of the same image at a time, {name}");

@@ -1,4 +1,4 @@
-//! `bot-bottle doctor`: what this machine can and cannot do. Looks, and changes nothing.
+//! `bot-bottle doctor`: what this machine can and cannot do. Looks, and changes nothing unless it is told to.
 
 use crate::{
     compose::Context,
@@ -20,6 +20,10 @@ use std::{
 /// Say what this machine can and cannot do, and how to mend it
 #[derive(Debug, clap::Args)]
 pub(crate) struct DoctorArgs {
+    /// Install what can be installed without root: smolvm, from PyPI into your cache
+    #[cfg(feature = "registry")]
+    #[arg(long)]
+    fix: bool,
     #[arg(long)]
     json: bool,
 }
@@ -44,6 +48,10 @@ struct Check {
 }
 
 pub(crate) fn run(args: DoctorArgs, context: &Context) -> Result<ExitCode, CliError> {
+    #[cfg(feature = "registry")]
+    if args.fix {
+        fix(context)?;
+    }
     let mut checks: Vec<Check> = requirements().into_iter().map(needed).collect();
     checks.extend([limits(), git(), engine(context), machines(context), state(context), runtime(context)]);
     if args.json {
@@ -53,6 +61,30 @@ pub(crate) fn run(args: DoctorArgs, context: &Context) -> Result<ExitCode, CliEr
     }
     let missing = checks.iter().any(|check| check.state == State::Missing);
     Ok(if missing { ExitCode::from(Kind::Host as u8) } else { ExitCode::SUCCESS })
+}
+
+/// Leaves alone what is good.
+#[cfg(feature = "registry")]
+fn fix(context: &Context) -> Result<(), CliError> {
+    let found = smolvm::find(context);
+    let error = match found.probe() {
+        Ok(features) => {
+            context.ui.say(&format!("smolvm {} is there already", features.version));
+            return Ok(());
+        }
+        Err(error) => error,
+    };
+    if context.environment.value(smolvm::VARIABLE).is_some() {
+        let what = format!("{} names a smolvm that cannot be used", smolvm::VARIABLE);
+        return Err(CliError::host(what).because(error).next("unset it, and try again"));
+    }
+    let installed = smolvm::install::run(context)?;
+    context.ui.say(&format!("smolvm is installed at {}", context.short(&installed)));
+    if smolvm::find(context).program != std::fs::canonicalize(&installed).unwrap_or(installed.clone()) {
+        let installed = installed.display();
+        context.ui.say(&format!("PATH has another one, which comes first: set {}={installed}", smolvm::VARIABLE));
+    }
+    Ok(())
 }
 
 fn line(check: &Check) -> String {
@@ -97,17 +129,18 @@ fn engine(context: &Context) -> Check {
     Check { name: "engine", state, found, mend: Some("start Docker or Podman's service, and join its group") }
 }
 
+#[cfg(feature = "registry")]
+const INSTALL: &str = "`bot-bottle doctor --fix`, or have smolvm in PATH or name it in BOT_BOTTLE_SMOLVM";
+#[cfg(not(feature = "registry"))]
+const INSTALL: &str = "install smolvm, and have it in PATH or name it in BOT_BOTTLE_SMOLVM";
+
 /// Only bottles with `backend: smolmachines` need it.
 fn machines(context: &Context) -> Check {
     let smolvm = smolvm::find(context);
     let (state, found, mend) = match (smolvm.probe(), smolvm::without_kvm()) {
         (Err(error), _) => {
             let error = CliError::host(error.to_string());
-            (
-                State::Limited,
-                format!("no `--backend smolmachines`: {}", in_a_line(&error)),
-                "install smolvm, and have it in PATH or name it in BOT_BOTTLE_SMOLVM",
-            )
+            (State::Limited, format!("no `--backend smolmachines`: {}", in_a_line(&error)), INSTALL)
         }
         (Ok(_), Some(why)) => {
             let mend = "load the module kvm_intel or kvm_amd, and join the group `kvm`";

@@ -13,6 +13,8 @@ mod contract;
 mod crash;
 mod curl;
 mod dashboard;
+#[cfg(feature = "registry")]
+mod doctor;
 mod freeze;
 mod gate;
 mod git;

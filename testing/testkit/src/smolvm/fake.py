@@ -103,7 +103,9 @@ def start(state, name, how):
     folder = os.path.join(state, ".cache/smolvm/vms/0123456789abcdef")
     os.makedirs(folder, exist_ok=True)
     console = os.path.join(folder, "agent-console.log")
-    if how.get("boot") == "never":
+    tried = os.path.join(folder, "tried")
+    if how.get("boot") == "never" or how.get("boot") == "late" and not os.path.exists(tried):
+        open(tried, "w").close()
         with open(console, "w") as log:
             log.write("a kernel that stops\n\x1b[31mhere\n")
         fail("agent operation failed: start machine: timed out waiting for the agent")

@@ -8,7 +8,12 @@ use crate::{
 };
 use bottle_testkit::{Running, wait_for, wait_until};
 use rustix::process::{Signal, kill_process};
-use std::{fs, net::TcpListener};
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::{TcpListener, TcpStream},
+    time::Duration,
+};
 
 #[test]
 fn a_command_runs_in_the_machine_and_reaches_what_is_allowed_alone() {
@@ -41,36 +46,80 @@ fn a_machine_lives_reaches_what_it_may_is_resumed_and_reaped() {
     let yard = Yard::new();
     let env = &yard.stage.env;
     let auth = format!("{HOST}=bearer:env:UP_TOKEN");
-    // What the host listens on, at its loopback and at its other addresses, is a canary.
-    let canary = TcpListener::bind("0.0.0.0:0").expect("a port");
-    let port = canary.local_addr().expect("an address").port();
-    canary.set_nonblocking(true).expect("a socket of ours");
-    yard.detached(&["--keep", "--allow", HOST, "--auth", &auth], "sleep 1000");
-    let addresses = ["127.0.0.1", "100.96.0.1", "10.0.2.15", "169.254.169.254", "host.smolvm.internal"];
-    let beyond = addresses.map(|address| format!("nc -w 1 {address} {port} </dev/null && echo REACHED {address};"));
+    let canary = Canary::alive();
+    println!("start");
+    // How its programs do is seen in its home, from the host.
+    yard.detached(&["--keep", "--allow", HOST, "--auth", &auth], "while :; do echo >>~/heart; sleep 1; done");
+    println!("reach");
+    let port = canary.port;
+    let beyond =
+        canary.addresses.iter().map(String::as_str).chain(["100.96.0.1", "169.254.169.254", "host.smolvm.internal"]);
+    let beyond = beyond.map(|address| format!("nc -w 1 {address} {port} </dev/null && echo REACHED {address};"));
     let script = format!(
-        "curl -s https://up.test/echo-headers >~/echo; curl -s -o /dev/null -w '%{{http_code}}\\n' https://no.test/; \
-         {} uname -r; cat /proc/net/route | wc -l",
-        beyond.concat()
+        "curl -s -i https://up.test/echo-headers >~/echo; curl -s -o /dev/null -w '%{{http_code}}\\n' https://no.test/; \
+         nc -w 1 127.0.0.1 8888 </dev/null && echo OWN-DOOR; {} uname -r; env; cat /proc/net/route ~/echo",
+        beyond.collect::<String>()
     );
     let said = yard.exec(&script);
     let seen = yard.stage.upstream.take_seen();
     let injected = |(name, value): &(String, String)| name == "authorization" && value.contains(TOKEN);
     assert!(seen.len() == 1 && seen[0].headers.iter().any(injected), "{seen:?} {said}");
-    assert!(canary.accept().is_err() && !said.contains("REACHED"), "{said}");
+    assert!(said.contains("x-echo-authorization") && !said.contains(TOKEN), "the bottle sees no secret: {said}");
     assert!(said.starts_with("000\n") || said.starts_with("403\n"), "{said}");
+    assert!(said.contains("OWN-DOOR"), "what tries the canary works: {said}");
+    assert!(canary.listener.accept().is_err() && !said.contains("REACHED"), "{said}");
     let own = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a kernel");
     assert_eq!(!said.contains(own.trim()), yard.machines.are_real(), "a machine has a kernel of its own: {said}");
+    println!("stop");
     env.run(&["stop", "--grace", "1", NAME]).success();
     assert_eq!(yard.machines(), Vec::<u32>::new(), "a stopped bottle has no machine");
+    println!("resume");
     env.run(&["resume", "--detach", NAME]).success();
-    let echoed = yard.exec("cat ~/echo");
-    assert!(!echoed.is_empty() && !echoed.contains(TOKEN), "the echo of a secret came back: {echoed}");
+    assert!(yard.exec("cat ~/echo").contains("x-echo-authorization"), "its home is there again");
+    println!("kill");
+    let heart = env.state().join("bottles").join(NAME).join("agent/home/heart");
+    let beats = || fs::metadata(&heart).map_or(0, |heart| heart.len());
+    let before = beats();
+    wait_until("its heart to beat", SOON, || beats() > before);
     kill_process(pid_of(&yard.stage, "keeper").expect("a keeper"), Signal::KILL).expect("our own keeper");
+    wait_until("its heart to stand still", SOON, || {
+        let before = beats();
+        std::thread::sleep(Duration::from_secs(3));
+        beats() == before
+    });
+    println!("cleanup");
     wait_until("the bottle to be known as dead", SOON, || env.run(&["list"]).stdout.contains("failed"));
     env.run(&["cleanup", "--yes"]).success();
     assert_eq!(yard.machines(), Vec::<u32>::new(), "a reaped bottle has no machine");
     yard.nothing_is_left();
+}
+
+/// Listens at every address that this host has.
+struct Canary {
+    listener: TcpListener,
+    port: u16,
+    addresses: Vec<String>,
+}
+
+impl Canary {
+    /// One that hears whoever gets as far as the host, which is tried from there.
+    fn alive() -> Canary {
+        let listener = TcpListener::bind("0.0.0.0:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let table = fs::read_to_string("/proc/net/fib_trie").expect("the kernel's addresses");
+        let lines: Vec<&str> = table.lines().map(str::trim).collect();
+        let own = lines.windows(2).filter(|pair| pair[1] == "/32 host LOCAL");
+        let own: BTreeSet<&str> = own.filter_map(|pair| pair[0].strip_prefix("|-- ")).collect();
+        assert!(own.contains("127.0.0.1"), "{table}");
+        let emulated = std::env::var_os("EMULATED").is_some();
+        assert!(!emulated || own.len() > 1, "the emulated machine has an address besides its loopback's: {table}");
+        for address in &own {
+            TcpStream::connect((*address, port)).expect("the canary listens there");
+            listener.accept().expect("the canary hears it");
+        }
+        listener.set_nonblocking(true).expect("a socket of ours");
+        Canary { listener, port, addresses: own.into_iter().map(str::to_owned).collect() }
+    }
 }
 
 #[test]

@@ -49,6 +49,16 @@ fn a_machine_that_does_not_come_up_shows_its_console() {
 }
 
 #[test]
+fn a_machine_that_misses_its_time_once_gets_a_second_try() {
+    let yard = Yard::of_stand_ins();
+    yard.machines.behave(&json!({ "boot": "late" }));
+    assert_eq!(yard.run(&[], &["echo", "up"]).success(), "up\n");
+    let starts = yard.machines.take_calls().iter().filter(|call| call.contains("\"start\"")).count();
+    assert_eq!(starts, 2);
+    yard.nothing_is_left();
+}
+
+#[test]
 fn nothing_secret_is_told_to_smolvm() {
     let mut yard = Yard::of_stand_ins();
     yard.stage.env.set("SOMETHING", "of-the-users-own-5a1f");

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 /// An engine that makes a container from an image on a slow disk may take so long.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 /// One whose socket is there says what it is at once, though many may ask at a time.
 const GREETING: Duration = Duration::from_secs(30);
 /// More is no greeting.

@@ -16,13 +16,13 @@ mod packed;
 pub use error::ImageError;
 
 use super::{
-    engine::{Engine, refused, status},
+    engine::{Engine, Make, refused, status},
     error::EngineError,
 };
 use bollard::{
     body_try_stream,
     errors::Error,
-    models::ErrorDetail,
+    models::{ErrorDetail, SystemInfo},
     query_parameters::{BuildImageOptions, CreateImageOptions, ImportImageOptions, TagImageOptions},
 };
 use futures_util::StreamExt as _;
@@ -77,6 +77,8 @@ pub struct ImageFacts {
     pub env: BTreeMap<String, String>,
     /// Of `cpu`, `memory` and `pids`, what the engine can limit; empty where nothing is to be limited.
     pub controllers: BTreeSet<&'static str>,
+    /// It is in a machine of its own, where no socket of this one's leads.
+    pub elsewhere: bool,
 }
 
 /// Has the engine have it. `scratch` is a directory for what is packed on the way; nothing is left there. `limited` tells
@@ -100,9 +102,17 @@ pub fn image(
             Source::Installed { base, line } => maker.installed(base, line).await?,
         };
         let Found { id, env } = find(&engine, &reference).await?;
-        // Podman takes a third of a second for it.
-        let controllers = if limited { controllers(&engine).await? } else { BTreeSet::new() };
-        Ok(ImageFacts { id, env, controllers })
+        // Podman takes a third of a second to tell, and is nowhere else that it would tell of.
+        let info = if limited || engine.make == Make::Docker {
+            Some(engine.docker.info().await.map_err(refused)?)
+        } else {
+            None
+        };
+        // Docker Desktop calls its machine so.
+        let desktop = info.as_ref().and_then(|info| info.operating_system.as_deref()) == Some("Docker Desktop");
+        let elsewhere = cfg!(not(target_os = "linux")) || desktop;
+        let controllers = info.as_ref().map(controllers).unwrap_or_default();
+        Ok(ImageFacts { id, env, controllers, elsewhere })
     })
 }
 
@@ -125,10 +135,9 @@ async fn find(engine: &Engine, reference: &str) -> Result<Found, EngineError> {
     })
 }
 
-async fn controllers(engine: &Engine) -> Result<BTreeSet<&'static str>, EngineError> {
-    let info = engine.docker.info().await.map_err(refused)?;
+fn controllers(info: &SystemInfo) -> BTreeSet<&'static str> {
     let limits = [("cpu", info.cpu_cfs_quota), ("memory", info.memory_limit), ("pids", info.pids_limit)];
-    Ok(limits.into_iter().filter(|(_, can)| *can == Some(true)).map(|(name, _)| name).collect())
+    limits.into_iter().filter(|(_, can)| *can == Some(true)).map(|(name, _)| name).collect()
 }
 
 struct Maker<'a> {

@@ -27,8 +27,8 @@ use std::{
 };
 
 const SOON: Duration = Duration::from_secs(60);
-/// Whom `--userns-remap` may name: a user of every machine.
-pub const REMAPPED: &str = "nobody";
+/// Whom `--userns-remap` may name: a user and a group of every machine.
+pub const REMAPPED: &str = "daemon";
 
 /// Every engine of the tests has it.
 pub const IMAGE: &str = "bottle-test:1";
@@ -225,7 +225,7 @@ impl Engine {
     fn end(&self) {
         // Those that are nobody's children do not end with the daemon, and not with one that was killed.
         if self.daemon().is_none() && self.holder.is_some() {
-            self.serve();
+            self.daemon_comes_up();
         }
         if self.make == Make::Podman {
             let _ = self.client(&["rm", "--all", "--force", "--time", "0"]);

@@ -5,7 +5,7 @@ use bottle_runtime::backend::docker::{self, ImageError, Source, Told};
 use bottle_spec::{
     escape::Escaped,
     facts::{EngineFacts, absolute},
-    plan::{Backend, Image},
+    plan::{Backend, Image, Limits},
     request::{Request, base},
 };
 use std::path::{Path, PathBuf};
@@ -44,7 +44,8 @@ pub(crate) fn facts(request: &Request, context: &Context) -> Result<Option<Engin
         Told::Line(_) => {}
     };
     let scratch = context.dirs.images();
-    let found = docker::image(&socket, &source, &scratch, &mut told).map_err(failed)?;
+    let limited = request.limits != Limits::default();
+    let found = docker::image(&socket, &source, &scratch, limited, &mut told).map_err(failed)?;
     Ok(Some(EngineFacts {
         image_id: found.id,
         image_env: found.env,

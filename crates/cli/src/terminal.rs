@@ -182,6 +182,10 @@ pub(crate) fn told(error: ClientError) -> CliError {
             };
             if failure.left_behind.is_empty() { error } else { error.next("remove it with `bot-bottle cleanup`") }
         }
+        ClientError::Left { ref causes, .. } => {
+            let causes: String = causes.iter().map(|cause| format!("\n  because: {cause}")).collect();
+            CliError::host(format!("{error}{causes}")).next("when that is mended, run `bot-bottle cleanup`")
+        }
         ClientError::NotRunning(_) => CliError::usage(error.to_string()),
         ClientError::Refused { code: 2, message } => CliError::usage(message),
         ClientError::Refused { message, .. } => CliError::host(message),

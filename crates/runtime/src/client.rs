@@ -31,6 +31,8 @@ pub enum ClientError {
     NotRunning(Slug),
     #[error("the keeper of {slug} could not be reached")]
     Connect { slug: Slug, source: io::Error },
+    #[error("{slug} has ended, and not all of it could be taken away")]
+    Left { slug: Slug, causes: Vec<String> },
     #[error("{message}")]
     Refused { code: u8, message: String },
     #[error("the keeper gave an answer that does not belong to the question")]
@@ -160,7 +162,7 @@ fn done(reply: ControlReply) -> Result<String, ClientError> {
 /// Ends the bottle and returns when nothing of it runs any more; the agent's exit code, where it had ended by itself.
 pub fn stop(dirs: &Dirs, slug: &Slug, grace_seconds: u32) -> Result<Option<u8>, ClientError> {
     match ask(dirs, slug, &ControlRequest::Stop { grace_seconds }, None)? {
-        (_, ControlReply::Ended { code }) => Ok(code),
+        (_, ControlReply::Ended { code, left }) => whole(slug, code, left),
         _ => Err(ClientError::Confused),
     }
 }
@@ -168,9 +170,13 @@ pub fn stop(dirs: &Dirs, slug: &Slug, grace_seconds: u32) -> Result<Option<u8>, 
 /// Waits for the bottle to end.
 pub fn wait(dirs: &Dirs, slug: &Slug) -> Result<Option<u8>, ClientError> {
     match ask(dirs, slug, &ControlRequest::Wait, None)? {
-        (_, ControlReply::Ended { code }) => Ok(code),
+        (_, ControlReply::Ended { code, left }) => whole(slug, code, left),
         _ => Err(ClientError::Confused),
     }
+}
+
+fn whole(slug: &Slug, code: Option<u8>, left: Vec<String>) -> Result<Option<u8>, ClientError> {
+    if left.is_empty() { Ok(code) } else { Err(ClientError::Left { slug: slug.clone(), causes: left }) }
 }
 
 fn ask(

@@ -195,7 +195,8 @@ async fn keep(link: UnixStream, parts: &KeeperParts, umask: u32) -> Result<(), K
     // Only now may others take the bottle; those who are told of its end find it so.
     drop(lock);
     let last = exit_code.unwrap_or(KILLED);
-    let _ = (code.send(Some(last)), ended.send(Some(Ended { code: last })));
+    let left = result.as_ref().err().map(|error| chain(error)).unwrap_or_default();
+    let _ = (code.send(Some(last)), ended.send(Some(Ended { code: last, left })));
     let _ = tokio::time::timeout(FAREWELL, async { tokio::join!(client, clients) }).await;
     result.map_err(KeeperError::Teardown)
 }

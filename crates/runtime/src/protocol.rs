@@ -171,6 +171,8 @@ pub enum ControlReply {
     Opened,
     Ended {
         code: Option<u8>,
+        /// Why not all of it could be taken down, the outermost reason first.
+        left: Vec<String>,
     },
     /// It is done; `notice` is empty where there is nothing to add.
     Done {

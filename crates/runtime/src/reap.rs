@@ -4,7 +4,10 @@
 //! the agent owned is removed without following its links ([`crate::beneath`]).
 
 use crate::{
-    backend::{docker, smolmachines},
+    backend::{
+        docker::{self, EngineError},
+        smolmachines,
+    },
     beneath, cgroup, guard, host_ids,
     journal::{self, Container, Thing},
     keeper::{chain, remove_state},
@@ -117,9 +120,13 @@ fn one(store: &Store, bottle: &BottleDir, _lock: Lock) -> Reaped {
 
 /// Takes away containers of an engine whose bottle is gone, or is dead and was not written down. Of a bottle that is
 /// listed [`reap`] takes care.
-pub fn reap_containers(store: &Store, engine: &Path) -> Vec<Reaped> {
-    // An engine that cannot be asked has nothing of ours that can be taken away now; most hosts have none at all.
-    let Ok(containers) = docker::abandoned(engine, &store.dirs().state) else { return Vec::new() };
+pub fn reap_containers(store: &Store, engine: &Path) -> Result<Vec<Reaped>, EngineError> {
+    let containers = match docker::abandoned(engine, &store.dirs().state) {
+        Ok(containers) => containers,
+        // Most hosts have none at all, or none for this user.
+        Err(error) if error.is_absent() => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
     let gone = containers.into_iter().filter(|(slug, _)| match slug.parse::<Slug>() {
         Ok(slug) => !store.bottle(&slug).state.exists(),
         Err(_) => true,
@@ -135,7 +142,7 @@ pub fn reap_containers(store: &Store, engine: &Path) -> Vec<Reaped> {
         }
         reaped
     });
-    taken.collect()
+    Ok(taken.collect())
 }
 
 /// Ends machines whose bottle is gone. Of a bottle that is listed [`reap`] takes care.

@@ -11,7 +11,10 @@ mod make;
 pub use make::Make;
 
 use crate::{Ran, Running, env::ORDINARY, wait::comes_within, wait_until};
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    process::{Pid, Signal, kill_process},
+};
 use std::{
     fs::{self, File},
     os::unix::{
@@ -37,33 +40,52 @@ pub struct Engine {
     make: Make,
     directory: PathBuf,
     users: Option<File>,
+    /// Of one that is nobody else's: what holds its network and its mounts while no daemon runs.
+    holder: Option<Running>,
+    options: String,
 }
 
 impl Engine {
     /// `None`, with the reason printed, where none can be started.
     pub fn shared(make: Make) -> Option<Engine> {
-        let there = |program: &str| {
-            ["/usr/sbin", "/usr/bin", "/usr/local/bin"].iter().any(|it| Path::new(it).join(program).exists())
-        };
-        let missing = make.programs().iter().chain(&["busybox", "curl", "git", "ip"]).find(|program| !there(program));
-        if !crate::env::is_root() || missing.is_some() {
-            let why = missing.map_or("not root".to_owned(), |program| format!("no {program}"));
-            #[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
-            {
-                println!("SKIPPED({why}): an engine; see scripts/install-test-needs");
-            }
+        if !possible(make) {
             return None;
         }
         let directory = std::env::temp_dir().join(make.directory());
         let starting = Starting::take(&directory);
         let users = File::create(beside(&directory, "users")).expect("a file of ours");
         flock(&users, FlockOperation::LockShared).expect("a lock of ours");
-        let engine = Engine { make, directory, users: Some(users) };
+        let engine = Engine { make, directory, users: Some(users), holder: None, options: String::new() };
         if !engine.answers() {
             engine.start();
         }
         drop(starting);
         Some(engine)
+    }
+
+    /// One of the caller's own, which may be ended and started again, with `options` for its daemon.
+    pub fn own(make: Make, options: &str) -> Option<Engine> {
+        if !possible(make) {
+            return None;
+        }
+        let directory = tempfile::Builder::new().prefix("bb-engine-").tempdir().expect("a directory").keep();
+        let mut command = Command::new("unshare");
+        command.args(["--net", "--mount", "--propagation", "slave", "sh", "-c"]);
+        command.arg(format!("{} && exec sleep infinity", make.prepare()));
+        let holder = Running::start(command);
+        let ready = || fs::read_to_string(format!("/proc/{}/comm", holder.pid())).is_ok_and(|it| it == "sleep\n");
+        wait_until("the engine's network", SOON, ready);
+        let engine = Engine { make, directory, users: None, holder: Some(holder), options: options.to_owned() };
+        engine.serve();
+        engine.fill();
+        Some(engine)
+    }
+
+    /// Sends the daemon a signal and waits until it has ended.
+    pub fn end_daemon(&self, signal: Signal) {
+        let Some(pid) = self.daemon().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) else { return };
+        let _ = kill_process(pid, signal);
+        wait_until("the engine to end", SOON, || self.daemon().is_none());
     }
 
     /// As `DOCKER_HOST` names it.
@@ -133,41 +155,74 @@ impl Engine {
         // What a daemon that was killed left there.
         let _ = fs::remove_dir_all(&self.directory);
         fs::create_dir_all(&self.directory).expect("a directory of ours");
+        self.serve();
+        self.fill();
+    }
+
+    /// Starts the daemon with what there is. On a busy machine its own parts may be too late for it.
+    pub fn serve(&self) {
+        let up = (0..3).any(|_| self.daemon_comes_up());
+        let socket = self.directory.join("docker.sock");
+        assert!(up, "no engine: {}", fs::read_to_string(self.directory.join("log")).unwrap_or_default());
+        // The ordinary user of the tests is of the engine's group.
+        chown(&socket, None, Some(ORDINARY)).expect("a socket of ours");
+        fs::set_permissions(&socket, fs::Permissions::from_mode(0o660)).expect("a socket of ours");
+    }
+
+    fn daemon_comes_up(&self) -> bool {
         let at = |name: &str| self.directory.join(name).display().to_string();
-        let log = File::create(at("log")).expect("a file of ours");
-        let script = format!("ip link set lo up && ip addr add {METADATA}/32 dev lo && {}", self.make.serve(&at));
-        let mut command = Command::new("unshare");
-        // Its mounts are its own and end with it.
-        command.args(["--net", "--mount", "--propagation", "slave", "sh", "-c", &script]);
+        let log = File::options().create(true).append(true).open(at("log")).expect("a file of ours");
+        let script = format!("{} {}", self.make.serve(&at), self.options);
+        let mut command = match &self.holder {
+            Some(holder) => {
+                let mut command = Command::new("nsenter");
+                let of = |kind: &str| format!("/proc/{}/ns/{kind}", holder.pid());
+                command.args([format!("--net={}", of("net")), format!("--mount={}", of("mnt"))]);
+                command.args(["--", "sh", "-c", &script]);
+                command
+            }
+            None => {
+                let mut command = Command::new("unshare");
+                let script = format!("{} && {script}", self.make.prepare());
+                // Its mounts are its own and end with it.
+                command.args(["--net", "--mount", "--propagation", "slave", "sh", "-c", &script]);
+                command
+            }
+        };
         // Not of the test's group: it may outlive this test.
         command.process_group(0).stdin(Stdio::null());
         command.stdout(log.try_clone().expect("a descriptor")).stderr(log);
-        let mut daemon = command.spawn().expect("unshare starts");
+        let mut daemon = command.spawn().expect("the daemon starts");
         let up = comes_within(SOON, || match daemon.try_wait() {
             Ok(Some(_)) => Some(false),
             _ => (self.client(&["version"]).code == Some(0)).then_some(true),
         });
-        if up != Some(true) {
-            panic!("the engine did not come up: {}", fs::read_to_string(at("log")).unwrap_or_default());
+        if up.is_none() {
+            let _ = daemon.kill();
         }
-        // The ordinary user of the tests is of the engine's group.
-        let socket = at("docker.sock");
-        chown(&socket, None, Some(ORDINARY)).expect("a socket of ours");
-        fs::set_permissions(&socket, fs::Permissions::from_mode(0o660)).expect("a socket of ours");
+        // One that ends later, by whomever, is nobody's zombie.
+        std::thread::spawn(move || daemon.wait());
+        up == Some(true)
+    }
+
+    fn fill(&self) {
         let archive = image::pack(&self.directory).expect("the image");
         self.client(&["import", &archive, IMAGE]).success();
     }
 
     /// Only where nobody else uses it, and nobody can begin to meanwhile.
     fn end(&self) {
-        if let Some(pid) = self.daemon().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)) {
-            // Podman's containers are nobody's children: they do not end with the service.
-            if self.make == Make::Podman {
-                let _ = self.client(&["rm", "--all", "--force", "--time", "0"]);
-            }
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-            wait_until("the engine to end", SOON, || self.daemon().is_none());
+        // Those that are nobody's children do not end with the daemon, and not with one that was killed.
+        if self.daemon().is_none() && self.holder.is_some() {
+            self.serve();
         }
+        if self.make == Make::Podman {
+            let _ = self.client(&["rm", "--all", "--force", "--time", "0"]);
+        } else if self.holder.is_some() {
+            let listed = self.client(&["ps", "--all", "--quiet"]).stdout;
+            let _ = self.client(&[&["rm", "--force"][..], &listed.lines().collect::<Vec<_>>()].concat());
+        }
+        self.end_daemon(Signal::TERM);
         let _ = fs::remove_dir_all(&self.directory);
         let _ = fs::remove_file(beside(&self.directory, "users"));
     }
@@ -175,6 +230,9 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        if self.holder.is_some() {
+            return self.end();
+        }
         let starting = Starting::take(&self.directory);
         self.users = None;
         let alone = File::open(beside(&self.directory, "users"))
@@ -184,6 +242,24 @@ impl Drop for Engine {
             starting.forget();
         }
     }
+}
+
+/// Whether one can be started here; the reason is printed where not.
+fn possible(make: Make) -> bool {
+    let there = |program: &str| {
+        ["/usr/sbin", "/usr/bin", "/usr/local/bin"].iter().any(|it| Path::new(it).join(program).exists())
+    };
+    let missing = make.programs().iter().chain(&["busybox", "curl", "git", "ip"]).find(|program| !there(program));
+    let why = match missing {
+        Some(program) => format!("no {program}"),
+        None if !crate::env::is_root() => "not root".to_owned(),
+        None => return true,
+    };
+    #[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
+    {
+        println!("SKIPPED({why}): an engine; see scripts/install-test-needs");
+    }
+    false
 }
 
 /// Held by whoever starts or ends the engine.

@@ -28,6 +28,7 @@ pub(super) fn measure(program: &Path) -> Result<Vec<Table>> {
         if let Some(engine) = Engine::shared(make) {
             let env = stage(program, &engine);
             tables.push(one(&env, &engine, name)?);
+            env.run(&["cleanup", "--all", "--yes"]).success();
             tables.push(many(&env, &engine, name)?);
         }
     }

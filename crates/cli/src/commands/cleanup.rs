@@ -8,7 +8,7 @@ use bottle_runtime::{
     store::Listed,
 };
 use bottle_spec::{escape::Escaped, slug::Slug};
-use std::process::ExitCode;
+use std::{error::Error, process::ExitCode};
 
 /// Take away what crashed bottles left: processes, containers, cgroups, sockets, files
 ///
@@ -46,7 +46,13 @@ pub(crate) fn run(args: CleanupArgs, context: &Context) -> Result<ExitCode, CliE
     let mut reaped = reap(&store, &bottles).map_err(unreadable)?;
     // Only a socket of this machine can have containers of ours.
     if let Ok(engine) = engine::socket(context) {
-        reaped.extend(reap_containers(&store, &engine));
+        match reap_containers(&store, &engine) {
+            Ok(of_engine) => reaped.extend(of_engine),
+            Err(error) => {
+                let why = chain(&error);
+                context.ui.say(&format!("warning: containers of bottles that are gone were not looked for: {why}"));
+            }
+        }
     }
     reaped.extend(reap_machines(&store));
     let mut failures = 0;
@@ -71,6 +77,11 @@ pub(crate) fn run(args: CleanupArgs, context: &Context) -> Result<ExitCode, CliE
         context.ui.say("nothing to clean up");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn chain(error: &dyn Error) -> String {
+    let causes = std::iter::successors(Some(error), |&error: &&dyn Error| error.source());
+    causes.map(|error| Escaped(&error.to_string()).to_string()).collect::<Vec<_>>().join(": ")
 }
 
 fn agreed(bottles: &[Listed], logs: usize, context: &Context) -> Result<bool, CliError> {

@@ -4,6 +4,7 @@
 mod crash;
 mod doors;
 mod given;
+mod gone;
 mod images;
 mod life;
 mod limits;
@@ -125,6 +126,11 @@ contract! {
             a_providers_client_is_installed,
         }
         refusals { an_engine_that_is_not_there_is_told }
+        gone {
+            bottles_outlive_an_engine_that_was_killed,
+            bottles_go_on_over_a_restart_of_the_engine,
+            a_bottle_that_its_engine_ends_is_seen_to_have_ended,
+        }
     }
 }
 
@@ -146,12 +152,21 @@ impl Fixture {
         Fixture::on(backend, Stage::ordinary)
     }
 
+    /// For root, with an engine of its own, which may be ended and started again.
+    pub(crate) fn own(backend: Backend, options: &str) -> Option<Fixture> {
+        let engine = Engine::own(backend.make().expect("a backend with an engine"), options)?;
+        Some(Fixture::with(backend, Some(engine), Stage::new()))
+    }
+
     fn on(backend: Backend, stage: fn() -> Stage) -> Option<Fixture> {
         let engine = match backend.make() {
             Some(make) => Some(Engine::shared(make)?),
             None => None,
         };
-        let mut stage = stage();
+        Some(Fixture::with(backend, engine, stage()))
+    }
+
+    fn with(backend: Backend, engine: Option<Engine>, mut stage: Stage) -> Fixture {
         if let Some(engine) = &engine {
             stage.env.set("DOCKER_HOST", &engine.host());
             stage.env.set("BOT_BOTTLE_BACKEND", "docker");
@@ -160,7 +175,7 @@ impl Fixture {
                 stage.env.set("BOT_BOTTLE_TOPOLOGY", "stream");
             }
         }
-        Some(Fixture { stage, engine })
+        Fixture { stage, engine }
     }
 
     /// Once for each kind of user that this process can be; nothing is left by either.

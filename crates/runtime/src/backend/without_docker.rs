@@ -12,6 +12,13 @@ use std::{
 #[error("this program was built without the docker backend; build it with the feature `docker`")]
 pub struct EngineError;
 
+impl EngineError {
+    /// As the backend has it.
+    pub fn is_absent(&self) -> bool {
+        true
+    }
+}
+
 pub type ContainerError = EngineError;
 
 /// As the backend has it.
@@ -79,6 +86,7 @@ pub fn image(
     _socket: &Path,
     _source: &Source,
     _scratch: &Path,
+    _limited: bool,
     _told: &mut dyn FnMut(Told<'_>),
 ) -> Result<ImageFacts, ImageError> {
     Err(EngineError)

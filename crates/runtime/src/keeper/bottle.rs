@@ -6,9 +6,11 @@ use std::{collections::BTreeMap, rc::Rc};
 use tokio::sync::{mpsc, watch};
 
 /// How it went; told to clients when nothing of the bottle runs any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ended {
     pub(crate) code: u8,
+    /// Why not all of it could be taken down, the outermost reason first; empty where it could.
+    pub(crate) left: Vec<String>,
 }
 
 #[derive(Debug)]

@@ -121,8 +121,9 @@ async fn done(link: &AsyncLink, done: Result<String, Refusal>) -> Result<(), Soc
 }
 
 async fn wait(link: &AsyncLink, bottle: &Bottle) -> Result<(), SocketError> {
-    let ended = bottle.ended().wait_for(Option::is_some).await.ok().and_then(|ended| *ended);
-    reply(link, &ControlReply::Ended { code: ended.map(|Ended { code }| code) }).await
+    let ended = bottle.ended().wait_for(Option::is_some).await.ok().and_then(|ended| ended.clone());
+    let (code, left) = ended.map_or((None, Vec::new()), |Ended { code, left }| (Some(code), left));
+    reply(link, &ControlReply::Ended { code, left }).await
 }
 
 fn status(bottle: &Bottle) -> Status {

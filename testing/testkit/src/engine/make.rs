@@ -1,6 +1,6 @@
 //! In what one engine differs from the other: its programs, how it is served and asked.
 
-use super::GATEWAY;
+use super::{GATEWAY, METADATA};
 use std::{path::Path, process::Command};
 
 /// Whose engine it is.
@@ -42,6 +42,19 @@ impl Make {
         }
     }
 
+    /// Shell that makes a network of its own ready for the daemon, and its mounts.
+    pub(super) fn prepare(self) -> String {
+        let of_make = match self {
+            Make::Docker => String::new(),
+            // crun takes no version 2 beside version 1 of the cgroups; Podman makes a bridge for who asks for one alone.
+            Make::Podman => format!(
+                " && if [ -d /sys/fs/cgroup/unified ]; then umount /sys/fs/cgroup/unified; fi && \
+                 ip link add bottle0 type bridge && ip addr add {GATEWAY}/24 dev bottle0 && ip link set bottle0 up"
+            ),
+        };
+        format!("ip link set lo up && ip addr add {METADATA}/32 dev lo{of_make}")
+    }
+
     /// Shell that becomes the daemon, with all it has at places of ours, and its pid in `pid`.
     pub(super) fn serve(self, at: &dyn Fn(&str) -> String) -> String {
         match self {
@@ -53,11 +66,8 @@ impl Make {
                 at("pid"),
                 at("docker.sock"),
             ),
-            // crun takes no version 2 beside version 1 of the cgroups; Podman makes a bridge for who asks for one alone.
             Make::Podman => format!(
-                "if [ -d /sys/fs/cgroup/unified ]; then umount /sys/fs/cgroup/unified; fi && \
-                 ip link add bottle0 type bridge && ip addr add {GATEWAY}/24 dev bottle0 && ip link set bottle0 up && \
-                 echo $$ > {} && printf '[engine]\\ncgroup_manager=\"cgroupfs\"\\nevents_logger=\"file\"\\n\
+                "echo $$ > {} && printf '[engine]\\ncgroup_manager=\"cgroupfs\"\\nevents_logger=\"file\"\\n\
                  runtime=\"crun\"\\n' > {} && CONTAINERS_CONF={} exec podman --root {} --runroot {} --tmpdir {} \
                  --network-config-dir {} system service --time 0 unix://{}",
                 at("pid"),

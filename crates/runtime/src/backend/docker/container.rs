@@ -119,7 +119,8 @@ fn host(spec: &ContainerSpec<'_>, staged: &Staged) -> HostConfig {
         ulimits: Some(vec![ResourcesUlimits { name: Some("core".to_owned()), soft: Some(0), hard: Some(0) }]),
         // What init writes is not the bottle's output, which the engine never sees.
         log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
-        auto_remove: Some(true),
+        // An engine that is started again takes such containers away, those that still run as well.
+        auto_remove: Some(false),
         init: Some(false),
         ..HostConfig::default()
     }

@@ -29,6 +29,13 @@ pub enum EngineError {
     Ask(#[source] io::Error),
 }
 
+impl EngineError {
+    /// Whether there is none for this user at all.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, EngineError::Gone(..) | EngineError::Forbidden(..))
+    }
+}
+
 /// Of making a container.
 #[derive(Debug, thiserror::Error)]
 pub enum ContainerError {

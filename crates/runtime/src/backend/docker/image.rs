@@ -16,7 +16,7 @@ mod packed;
 pub use error::ImageError;
 
 use super::{
-    engine::{Engine, refused, status},
+    engine::{Engine, Make, refused, status},
     error::EngineError,
 };
 use bollard::{
@@ -75,17 +75,19 @@ pub struct ImageFacts {
     pub id: String,
     /// The image's own environment.
     pub env: BTreeMap<String, String>,
-    /// Of `cpu`, `memory` and `pids`, what the engine can limit.
+    /// Of `cpu`, `memory` and `pids`, what the engine can limit; empty where nothing is to be limited.
     pub controllers: BTreeSet<&'static str>,
     /// It is in a machine of its own, where no socket of this one's leads.
     pub elsewhere: bool,
 }
 
-/// Has the engine have it. `scratch` is a directory for what is packed on the way; nothing is left there.
+/// Has the engine have it. `scratch` is a directory for what is packed on the way; nothing is left there. `limited` tells
+/// whether something of the bottle's is.
 pub fn image(
     socket: &Path,
     source: &Source,
     scratch: &Path,
+    limited: bool,
     told: &mut dyn FnMut(Told<'_>),
 ) -> Result<ImageFacts, ImageError> {
     super::engine::blocking(async {
@@ -99,26 +101,57 @@ pub fn image(
             Source::Directory(path) => maker.imported(path).await?,
             Source::Installed { base, line } => maker.installed(base, line).await?,
         };
-        Ok(facts(&engine, &reference).await?)
+        let Found { id, env } = find(&engine, &reference).await?;
+        // Podman takes a third of a second for it.
+        let controllers = if limited { controllers(&engine).await? } else { BTreeSet::new() };
+        let elsewhere = elsewhere(&engine).await?;
+        Ok(ImageFacts { id, env, controllers, elsewhere })
     })
 }
 
-async fn facts(engine: &Engine, reference: &str) -> Result<ImageFacts, EngineError> {
+/// Docker Desktop, which has its engine in a machine of its own, says so where it tells its version.
+async fn elsewhere(engine: &Engine) -> Result<bool, EngineError> {
+    if cfg!(not(target_os = "linux")) {
+        return Ok(true);
+    }
+    match engine.make {
+        Make::Docker => {
+            let platform = engine.docker.version().await.map_err(refused)?.platform;
+            Ok(platform.is_some_and(|platform| is_desktop(&platform.name)))
+        }
+        // On Linux it runs beside those who ask it.
+        Make::Podman => Ok(false),
+    }
+}
+
+/// `Docker Desktop 4.27.2 (137060)`; others are `Docker Engine - Community` or have no name.
+fn is_desktop(platform: &str) -> bool {
+    platform.starts_with("Docker Desktop")
+}
+
+/// An image that the engine has.
+struct Found {
+    id: String,
+    env: BTreeMap<String, String>,
+}
+
+async fn find(engine: &Engine, reference: &str) -> Result<Found, EngineError> {
     let found = engine.docker.inspect_image(reference).await.map_err(|error| match status(&error) {
         Some(404) => EngineError::NoImage(reference.to_owned()),
         _ => refused(error),
     })?;
-    let info = engine.docker.info().await.map_err(refused)?;
     let variables = found.config.and_then(|config| config.env).unwrap_or_default();
     let pair = |text: &String| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let limits = [("cpu", info.cpu_cfs_quota), ("memory", info.memory_limit), ("pids", info.pids_limit)];
-    Ok(ImageFacts {
+    Ok(Found {
         id: found.id.ok_or(EngineError::Answer("the image's id"))?,
         env: variables.iter().filter_map(pair).collect(),
-        // Docker Desktop calls its machine so.
-        elsewhere: cfg!(not(target_os = "linux")) || info.operating_system.as_deref() == Some("Docker Desktop"),
-        controllers: limits.into_iter().filter(|(_, can)| *can == Some(true)).map(|(name, _)| name).collect(),
     })
+}
+
+async fn controllers(engine: &Engine) -> Result<BTreeSet<&'static str>, EngineError> {
+    let info = engine.docker.info().await.map_err(refused)?;
+    let limits = [("cpu", info.cpu_cfs_quota), ("memory", info.memory_limit), ("pids", info.pids_limit)];
+    Ok(limits.into_iter().filter(|(_, can)| *can == Some(true)).map(|(name, _)| name).collect())
 }
 
 struct Maker<'a> {
@@ -138,7 +171,7 @@ impl Maker<'_> {
 
     async fn installed(&mut self, base: &str, line: &str) -> Result<String, ImageError> {
         // Has it be there: nothing is pulled, as nothing is for a name alone.
-        facts(self.engine, base).await?;
+        find(self.engine, base).await?;
         let text = dockerfile::installed(base, line);
         let packed = context::of_text("Dockerfile", &text, self.scratch)?;
         self.build(packed, "Dockerfile", &text, &format!("installing in {base}: {line}")).await
@@ -213,7 +246,7 @@ impl Maker<'_> {
         }
         let mut ids = BTreeSet::new();
         for name in names {
-            ids.insert(facts(self.engine, &name).await?.id);
+            ids.insert(find(self.engine, &name).await?.id);
         }
         match ids.into_iter().collect::<Vec<_>>().as_slice() {
             [id] => self.name(id, &key).await,
@@ -254,7 +287,7 @@ impl Maker<'_> {
         let Some(bases) = bases else { return Ok(None) };
         let mut parts = vec!["build".to_owned(), name.to_owned(), packed.digest().to_owned()];
         for base in bases {
-            match facts(self.engine, base).await {
+            match find(self.engine, base).await {
                 Ok(found) => parts.push(found.id),
                 Err(EngineError::NoImage(_)) => return Ok(None),
                 Err(error) => return Err(error),
@@ -267,7 +300,7 @@ impl Maker<'_> {
     async fn known(&self, key: Option<&str>) -> Result<Option<String>, EngineError> {
         let Some(key) = key else { return Ok(None) };
         let reference = format!("{REPOSITORY}:{key}");
-        match facts(self.engine, &reference).await {
+        match find(self.engine, &reference).await {
             Ok(_) => Ok(Some(reference)),
             Err(EngineError::NoImage(_)) => Ok(None),
             Err(error) => Err(error),
@@ -301,4 +334,16 @@ fn words(error: Error) -> String {
 
 fn said(lines: &VecDeque<String>) -> String {
     lines.iter().map(|line| format!("\n  {line}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_desktop;
+
+    /// What each says of itself, as its release notes show it.
+    #[test]
+    fn an_engine_in_a_machine_of_its_own_is_told_from_one_of_this_machine() {
+        assert!(is_desktop("Docker Desktop 4.27.2 (137060)"));
+        assert!(!is_desktop("Docker Engine - Community") && !is_desktop(""));
+    }
 }

@@ -10,7 +10,7 @@
 //! Invariants: a container has no network device but loopback, no capability, no set-id, no writable place but those of
 //! [`RoomSpec::writable`](super::room::RoomSpec::writable), and never the engine's socket; nothing but init is ever
 //! started by the engine (no command, entry point or health check of the image); nothing secret is in what the engine is
-//! told. The root is read-only and the container is gone with its last process: what is kept of a bottle is its
+//! told. The root is read-only and its keeper takes the container away at the end: what is kept of a bottle is its
 //! home and workspace, as on every backend. Which engine it is is asked of it; where Podman's takes something in another
 //! way, [`podman`] says it in that.
 

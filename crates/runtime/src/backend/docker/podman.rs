@@ -132,3 +132,62 @@ impl Engine {
         Ok(listed.into_iter().map(|volume| (volume.name, volume.labels)).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bollard::models::HostConfig;
+
+    const SCRATCH: [Scratch; 2] = [
+        Scratch { target: "/tmp", bytes: 8 << 20, inodes: 100, mode: "1777", owner: (7, 8) },
+        Scratch { target: "/var/tmp", bytes: 8 << 20, inodes: 100, mode: "1777", owner: (7, 8) },
+    ];
+
+    fn translated() -> HostConfig {
+        let texts = |texts: &[&str]| Some(texts.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>());
+        let own = Mount { target: Some("/home/agent".to_owned()), typ: Some(MountType::BIND), ..Mount::default() };
+        let core = ResourcesUlimits { name: Some("core".to_owned()), soft: Some(0), hard: Some(0) };
+        let host = HostConfig {
+            tmpfs: Some(HashMap::from([("/tmp".to_owned(), "rw".to_owned())])),
+            masked_paths: texts(&["/proc/kcore", "/sys"]),
+            security_opt: texts(&["no-new-privileges:true"]),
+            mounts: Some(vec![own]),
+            ulimits: Some(vec![core]),
+            ..HostConfig::default()
+        };
+        let mut body = ContainerCreateBody { host_config: Some(host), ..ContainerCreateBody::default() };
+        translate(&mut body, "it", &SCRATCH);
+        body.host_config.unwrap()
+    }
+
+    #[test]
+    fn what_is_in_memory_is_a_volume_of_the_containers_own_and_nothing_else_is_lost() {
+        let host = translated();
+        assert_eq!(host.tmpfs, None, "it would have neither owner nor bound");
+        let mounts = host.mounts.unwrap();
+        let told = |mount: &Mount| (mount.typ, mount.source.clone(), mount.target.clone(), mount.read_only);
+        let text = |text: &str| Some(text.to_owned());
+        let volume = |source, target| (Some(MountType::VOLUME), text(source), text(target), Some(false));
+        assert_eq!(mounts.len(), 3);
+        assert_eq!(mounts[0].target.as_deref(), Some("/home/agent"));
+        assert_eq!(told(&mounts[1]), volume("it-tmp", "/tmp"));
+        assert_eq!(told(&mounts[2]), volume("it-var-tmp", "/var/tmp"));
+    }
+
+    #[test]
+    fn paths_are_masked_by_an_option_beside_those_that_were_there() {
+        assert_eq!(translated().security_opt.unwrap(), ["no-new-privileges:true", "mask=/proc/kcore:/sys"]);
+    }
+
+    #[test]
+    fn no_limit_is_more_than_this_program_has_and_that_of_cores_stays() {
+        let limits = translated().ulimits.unwrap();
+        let of = |name: &str| limits.iter().find(|limit| limit.name.as_deref() == Some(name)).unwrap();
+        assert_eq!((of("core").soft, of("core").hard), (Some(0), Some(0)));
+        for (name, resource) in [("nofile", Resource::Nofile), ("nproc", Resource::Nproc)] {
+            let own = getrlimit(resource).maximum.and_then(|most| i64::try_from(most).ok());
+            assert!(of(name).hard.is_some_and(|hard| hard > 0 && own.is_none_or(|own| hard <= own)), "{name}");
+            assert_eq!(of(name).soft, of(name).hard, "{name}");
+        }
+    }
+}

@@ -56,7 +56,8 @@ pub(super) fn measure(program: &Path) -> Result<Table> {
 /// Stands before smolvm and writes down how long each command took. Its own time counts as ours.
 fn stopwatch(smolvm: &Path, times: &Path) -> String {
     format!(
-        "#!/bin/sh\nfrom=$(date +%s%N)\n{} \"$@\"\ncode=$?\necho \"$(($(date +%s%N) - from)) $*\" >>{}\nexit $code\n",
+        "#!/bin/bash\nfrom=${{EPOCHREALTIME/./}}\n{} \"$@\"\ncode=$?\n\
+         echo \"$((${{EPOCHREALTIME/./}} - from)) $*\" >>{}\nexit $code\n",
         smolvm.display(),
         times.display()
     )
@@ -75,7 +76,7 @@ fn one(env: &TestEnv, times: &Path) -> Result<Start> {
     let (mut needed, mut asked) = (Duration::ZERO, Duration::ZERO);
     for line in fs::read_to_string(times)?.lines() {
         let (time, words) = line.split_once(' ').context("a time and a command")?;
-        let time = Duration::from_nanos(time.parse()?);
+        let time = Duration::from_micros(time.parse()?);
         let is_needed = words.starts_with("--state-dir") && NEEDED.iter().any(|verb| words.contains(verb));
         *(if is_needed { &mut needed } else { &mut asked }) += time;
     }

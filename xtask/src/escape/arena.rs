@@ -211,6 +211,13 @@ impl Arena {
 
     /// Whether the program of a bottle of that agent runs.
     fn listens(&self, agent: &str) -> bool {
+        if self.machines {
+            // Another kernel's processes are not seen from here.
+            let bottles = self.env.bottles();
+            let Some(slug) = bottles.iter().find(|slug| slug.starts_with(agent)) else { return false };
+            let listening = format!(":{:04X} 00000000:0000 0A", self.field.sibling_port);
+            return self.env.run(&["exec", slug, "--", "cat", "/proc/net/tcp"]).stdout.contains(&listening);
+        }
         let ours = leftovers::processes(&self.env.root().to_string_lossy());
         self.env.bottles().iter().any(|slug| slug.starts_with(agent))
             && ours.iter().any(|(_, line)| line.starts_with("/field/probe listen"))

@@ -21,6 +21,7 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
     escape::run("namespace", users)?;
     escape::run("docker", users)?;
     escape::run("podman", users)?;
+    escape::run("smolmachines", &[])?;
     if quick {
         return Ok(());
     }

@@ -48,8 +48,8 @@ pub(super) struct Arena {
     user: User,
     /// Whether an engine makes the bottles, and sees to their limits.
     engine: bool,
-    /// Whether each bottle is a machine, which has the memory that it is given.
-    machines: bool,
+    /// What each bottle is a machine of. A real one has the memory that it is given.
+    machines: Option<Machines>,
     upstream: TlsUpstream,
     plain: TlsUpstream,
     proxy: OpenProxy,
@@ -85,9 +85,7 @@ impl Arena {
             env.set("BOT_BOTTLE_BACKEND", "docker");
             env.set("BOT_BOTTLE_IMAGE", IMAGE);
         }
-        if machines {
-            Machines::install(&mut env);
-        }
+        let machines = machines.then(|| Machines::install(&mut env));
         let hosts = [ALLOWED, DENIED];
         let handler = judge::handler(&nonce, &secret);
         let upstream = TlsUpstream::options(&hosts).handler(handler.clone()).start();
@@ -107,7 +105,7 @@ impl Arena {
         let field = Field {
             bare: false,
             by_engine: engine.is_some(),
-            synthetic: if engine.is_some() || machines { LOOPBACK_NET.0 } else { SYNTHETIC_NET.0 },
+            synthetic: if engine.is_some() || machines.is_some() { LOOPBACK_NET.0 } else { SYNTHETIC_NET.0 },
             allowed_host: ALLOWED.to_owned(),
             denied_host: DENIED.to_owned(),
             upstream: upstream.address(),
@@ -175,8 +173,9 @@ impl Arena {
 
     pub(super) fn in_a_bottle(&self) -> Result<Vec<Report>> {
         ensure!(self.talker.pid() != 0, "the host process is gone");
+        let real = self.machines.as_ref().is_some_and(Machines::are_real);
         let field = Field {
-            limits: Limits { memory_enforced: self.engine || self.machines || memory_enforced(), ..LIMITS },
+            limits: Limits { memory_enforced: self.engine || real || memory_enforced(), ..LIMITS },
             ..self.field.clone()
         };
         self.write_field("field.json", &field)?;
@@ -211,7 +210,7 @@ impl Arena {
 
     /// Whether the program of a bottle of that agent runs.
     fn listens(&self, agent: &str) -> bool {
-        if self.machines {
+        if self.machines.is_some() {
             // Another kernel's processes are not seen from here.
             let bottles = self.env.bottles();
             let Some(slug) = bottles.iter().find(|slug| slug.starts_with(agent)) else { return false };
@@ -240,10 +239,10 @@ impl Arena {
             self.upstream.address(),
         );
         // One in an emulated machine can have no more than one processor.
-        let cpus = if self.machines { ", cpus: 1" } else { "" };
+        let cpus = if self.machines.is_some() { ", cpus: 1" } else { "" };
         let limits = format!("limits: {{ pids: {}, memory: {}MiB{cpus} }}\n", LIMITS.pids, LIMITS.memory >> 20);
         self.env.bottle("arena", &format!("image: host\nmounts: [\"{mount}\"]\n{limits}{egress}"));
-        let quiet = if self.machines { limits.as_str() } else { "" };
+        let quiet = if self.machines.is_some() { limits.as_str() } else { "" };
         self.env.bottle("quiet", &format!("image: host\nmounts: [\"{mount}\"]\n{quiet}"));
         self.env.agent("probe", "bottle: arena\nprovider: command\ncommand: [/field/probe, run, /field/field.json]");
         let listen = format!("[/field/probe, listen, \"{}\", \"280\"]", field.sibling_port);

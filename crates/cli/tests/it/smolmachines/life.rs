@@ -195,7 +195,7 @@ fn exec_cp_and_the_terminal_work_as_elsewhere() {
 fn scratch_is_for_all_the_home_is_the_agents_and_no_mount_obeys_set_id_bits() {
     let yard = Yard::new();
     let image = yard.stage.env.root().join("image");
-    for (path, mode) in [("tmp", 0o700), ("var/tmp", 0o755)] {
+    for (path, mode) in [("tmp", 0o755), ("var/tmp", 0o555)] {
         fs::create_dir_all(image.join(path)).expect("an image of ours");
         fs::set_permissions(image.join(path), fs::Permissions::from_mode(mode)).expect("an image of ours");
     }

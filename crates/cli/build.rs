@@ -6,9 +6,9 @@ mod image;
 use std::{env, error::Error, fs, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    for input in
-        ["../init", "../spec/src/door.rs", "../spec/src/init_link.rs", "../spec/src/wire.rs", "../../Cargo.lock"]
-    {
+    let of_spec = ["door", "init_link", "machine_link", "wire"].map(|module| format!("../spec/src/{module}.rs"));
+    let others = ["../init", "../stream/src", "../../Cargo.lock"].map(str::to_owned);
+    for input in of_spec.into_iter().chain(others) {
         println!("cargo::rerun-if-changed={input}");
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);

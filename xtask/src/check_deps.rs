@@ -11,10 +11,11 @@ use serde::Deserialize;
 /// The crates of the workspace that each may import, development aside.
 const LAYERS: &[(&str, &[&str])] = &[
     ("bottle-spec", &[]),
+    ("bottle-stream", &[]),
     ("bottle-policy", &["bottle-spec"]),
     ("bottle-gate", &["bottle-spec", "bottle-policy"]),
-    ("bottle-runtime", &["bottle-spec"]),
-    ("bottle-init", &["bottle-spec"]),
+    ("bottle-runtime", &["bottle-spec", "bottle-stream"]),
+    ("bottle-init", &["bottle-spec", "bottle-stream"]),
     ("bottle-tui", &["bottle-spec"]),
     ("bot-bottle", &["bottle-spec", "bottle-policy", "bottle-gate", "bottle-runtime", "bottle-tui"]),
 ];

@@ -20,6 +20,8 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
     let users: &[&str] = if quick { &["--user", "ordinary"] } else { &[] };
     escape::run("namespace", users)?;
     escape::run("docker", users)?;
+    // What differs with the engine is what the socket topology showed of both.
+    escape::run("docker-stream", users)?;
     escape::run("podman", users)?;
     escape::run("smolmachines", &[])?;
     if quick {

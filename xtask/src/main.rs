@@ -17,8 +17,8 @@ mod sources;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask ci [--quick] | escape namespace|docker|podman|smolmachines [--user root|ordinary] [--built] | check-deps | \
-                     bench [scan] [--write] [--only launch|proxy|memory|scan|git|agents|machines|dashboard|decisions] | corpus [DIRECTORY…] | \
+const USAGE: &str = "usage: cargo xtask ci [--quick] | escape namespace|docker[-stream]|podman[-stream]|smolmachines [--user root|ordinary] [--built] | check-deps | \
+                     bench [scan] [--write] [--only launch|proxy|memory|scan|git|agents|docker|machines|dashboard|decisions] | corpus [DIRECTORY…] | \
                      emulated [--built | smolmachines [escape | bench | TEST…]] | fuzz [TARGET] [--seconds N] | init";
 
 fn main() -> ExitCode {

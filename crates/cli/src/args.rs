@@ -61,6 +61,10 @@ pub(crate) enum Command {
     /// The host side of one bottle's supervise door; started by its keeper when somebody knocks.
     #[command(hide = true)]
     SuperviseGate,
+    /// Carries what passes between a container and its gate; started by a keeper.
+    #[cfg(feature = "docker")]
+    #[command(hide = true)]
+    Carrier { directory: std::path::PathBuf },
     /// Tells the operator that something waits; started by a keeper, and ends.
     #[command(hide = true)]
     Notifier,
@@ -77,6 +81,7 @@ pub(crate) enum Command {
 
 /// What people type.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "one value in the life of a process")]
 pub(crate) enum Verb {
     Init(InitArgs),
     Start(StartArgs),

@@ -3,6 +3,8 @@
 pub(crate) mod apply;
 pub(crate) mod attach;
 pub(crate) mod audit;
+#[cfg(feature = "docker")]
+pub(crate) mod carrier;
 pub(crate) mod cleanup;
 pub(crate) mod completions;
 pub(crate) mod cp;
@@ -55,6 +57,8 @@ fn run(command: Command) -> Result<ExitCode, CliError> {
         Command::Gate => gate::run(),
         Command::GitGate => gate::run_git(),
         Command::SuperviseGate => gate::run_supervise(),
+        #[cfg(feature = "docker")]
+        Command::Carrier { directory } => carrier::run(&directory),
         Command::Notifier => notifier::run(),
         Command::Fill => fill::run(),
         Command::LoginToken(args) => login::token(&args, &Context::gather()?),

@@ -49,6 +49,7 @@ pub(crate) fn facts(request: &Request, context: &Context) -> Result<Option<Engin
         image_id: found.id,
         image_env: found.env,
         controllers: found.controllers.into_iter().map(str::to_owned).collect(),
+        elsewhere: found.elsewhere,
     }))
 }
 

@@ -39,6 +39,9 @@ pub(crate) struct LaunchArgs {
     /// What makes the room [env: BOT_BOTTLE_BACKEND] [default: namespace]
     #[arg(long)]
     backend: Option<String>,
+    /// How a container's doors get out: socket or stream [env: BOT_BOTTLE_TOPOLOGY] [default: what the engine can do]
+    #[arg(long, value_name = "KIND")]
+    topology: Option<String>,
     /// The bottle's name, as reviewer-kqzmb, instead of a drawn one
     #[arg(long)]
     pub(crate) name: Option<Slug>,
@@ -93,6 +96,7 @@ impl LaunchArgs {
         };
         Overrides {
             backend: pick("backend", &self.backend, Some("BOT_BOTTLE_BACKEND")),
+            topology: pick("topology", &self.topology, Some("BOT_BOTTLE_TOPOLOGY")),
             image: pick("image", &self.image, Some("BOT_BOTTLE_IMAGE")),
             workspace: pick("workspace", &self.workspace, None),
             task: None,

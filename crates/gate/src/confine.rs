@@ -89,6 +89,35 @@ pub fn confine(run_as: Option<(u32, u32)>) -> Result<(), ConfineError> {
     seccompiler::apply_filter(&filter).map_err(ConfineError::Seccomp)
 }
 
+/// The same for a process that carries between a bottle and its gate: it goes on as the user it is, connects to named
+/// sockets, and can open no file and no connection of TCP. What it has to do is not bounded by a filter of system calls.
+pub fn confine_carrier() -> Result<(), ConfineError> {
+    require_one_thread()?;
+    limit_resources()?;
+    drop_capabilities()?;
+    set_no_new_privs(true).map_err(|err| ConfineError::NoNewPrivs(err.into()))?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|err| ConfineError::Dumpable(err.into()))?;
+    let rules = || {
+        Ruleset::default()
+            .set_compatibility(CompatLevel::HardRequirement)
+            .handle_access(AccessFs::from_all(ABI::V1))?
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_all(ABI::V6))?
+            .handle_access(AccessNet::from_all(ABI::V6))?
+            .scope(Scope::from_all(ABI::V6))?
+            .create()?
+            .restrict_self()
+    };
+    enforced(rules().map_err(ConfineError::Landlock)?.ruleset)
+}
+
+fn enforced(status: RulesetStatus) -> Result<(), ConfineError> {
+    match status {
+        RulesetStatus::NotEnforced => Err(ConfineError::NoLandlock),
+        RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => Ok(()),
+    }
+}
+
 /// What follows acts on the calling thread alone.
 fn require_one_thread() -> Result<(), ConfineError> {
     let threads = fs::read_dir("/proc/self/task").map_err(ConfineError::CountThreads)?.count();
@@ -137,8 +166,5 @@ fn restrict_by_landlock() -> Result<(), ConfineError> {
             .create()?
             .restrict_self()
     };
-    match rules().map_err(ConfineError::Landlock)?.ruleset {
-        RulesetStatus::NotEnforced => Err(ConfineError::NoLandlock),
-        RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => Ok(()),
-    }
+    enforced(rules().map_err(ConfineError::Landlock)?.ruleset)
 }

@@ -5,6 +5,9 @@
 //! carries: the connections that init's listeners take, to the sockets that lead out of the machine ([`doors`]), and
 //! between init's link, where descriptors ride, and the keeper's, where each is a connection of its own ([`link`]).
 //!
+//! In a container that no socket leads into, the porter is threads of init itself, and all that it carries goes over
+//! init's standard input and output ([`stream`]).
+//!
 //! Invariants: nothing of the bottle's can see the porter, its sockets or its token: other namespaces, another root and
 //! another uid. When the keeper is gone the porter ends, with it init, and with that the machine.
 
@@ -12,11 +15,16 @@ mod carry;
 mod doors;
 mod link;
 mod room;
+mod stream;
+mod way;
+
+pub(crate) use stream::run as run_stream;
 
 use crate::{link::Link, sentence, sys};
 use bottle_spec::{
+    door::Door,
     init_link::{InitToKeeper, KeeperToInit},
-    machine_link::{ENTRY, Head, LINK, MachineRoom, PROGRAM, Purpose, ROOM, SOCKETS},
+    machine_link::{ENTRY, Head, LINK, MachineRoom, PROGRAM, Purpose, ROOM, Token},
 };
 use rustix::{
     fd::{AsFd as _, OwnedFd},
@@ -30,6 +38,7 @@ use std::{
     path::Path,
     process::ExitCode,
 };
+use way::Way;
 
 #[derive(Debug, thiserror::Error)]
 enum PorterError {
@@ -58,13 +67,14 @@ enum PorterError {
 /// The keeper's socket, and how to connect to it.
 #[derive(Debug, Clone)]
 struct Keeper {
-    token: bottle_spec::machine_link::Token,
+    token: Token,
+    way: Way,
 }
 
 impl Keeper {
     /// A connection that has said what it is for.
     fn connect(&self, purpose: Purpose) -> io::Result<UnixStream> {
-        let mut stream = UnixStream::connect(Path::new(SOCKETS).join(LINK))?;
+        let mut stream = self.way.connect(LINK)?;
         stream.write_all(&Head { token: self.token, purpose }.encode())?;
         Ok(stream)
     }
@@ -80,7 +90,7 @@ pub(crate) fn run() -> ExitCode {
             return fail(&sentence(&error));
         }
     };
-    let keeper = Keeper { token: spec.token };
+    let keeper = Keeper { token: spec.token, way: Way::Sockets };
     let mut upward = match keeper.connect(Purpose::Link) {
         Ok(link) => link,
         Err(error) => {
@@ -121,14 +131,34 @@ fn serve(spec: &MachineRoom, keeper: &Keeper, upward: &mut UnixStream) -> Result
         }
     };
     drop((theirs, program));
-    let (mut downward, listeners) = open_doors(spec, Link::over(ours))?;
-    doors::carry(listeners)?;
-    for door in &spec.doors {
-        link::tell(upward, &InitToKeeper::Opened { door: *door }).map_err(PorterError::Socket)?;
-    }
-    let ended = link::relay(keeper, upward, &mut downward, init);
+    let end_init = move || {
+        if let Some(init) = rustix::process::Pid::from_raw(init) {
+            let _ = rustix::process::kill_process(init, rustix::process::Signal::KILL);
+        }
+    };
+    let ended = be_porter(keeper, &spec.doors, upward, Link::over(ours), |_| Box::new(end_init));
     switch_off();
     ended
+}
+
+/// What to do about init when the keeper is gone, given its link.
+type EndInit = Box<dyn FnOnce() + Send>;
+
+/// Has init open the doors, and carries all there is to carry, until init or the keeper is gone.
+fn be_porter(
+    keeper: &Keeper,
+    doors: &[Door],
+    upward: &mut UnixStream,
+    first: Link,
+    end_init: impl FnOnce(&Link) -> EndInit,
+) -> Result<(), PorterError> {
+    let (mut downward, listeners) = open_doors(doors, first)?;
+    doors::carry(&keeper.way, listeners)?;
+    for door in doors {
+        link::tell(upward, &InitToKeeper::Opened { door: *door }).map_err(PorterError::Socket)?;
+    }
+    let end_init = end_init(&downward);
+    link::relay(keeper, upward, &mut downward, end_init)
 }
 
 /// Ends the machine at once: smolvm's own way takes its time, and with init gone there is nothing left to end in order.
@@ -143,17 +173,14 @@ fn switch_off() {
 }
 
 /// Has init open the doors, as the keeper does where it is nearer: over a socket of its own for all that follows.
-fn open_doors(
-    spec: &MachineRoom,
-    mut first: Link,
-) -> Result<(Link, Vec<(bottle_spec::door::Door, OwnedFd)>), PorterError> {
+fn open_doors(doors: &[Door], mut first: Link) -> Result<(Link, Vec<(Door, OwnedFd)>), PorterError> {
     let (ours, theirs) = pair().map_err(PorterError::Socket)?;
-    let open = KeeperToInit::Open { doors: spec.doors.clone() };
+    let open = KeeperToInit::Open { doors: doors.to_vec() };
     first.send(&open, Some(theirs.as_fd())).map_err(PorterError::Init)?;
     drop(theirs);
     let mut link = Link::over(ours);
-    let mut listeners = Vec::with_capacity(spec.doors.len());
-    for expected in &spec.doors {
+    let mut listeners = Vec::with_capacity(doors.len());
+    for expected in doors {
         match link.receive::<InitToKeeper>() {
             Ok(InitToKeeper::Opened { door }) if door == *expected => {
                 let listener =

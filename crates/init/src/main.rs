@@ -1,10 +1,10 @@
 //! PID 1 of a bottle. Confines itself, proves from inside that the room is tight, then runs programs as the keeper
 //! asks and reaps what they leave. In a bottle that is a machine of its own it is the process beside that as well
-//! ([`machine`]).
+//! ([`machine`]), and where no socket leads out of a container, threads of PID 1 do that one's work.
 //!
 //! Invariants: the agent's whole confinement is on this process before it starts any other, so every process of the
 //! bottle has it; orders come from the keeper's socket alone; when that closes this process ends, and with PID 1 ends
-//! every process of the bottle. One thread, no name lookups, no files but those the keeper's messages name.
+//! every process of the bottle. One thread of its own, no name lookups, no files but those the keeper's messages name.
 
 mod confine;
 mod doors;
@@ -32,13 +32,21 @@ fn main() -> ExitCode {
     if argument.as_deref() == Some(machine_link::PORTER.as_ref()) {
         return machine::run();
     }
+    if argument.as_deref() == Some(machine_link::STREAM.as_ref()) {
+        return machine::run_stream();
+    }
     // Whoever could not start this process with the link says where it is.
     let link = match argument {
         Some(path) => Link::connect(Path::new(&path)),
         None => Link::adopt(),
     };
     let Ok(mut link) = link else { return ExitCode::from(70) };
-    match run(&mut link) {
+    be_init(&mut link)
+}
+
+/// PID 1, until the keeper is gone or has asked for the end.
+fn be_init(link: &mut Link) -> ExitCode {
+    match run(link) {
         // The keeper asked for it, or is gone.
         Ok(()) | Err(InitError::Link(LinkError::Closed)) => ExitCode::SUCCESS,
         Err(error) => {

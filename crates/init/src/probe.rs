@@ -7,7 +7,10 @@ use bottle_spec::{
     door::{PROXY_PORT, RESOLVER_PORT},
     init_link::Probe,
 };
-use rustix::net::{AddressFamily, SocketType};
+use rustix::{
+    fs::Access,
+    net::{AddressFamily, SocketType},
+};
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
@@ -54,6 +57,7 @@ fn failures(probe: &Probe) -> Vec<String> {
     failures.extend(namespaces());
     failures.extend(canary(probe.canary_port));
     failures.extend(siblings());
+    failures.extend(own_places());
     failures.extend(probe.doors.iter().filter_map(|port| door(*port)));
     failures
 }
@@ -115,6 +119,14 @@ fn siblings() -> Option<String> {
     // Each line: seven columns, then the name if the socket has one.
     let named = sockets.lines().skip(1).any(|line| line.split_ascii_whitespace().nth(7).is_some());
     named.then(|| "a named socket of somebody else can be seen".to_owned())
+}
+
+/// Whoever makes the room may map users, and show the agent its own places as somebody else's.
+fn own_places() -> Option<String> {
+    ["/home/agent", "/tmp", "/var/tmp"].into_iter().find_map(|place| {
+        let error = rustix::fs::access(place, Access::WRITE_OK | Access::EXEC_OK).err()?;
+        Some(format!("the agent may not write to {place}: {error}; does the container engine map users (rootless)?"))
+    })
 }
 
 fn door(port: u16) -> Option<String> {

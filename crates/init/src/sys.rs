@@ -29,7 +29,8 @@ pub(crate) enum Forked {
 
 /// `fork(2)`.
 pub(crate) fn fork() -> io::Result<Forked> {
-    // SAFETY: this program has one thread when it forks, so the child may go on as the parent would.
+    // SAFETY: where this program has other threads (`machine::stream`), the C library takes its own locks over the fork,
+    // so the child may allocate; of ours it takes none, and it uses nothing that those threads have.
     match checked(unsafe { libc::fork() })? {
         0 => Ok(Forked::Child),
         pid => Ok(Forked::Parent(pid)),

@@ -15,6 +15,7 @@ use bottle_spec::{
     plan::{Backend, Image, Limits, Mount, Plan, PlannedProvider, Workspace},
     policy::EgressPolicy,
     slug::Slug,
+    topology::Topology,
 };
 use std::{
     collections::BTreeMap,
@@ -206,6 +207,7 @@ fn plan(arguments: &Arguments) -> Plan {
         agent: "room".into(),
         bottle: None,
         backend: Backend::Namespace,
+        topology: Topology::Socket,
         provider: PlannedProvider::named("command"),
         command: arguments.command.clone(),
         prompt: String::new(),

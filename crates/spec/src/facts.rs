@@ -47,6 +47,8 @@ pub struct EngineFacts {
     pub image_env: BTreeMap<String, String>,
     /// Of `cpu`, `memory` and `pids`, what it can limit.
     pub controllers: BTreeSet<String>,
+    /// It runs in a machine of its own, where no socket of this one's leads.
+    pub elsewhere: bool,
 }
 
 /// Where an agent's program lies on the host, and what a bottle must be shown for it to run.

@@ -46,4 +46,6 @@ pub mod resolve;
 #[cfg(feature = "manifest")]
 pub mod slug;
 #[cfg(feature = "manifest")]
+pub mod topology;
+#[cfg(feature = "manifest")]
 pub mod verdict;

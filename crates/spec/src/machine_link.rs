@@ -6,6 +6,9 @@
 //! [`Opened`](crate::init_link::InitToKeeper::Opened) for each door, then the messages of [`crate::init_link`] both ways.
 //! All connections are made from inside.
 //!
+//! A container whose engine leads no socket in has the same porter within init itself, and the same connections, all
+//! over the two streams that the engine carries (`bottle_stream`); what the porter needs is the first that comes there.
+//!
 //! The host believes nothing of it: a head that names nothing that the keeper waits for closes its connection.
 
 use crate::door::Door;
@@ -41,6 +44,13 @@ pub struct MachineRoom {
     pub masked_files: Vec<String>,
     pub masked_directories: Vec<String>,
     pub frozen: Vec<String>,
+}
+
+/// What the porter in a container begins with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StreamStart {
+    pub token: Token,
+    pub doors: Vec<Door>,
 }
 
 /// Something that the room shows.
@@ -118,6 +128,8 @@ impl Head {
 
 /// The porter's one argument.
 pub const PORTER: &str = "machine";
+/// The same for init in a container that has no socket.
+pub const STREAM: &str = "stream";
 /// Beneath [`ENTRY`]: the executable, and its [`MachineRoom`] in JSON.
 pub const PROGRAM: &str = "init";
 pub const ROOM: &str = "room.json";

@@ -1,7 +1,7 @@
 //! The plan: a manifest with every default applied and every path absolute. Printable, hashable, and all that a
 //! launch goes by. It names secrets and never holds one.
 
-use crate::{git::GitRepository, policy::EgressPolicy, secret::SecretRef};
+use crate::{git::GitRepository, policy::EgressPolicy, secret::SecretRef, topology::Topology};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -13,6 +13,9 @@ pub struct Plan {
     /// The bottle manifest it came from; `None` for `run`, which has none.
     pub bottle: Option<String>,
     pub backend: Backend,
+    /// Where the backend has an engine.
+    #[serde(default, skip_serializing_if = "Topology::is_socket")]
+    pub topology: Topology,
     pub provider: PlannedProvider,
     /// Never empty.
     pub command: Vec<String>,

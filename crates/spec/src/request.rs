@@ -8,6 +8,7 @@ use crate::{
     policy::Budgets,
     provider::Provider,
     secret::SecretRef,
+    topology::Topology,
 };
 use std::{
     collections::BTreeMap,
@@ -28,6 +29,8 @@ pub struct Request {
     /// For what concerns the request as a whole.
     pub place: Place,
     pub backend: Placed<Backend>,
+    /// `None` = whichever the engine can do.
+    pub topology: Option<Placed<Topology>>,
     pub provider: Placed<Provider>,
     /// `None` = the provider's own.
     pub command: Option<Vec<String>>,
@@ -88,6 +91,7 @@ impl FromStr for WorkspaceMode {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
     pub backend: Option<Placed<String>>,
+    pub topology: Option<Placed<String>>,
     pub image: Option<Placed<String>>,
     pub workspace: Option<Placed<String>>,
     /// What a headless agent is to do.
@@ -107,6 +111,7 @@ impl Request {
         let of_place = |value| Placed { value, place: agent.place.clone() };
         let request = Request {
             backend: over.backend.or(agent.backend).unwrap_or_else(|| default_backend(&agent.place)),
+            topology: over.topology.or(agent.topology),
             image: over.image.or(bottle.image).unwrap_or_else(|| default_image(&agent.place)),
             workspace: over.workspace.unwrap_or_else(|| of_place(WorkspaceMode::Fitting)),
             agent: agent.name,
@@ -186,6 +191,7 @@ pub(crate) fn default_image(place: &Place) -> Placed<Image> {
 /// [`Overrides`] read.
 pub(crate) struct Over {
     pub(crate) backend: Option<Placed<Backend>>,
+    pub(crate) topology: Option<Placed<Topology>>,
     pub(crate) image: Option<Placed<Image>>,
     pub(crate) workspace: Option<Placed<WorkspaceMode>>,
 }
@@ -194,6 +200,7 @@ impl Over {
     pub(crate) fn read(overrides: &Overrides, mistakes: &mut Vec<Mistake>) -> Over {
         Over {
             backend: read(overrides.backend.as_ref(), mistakes),
+            topology: read(overrides.topology.as_ref(), mistakes),
             image: read(overrides.image.as_ref(), mistakes),
             workspace: read(overrides.workspace.as_ref(), mistakes),
         }

@@ -10,6 +10,7 @@ use crate::{
     policy::{Auth, EgressPolicy},
     request::{Request, WorkspaceMode, base},
     secret::SecretRef,
+    topology::Topology,
 };
 use std::path::{Path, PathBuf};
 
@@ -55,6 +56,7 @@ pub fn resolve(request: &Request, host: &HostFacts) -> Result<Plan, Mistakes> {
         agent: request.agent.clone(),
         bottle: request.bottle.clone(),
         backend: request.backend.value,
+        topology: resolver.topology(request),
         provider: provided.provider,
         command: provided.command,
         prompt: request.prompt.clone(),
@@ -288,6 +290,22 @@ impl Resolver<'_> {
             }
         }
         planned
+    }
+
+    /// What was asked for, else what the engine can do.
+    fn topology(&mut self, request: &Request) -> Topology {
+        let elsewhere = self.host.engine.as_ref().is_some_and(|engine| engine.elsewhere);
+        let Some(asked) = &request.topology else {
+            return if elsewhere { Topology::Stream } else { Topology::Socket };
+        };
+        if request.backend.value != Backend::Docker {
+            let message = format!("the {} backend has no topologies", request.backend.value.as_str());
+            self.mistakes.push(Mistake::new(&asked.place, message).hint("leave it out, or use `backend: docker`"));
+        } else if elsewhere && asked.value == Topology::Socket {
+            let message = "the engine runs in a machine of its own, where no socket of this one's leads";
+            self.mistakes.push(Mistake::new(&asked.place, message).hint("use `stream`, or leave it out"));
+        }
+        asked.value
     }
 
     fn check_engine(&mut self, request: &Request) {

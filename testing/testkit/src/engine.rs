@@ -5,7 +5,7 @@
 //! Starting one takes seconds, so all tests that run at a time share it: the first starts it, the last ends it. Who uses
 //! it holds a shared lock, which the kernel lets go of however a test dies.
 
-pub(crate) mod image;
+pub mod image;
 mod make;
 
 pub use make::Make;
@@ -71,9 +71,14 @@ impl Engine {
         format!("unix://{}", self.directory.join("docker.sock").display())
     }
 
-    /// The engine's own client.
+    /// The engine's own client, to be given arguments.
+    pub fn command(&self) -> Command {
+        self.make.client(&self.directory, &self.host())
+    }
+
+    /// What it says.
     pub fn client(&self, arguments: &[&str]) -> Ran {
-        let mut command = self.make.client(&self.directory, &self.host());
+        let mut command = self.command();
         command.args(arguments);
         Running::start(command).finish(SOON)
     }

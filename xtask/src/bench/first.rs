@@ -51,7 +51,7 @@ fn whole(mut command: Command) -> Result<Duration> {
     Ok(begun.elapsed())
 }
 
-fn until_it_runs(mut command: Command) -> Result<Duration> {
+pub(super) fn until_it_runs(mut command: Command) -> Result<Duration> {
     let begun = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output()?;
     ensure!(output.status.success(), "a launch failed");

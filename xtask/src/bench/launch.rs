@@ -91,23 +91,24 @@ pub(super) fn many(program: &Path) -> Result<Table> {
         ("`bwrap --unshare-all true`", bwrap(&["true"])),
         ("`bot-bottle run -- true`", env.command(&["run", "--", "true"])),
     ] {
-        let (samples, good) = at_once(command)?;
+        let (samples, good) = at_once(command, AT_ONCE)?;
         let (p50, p99) = (median(&samples), quantile(&samples, 0.99));
         table.row(vec![name.to_owned(), milliseconds(p50), milliseconds(p99), ratio(p99, p50), good.to_string()]);
     }
     Ok(table)
 }
 
-fn at_once(mut command: Command) -> Result<(Vec<Duration>, bool)> {
+/// And whether all ended well.
+pub(super) fn at_once(mut command: Command, count: usize) -> Result<(Vec<Duration>, bool)> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let begun = Instant::now();
     let mut waiting = Vec::new();
-    for _ in 0..AT_ONCE {
+    for _ in 0..count {
         let mut child = command.spawn()?;
         waiting.push(std::thread::spawn(move || (child.wait().is_ok_and(|status| status.success()), begun.elapsed())));
     }
     let ended: Vec<(bool, Duration)> = waiting.into_iter().filter_map(|thread| thread.join().ok()).collect();
-    Ok((ended.iter().map(|(_, time)| *time).collect(), ended.len() == AT_ONCE && ended.iter().all(|(good, _)| *good)))
+    Ok((ended.iter().map(|(_, time)| *time).collect(), ended.len() == count && ended.iter().all(|(good, _)| *good)))
 }
 
 /// As bare as a room with the host's programs can be.

@@ -4,6 +4,7 @@
 //! Everything runs on loopback and ends with the run.
 
 mod agents;
+mod contained;
 mod dashboard;
 mod door;
 mod engine;
@@ -33,6 +34,8 @@ const MACHINES_START: &str = "<!-- xtask bench machines: from here -->";
 const MACHINES_END: &str = "<!-- xtask bench machines: to here -->";
 const AGENTS_START: &str = "<!-- xtask bench agents: from here -->";
 const AGENTS_END: &str = "<!-- xtask bench agents: to here -->";
+const CONTAINED_START: &str = "<!-- xtask bench docker: from here -->";
+const CONTAINED_END: &str = "<!-- xtask bench docker: to here -->";
 const DASHBOARD_START: &str = "<!-- xtask bench dashboard: from here -->";
 const DASHBOARD_END: &str = "<!-- xtask bench dashboard: to here -->";
 
@@ -48,7 +51,7 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
             "--only" => only = words.next().copied(),
             other => {
                 bail!(
-                    "no option `{other}`: --write, --built (what lies beside, for a try), --only launch|proxy|memory|scan|git|agents|machines|dashboard|decisions"
+                    "no option `{other}`: --write, --built (what lies beside, for a try), --only launch|proxy|memory|scan|git|agents|docker|machines|dashboard|decisions"
                 )
             }
         }
@@ -77,6 +80,12 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
         let text = format!("{}\n", agents::measure(&program)?);
         println!("{text}");
         return if write { record(&text, AGENTS_START, AGENTS_END) } else { Ok(()) };
+    }
+    // Starts engines and twenty containers: only where it is asked for.
+    if only == Some("docker") {
+        let text: String = contained::measure(&program)?.iter().map(|table| format!("{table}\n")).collect();
+        println!("{text}");
+        return if write { record(&text, CONTAINED_START, CONTAINED_END) } else { Ok(()) };
     }
     // The part of it that a busy machine tells nothing of, and that takes half a minute.
     if only == Some("decisions") {

@@ -65,27 +65,33 @@ pub(super) struct Arena {
     env: TestEnv,
 }
 
+/// What bottles are.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Rooms<'a> {
+    Namespaces,
+    Containers { engine: &'a Engine, streaming: bool },
+    Machines,
+}
+
 impl Arena {
-    /// With an engine, the bottles are containers of it; with machines, each is one.
-    pub(super) fn set(
-        program: &Path,
-        probe: &Path,
-        user: User,
-        engine: Option<&Engine>,
-        machines: bool,
-    ) -> Result<Arena> {
+    pub(super) fn set(program: &Path, probe: &Path, user: User, rooms: Rooms<'_>) -> Result<Arena> {
         let mut env = match user {
             User::Root => TestEnv::new(program),
             User::Ordinary => TestEnv::ordinary(program),
         };
         let (nonce, secret) = (word("nonce")?, word("secret")?);
         env.set("PROBE_TOKEN", &secret);
-        if let Some(engine) = engine {
-            env.set("DOCKER_HOST", &engine.host());
-            env.set("BOT_BOTTLE_BACKEND", "docker");
-            env.set("BOT_BOTTLE_IMAGE", IMAGE);
+        let mut machines = None;
+        match rooms {
+            Rooms::Namespaces => {}
+            Rooms::Containers { engine, streaming } => {
+                env.set("DOCKER_HOST", &engine.host());
+                env.set("BOT_BOTTLE_BACKEND", "docker");
+                env.set("BOT_BOTTLE_IMAGE", IMAGE);
+                env.set("BOT_BOTTLE_TOPOLOGY", if streaming { "stream" } else { "socket" });
+            }
+            Rooms::Machines => machines = Some(Machines::install(&mut env)),
         }
-        let machines = machines.then(|| Machines::install(&mut env));
         let hosts = [ALLOWED, DENIED];
         let handler = judge::handler(&nonce, &secret);
         let upstream = TlsUpstream::options(&hosts).handler(handler.clone()).start();
@@ -104,8 +110,8 @@ impl Arena {
         let talker = talker(&env, user, &name, &secret);
         let field = Field {
             bare: false,
-            by_engine: engine.is_some(),
-            synthetic: if engine.is_some() || machines.is_some() { LOOPBACK_NET.0 } else { SYNTHETIC_NET.0 },
+            by_engine: matches!(rooms, Rooms::Containers { .. }),
+            synthetic: if matches!(rooms, Rooms::Namespaces) { SYNTHETIC_NET.0 } else { LOOPBACK_NET.0 },
             allowed_host: ALLOWED.to_owned(),
             denied_host: DENIED.to_owned(),
             upstream: upstream.address(),
@@ -128,7 +134,7 @@ impl Arena {
         let leak = File::open("/dev/null")?;
         Ok(Arena {
             env,
-            engine: engine.is_some(),
+            engine: matches!(rooms, Rooms::Containers { .. }),
             machines,
             user,
             upstream,

@@ -11,15 +11,17 @@ mod table;
 
 use crate::build::{self, Profile};
 use anyhow::{Context, Result, bail, ensure};
-use arena::{Arena, User};
+use arena::{Arena, Rooms, User};
 use bottle_probe::{Control, Outcome, Report, cases};
 use bottle_testkit::{Engine, engine::Make};
 
 pub(crate) fn run(backend: &str, options: &[&str]) -> Result<()> {
-    let make = Make::named(backend);
+    let streaming = backend.strip_suffix("-stream");
+    let make = Make::named(streaming.unwrap_or(backend));
     ensure!(
         ["namespace", "smolmachines"].contains(&backend) || make.is_some(),
-        "no escape suite for the backend `{backend}` yet; there is one for namespace, docker, podman and smolmachines"
+        "no escape suite for the backend `{backend}` yet; there is one for namespace, docker, docker-stream, podman, \
+         podman-stream and smolmachines"
     );
     let machines = backend == "smolmachines";
     if machines && std::env::var_os(bottle_testkit::smolvm::REAL).is_none() {
@@ -45,7 +47,12 @@ pub(crate) fn run(backend: &str, options: &[&str]) -> Result<()> {
     let (program, probe) = (find("bot-bottle")?, find("bottle-probe")?);
     let mut faults = Vec::new();
     for user in users {
-        let arena = Arena::set(&program, &probe, user, engine.as_ref(), machines)?;
+        let rooms = match &engine {
+            Some(engine) => Rooms::Containers { engine, streaming: streaming.is_some() },
+            None if machines => Rooms::Machines,
+            None => Rooms::Namespaces,
+        };
+        let arena = Arena::set(&program, &probe, user, rooms)?;
         let control = arena.on_the_bare_host().context("the control run")?;
         faults.extend(unable_to_fail(&control, user).into_iter().map(|it| format!("{user}, bare host: {it}")));
         let held = match arena.in_a_bottle() {

@@ -12,6 +12,7 @@ use bottle_spec::{
     request::Request,
     secret::SecretRef,
     slug::Slug,
+    topology::Topology,
 };
 use std::{collections::BTreeSet, fmt::Write as _, process::ExitCode};
 
@@ -68,6 +69,13 @@ pub(crate) fn render(plan: &Plan, request: &Request, slugs: &[Slug]) -> String {
     text(&rows(plan, request, slugs))
 }
 
+fn backend(plan: &Plan) -> String {
+    match plan.topology {
+        Topology::Socket => plan.backend.as_str().to_owned(),
+        Topology::Stream => format!("{}, by {}", plan.backend.as_str(), plan.topology),
+    }
+}
+
 /// The same, on one screen.
 pub(crate) fn fitted(plan: &Plan, request: &Request, slugs: &[Slug]) -> String {
     text(&fit::fit(rows(plan, request, slugs), window_size().unwrap_or(fit::SMALLEST)))
@@ -79,7 +87,7 @@ fn rows(plan: &Plan, request: &Request, slugs: &[Slug]) -> Vec<Row> {
         slugs => slugs.iter().map(Slug::to_string).collect::<Vec<_>>().join(", "),
     };
     let mut rows: Vec<Row> = vec![
-        ("backend", vec![plan.backend.as_str().to_owned()]),
+        ("backend", vec![backend(plan)]),
         ("agent", vec![plan.agent.clone()]),
         ("provider", vec![plan.provider.name.clone()]),
         ("command", vec![command(&plan.command)]),

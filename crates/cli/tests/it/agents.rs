@@ -3,6 +3,7 @@
 
 mod aider;
 mod asks;
+mod contained;
 mod logins;
 mod sessions;
 mod terminal;
@@ -53,6 +54,15 @@ pub(crate) const CLAUDE: Kind = Kind {
     mcp: true,
     transcript: true,
     asks: "api.anthropic.com/v1/messages",
+};
+
+const CODEX: Kind = Kind {
+    name: "codex",
+    dialect: Dialect::Responses,
+    key: "OPENAI_API_KEY",
+    mcp: true,
+    transcript: true,
+    asks: "api.openai.com/v1/responses",
 };
 
 /// A home in which an agent of this kind is described, and its model.
@@ -117,14 +127,25 @@ impl AgentStage {
     }
 }
 
-/// Everything that a bottle has for its agent, by one conversation.
+/// Everything that a bottle has for its agent, by one conversation, on this host.
 fn does_it_all(kind: Kind) {
+    let Some(stage) = AgentStage::new(kind, script(kind)) else { return };
+    told_to(kind, &stage);
+}
+
+/// What the model says for it.
+fn script(kind: Kind) -> Vec<Step> {
     let line = format!("{LINE}{}/refused; true", kind.dialect.host());
     let mut script = vec![Step::Shell(line)];
     if kind.mcp {
         script.push(Step::Mcp("policy"));
     }
-    let Some(stage) = AgentStage::new(kind, script) else { return };
+    script
+}
+
+/// The conversation, wherever the bottle is made.
+#[track_caller]
+fn told_to(kind: Kind, stage: &AgentStage) {
     let ran = stage.start(&["--name", "keeper-aaaaa", "--prompt", "Do as you are told"]);
     let said = stage.said();
     let told = ran.success();
@@ -152,15 +173,7 @@ fn claude_code() {
 
 #[test]
 fn codex() {
-    let asks = "api.openai.com/v1/responses";
-    does_it_all(Kind {
-        name: "codex",
-        dialect: Dialect::Responses,
-        key: "OPENAI_API_KEY",
-        mcp: true,
-        transcript: true,
-        asks,
-    });
+    does_it_all(CODEX);
 }
 
 #[test]

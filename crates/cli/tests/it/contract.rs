@@ -22,31 +22,48 @@ use std::time::Duration;
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 pub(crate) const NAME: &str = "bound-kqzmb";
 
-/// Where bottles are made. Another kind (a sidecar, a microVM) gets a line here, one in [`Fixture::on`], and a module of
-/// tests by the macro.
+/// Where bottles are made. Another kind gets a line here, one in [`Fixture::on`], and a module of tests by the macro.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Backend {
     Namespace,
     Docker,
+    /// Docker, as if it ran in a machine of its own.
+    DockerStream,
     Podman,
+    PodmanStream,
 }
 
 impl Backend {
     fn make(self) -> Option<Make> {
         match self {
             Backend::Namespace => None,
-            Backend::Docker => Some(Make::Docker),
-            Backend::Podman => Some(Make::Podman),
+            Backend::Docker | Backend::DockerStream => Some(Make::Docker),
+            Backend::Podman | Backend::PodmanStream => Some(Make::Podman),
         }
+    }
+
+    fn is_stream(self) -> bool {
+        matches!(self, Backend::DockerStream | Backend::PodmanStream)
     }
 }
 
-/// A test for each backend, of every function that is named; those of `engines` where an engine makes the bottles.
+/// A test for each backend, of every function that is named; those of `containers` where an engine makes the bottles, and those
+/// of `engines` once for each engine.
 macro_rules! contract {
-    (all { $($all:tt)* } engines { $($engines:tt)* }) => {
+    (all { $($all:tt)* } containers { $($containers:tt)* } engines { $($engines:tt)* }) => {
         mod namespace { contract!(@tests Namespace $($all)*); }
-        mod docker { contract!(@tests Docker $($all)* $($engines)*); }
-        mod podman { contract!(@tests Podman $($all)* $($engines)*); }
+        mod docker { contract!(@tests Docker $($all)* $($containers)* $($engines)*); }
+        mod docker_stream { contract!(@tests DockerStream $($all)* $($containers)*); }
+        mod podman { contract!(@tests Podman $($all)* $($containers)* $($engines)*); }
+        // Podman's own part of it is how it attaches; the rest is what Docker's shows.
+        mod podman_stream {
+            contract!(@tests PodmanStream
+                life { a_command_runs_and_its_code_is_told, a_terminal_is_left_joined_and_resized, many_at_once_all_come_up_and_go }
+                doors { an_allowed_request_gets_the_secret_and_the_bottle_does_not, git_goes_through_its_door_alone }
+                crash { the_keeper_may_be_killed, what_carries_may_be_killed }
+                walls { no_packet_leaves_by_any_way_that_containers_have }
+            );
+        }
     };
     (@tests $backend:ident $($group:ident { $($test:ident),+ $(,)? })+) => {
         $($(
@@ -91,6 +108,15 @@ contract! {
         crash { the_launcher_may_be_killed, the_keeper_may_be_killed, the_gate_may_be_killed }
         refusals { what_cannot_be_is_said_before_anything_is_made }
     }
+    containers {
+        crash { what_carries_may_be_killed }
+        images {
+            a_bottle_keeps_the_image_that_it_began_with,
+            an_image_starts_nothing_of_its_own,
+            a_container_whose_bottle_is_gone_is_found_by_its_label,
+        }
+        walls { no_packet_leaves_by_any_way_that_containers_have, inspecting_it_shows_walls_and_no_secret }
+    }
     engines {
         making {
             an_image_is_built_and_found_again,
@@ -98,12 +124,6 @@ contract! {
             archives_of_both_kinds_are_loaded,
             a_providers_client_is_installed,
         }
-        images {
-            a_bottle_keeps_the_image_that_it_began_with,
-            an_image_starts_nothing_of_its_own,
-            a_container_whose_bottle_is_gone_is_found_by_its_label,
-        }
-        walls { no_packet_leaves_by_any_way_that_containers_have, inspecting_it_shows_walls_and_no_secret }
         refusals { an_engine_that_is_not_there_is_told }
     }
 }
@@ -136,6 +156,9 @@ impl Fixture {
             stage.env.set("DOCKER_HOST", &engine.host());
             stage.env.set("BOT_BOTTLE_BACKEND", "docker");
             stage.env.set("BOT_BOTTLE_IMAGE", IMAGE);
+            if backend.is_stream() {
+                stage.env.set("BOT_BOTTLE_TOPOLOGY", "stream");
+            }
         }
         Some(Fixture { stage, engine })
     }

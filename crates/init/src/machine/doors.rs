@@ -3,11 +3,8 @@
 //! A connection at a transparent door is told where it was going, in four bytes before all others, since that does not
 //! show outside. A question to the resolver by datagram goes out as one over a connection (RFC 7766).
 
-use super::{PorterError, carry};
-use bottle_spec::{
-    door::Door,
-    machine_link::{SOCKETS, socket_name},
-};
+use super::{PorterError, carry, way::Way};
+use bottle_spec::{door::Door, machine_link::socket_name};
 use rustix::{
     fd::{AsFd, OwnedFd},
     io::Errno,
@@ -17,7 +14,6 @@ use std::{
     io::{self, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddrV4, UdpSocket},
     os::unix::net::UnixStream,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -33,23 +29,29 @@ const LONGEST: usize = 4096;
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Starts carrying; goes on until this process ends.
-pub(super) fn carry(listeners: Vec<(Door, OwnedFd)>) -> Result<(), PorterError> {
+pub(super) fn carry(way: &Way, listeners: Vec<(Door, OwnedFd)>) -> Result<(), PorterError> {
     let carried = Arc::new(AtomicUsize::new(0));
     for (door, listener) in listeners {
         let name = socket_name(door).or_else(|| socket_name(Door::ResolverTcp)).unwrap_or_default();
-        let socket = Path::new(SOCKETS).join(name);
+        let out = Out { way: way.clone(), name };
         let carried = Arc::clone(&carried);
         let work: Box<dyn FnOnce() + Send> = if door.is_datagram() {
-            Box::new(move || answer(&UdpSocket::from(listener), &socket))
+            Box::new(move || answer(&UdpSocket::from(listener), &out))
         } else {
-            Box::new(move || take(door, &listener, &socket, &carried))
+            Box::new(move || take(door, &listener, &out, &carried))
         };
         carry::thread(work).map_err(PorterError::Thread)?;
     }
     Ok(())
 }
 
-fn take(door: Door, listener: &OwnedFd, socket: &Path, carried: &Arc<AtomicUsize>) {
+/// The socket that a door's connections go to.
+struct Out {
+    way: Way,
+    name: String,
+}
+
+fn take(door: Door, listener: &OwnedFd, out: &Out, carried: &Arc<AtomicUsize>) {
     // It was made for somebody who waits for many.
     let _ = rustix::io::ioctl_fionbio(listener, false);
     loop {
@@ -57,7 +59,7 @@ fn take(door: Door, listener: &OwnedFd, socket: &Path, carried: &Arc<AtomicUsize
             Ok(connection) => {
                 if let Some(place) = Place::take(carried) {
                     // Nobody answers: it is closed, as where nobody listens.
-                    let _ = lead_out(door, connection, socket, place);
+                    let _ = lead_out(door, connection, out, place);
                 }
             }
             Err(Errno::INTR | Errno::CONNABORTED) => {}
@@ -67,14 +69,11 @@ fn take(door: Door, listener: &OwnedFd, socket: &Path, carried: &Arc<AtomicUsize
     }
 }
 
-fn lead_out(door: Door, connection: OwnedFd, socket: &Path, place: Place) -> io::Result<()> {
+fn lead_out(door: Door, connection: OwnedFd, out: &Out, place: Place) -> io::Result<()> {
     let _ = rustix::net::sockopt::set_tcp_nodelay(&connection, true);
-    let destination = destination(&connection)?;
-    let mut out = UnixStream::connect(socket)?;
-    if let Door::Transparent { .. } = door {
-        out.write_all(&destination.octets())?;
-    }
-    carry::both(connection, out.into(), place)
+    let destination = destination(&connection)?.octets();
+    let first: &[u8] = if let Door::Transparent { .. } = door { &destination } else { &[] };
+    out.way.carry(&out.name, connection, first, place)
 }
 
 fn destination(connection: impl AsFd) -> io::Result<Ipv4Addr> {
@@ -100,7 +99,7 @@ impl Drop for Place {
 
 /// One question after the other, over one connection for as long as it lasts. What is not answered is asked again by
 /// whoever asked.
-fn answer(questions: &UdpSocket, socket: &Path) {
+fn answer(questions: &UdpSocket, out: &Out) {
     let _ = questions.set_nonblocking(false);
     let mut line = None;
     let mut question = [0; LONGEST];
@@ -111,18 +110,18 @@ fn answer(questions: &UdpSocket, socket: &Path) {
         };
         let asked = question.get(..length).unwrap_or_default();
         // The connection may have idled too long: then it is asked once more over a new one.
-        let reply = ask(&mut line, socket, asked).or_else(|_| ask(&mut line, socket, asked));
+        let reply = ask(&mut line, out, asked).or_else(|_| ask(&mut line, out, asked));
         if let Ok(reply) = reply {
             let _ = questions.send_to(&reply, peer);
         }
     }
 }
 
-fn ask(line: &mut Option<UnixStream>, socket: &Path, question: &[u8]) -> io::Result<Vec<u8>> {
+fn ask(line: &mut Option<UnixStream>, out: &Out, question: &[u8]) -> io::Result<Vec<u8>> {
     // Of a line that failed nothing is kept.
     let mut stream = match line.take() {
         Some(stream) => stream,
-        None => UnixStream::connect(socket)?,
+        None => out.way.connect(&out.name)?,
     };
     stream.set_read_timeout(Some(ANSWER_PATIENCE))?;
     let length = u16::try_from(question.len()).map_err(io::Error::other)?;

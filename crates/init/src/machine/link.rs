@@ -48,7 +48,7 @@ pub(super) fn relay(
     keeper: &Keeper,
     upward: &mut UnixStream,
     downward: &mut Link,
-    init: i32,
+    end_init: impl FnOnce() + Send + 'static,
 ) -> Result<(), PorterError> {
     let clone = |socket: &UnixStream| socket.try_clone().map_err(PorterError::Socket);
     let between = Arc::new(Between {
@@ -63,9 +63,7 @@ pub(super) fn relay(
     carry::thread(move || {
         let _ = below.pass_orders(orders, to_init);
         // The keeper is gone, and with it the bottle's right to run.
-        if let Some(init) = rustix::process::Pid::from_raw(init) {
-            let _ = rustix::process::kill_process(init, rustix::process::Signal::KILL);
-        }
+        end_init();
     })
     .map_err(PorterError::Thread)?;
     let ended = between.pass_answers(downward);
@@ -147,8 +145,7 @@ impl Between {
                 }
                 InitToKeeper::Exited { id, .. } => {
                     drop(lock(&self.terminals).remove(id));
-                    // The machine may be killed right after: what the program wrote is the host's by then.
-                    rustix::fs::sync();
+                    self.keeper.way.sync();
                 }
                 InitToKeeper::Dialed { id, ok: true } => {
                     if let Some(socket) = from_init.descriptor() {

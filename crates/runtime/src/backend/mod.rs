@@ -10,4 +10,6 @@ pub mod room;
 pub mod roots;
 pub mod smolmachines;
 
+mod carried;
 mod etc;
+mod relay;

@@ -21,6 +21,8 @@ pub struct ContainerSpec<'a> {
     pub container: &'a Container,
     pub state: &'a Path,
     pub staging: &'a Path,
+    pub runtime: &'a Path,
+    pub program: &'a Path,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +30,7 @@ pub struct ImageFacts {
     pub id: String,
     pub env: BTreeMap<String, String>,
     pub controllers: BTreeSet<&'static str>,
+    pub elsewhere: bool,
 }
 
 impl Container {

@@ -50,7 +50,8 @@ async fn join(mut outside: TcpStream, port: u16, init: &Init) -> io::Result<()> 
     let Some(socket) = init.dial(port).await else { return Ok(()) };
     let mut inside = inside(socket)?;
     outside.set_nodelay(true)?;
-    inside.set_nodelay(true)?;
+    // What was carried out of the bottle is no socket of TCP, and waits for nothing.
+    let _ = inside.set_nodelay(true);
     copy_bidirectional_with_sizes(&mut outside, &mut inside, BUFFER, BUFFER).await?;
     Ok(())
 }

@@ -10,11 +10,15 @@ use crate::{
     notation::Name,
     plan::Backend,
     provider::{COMMAND, Provider, Providers},
+    topology::Topology,
 };
 use std::{collections::BTreeMap, path::Path};
 
-pub(super) const AGENT: Keys =
-    Keys { of: "an agent", names: &["bottle", "provider", "command", "skills", "backend", "env"], strict: false };
+pub(super) const AGENT: Keys = Keys {
+    of: "an agent",
+    names: &["bottle", "provider", "command", "skills", "backend", "topology", "env"],
+    strict: false,
+};
 
 /// The longest prompt, in bytes: it may travel in one argument, of which Linux takes 128 KiB.
 const PROMPT_MAX: usize = 96 << 10;
@@ -37,6 +41,7 @@ pub struct Agent {
     pub command: Option<Vec<String>>,
     pub skills: Vec<Placed<Name>>,
     pub backend: Option<Placed<Backend>>,
+    pub topology: Option<Placed<Topology>>,
     pub env: BTreeMap<String, String>,
     /// Markdown without blank lines around it.
     pub prompt: String,
@@ -128,6 +133,9 @@ fn read(walk: &mut Walk<'_>, root: &Node, name: &str, prompt: &str, providers: &
     let backend = table
         .take("backend")
         .and_then(|node| walk.choice(node, "`backend`", &BACKENDS).map(|backend| walk.placed(node, backend)));
+    let topology = table
+        .take("topology")
+        .and_then(|node| walk.choice(node, "`topology`", &Topology::ALL).map(|topology| walk.placed(node, topology)));
     let env = table.take("env").map(|node| env(walk, node)).unwrap_or_default();
     if prompt.len() > PROMPT_MAX || prompt.contains('\0') {
         let message = format!("a prompt is text of at most {} KiB", PROMPT_MAX >> 10);
@@ -146,6 +154,7 @@ fn read(walk: &mut Walk<'_>, root: &Node, name: &str, prompt: &str, providers: &
         command,
         skills,
         backend,
+        topology,
         env,
         prompt: prompt.to_owned(),
     })

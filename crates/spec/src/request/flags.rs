@@ -231,6 +231,7 @@ impl Flags {
             agent: program_name(&self.command),
             bottle: None,
             backend: over.backend.unwrap_or_else(|| default_backend(&place)),
+            topology: over.topology,
             provider: Placed { value: Provider::command(), place: place.clone() },
             command: Some(self.command.clone()),
             prompt: String::new(),

@@ -5,8 +5,14 @@ use crate::Running;
 use std::{fs, io, os::unix::fs::symlink, path::Path, process::Command};
 
 /// What is copied of this host, each with the libraries that it takes.
-const PROGRAMS: [&str; 4] =
-    ["/usr/bin/curl", "/usr/bin/git", "/usr/lib/git-core/git-remote-http", "/usr/lib/git-core/git-remote-https"];
+const PROGRAMS: [&str; 5] = [
+    "/usr/bin/curl",
+    "/usr/bin/git",
+    "/usr/lib/git-core/git-remote-http",
+    "/usr/lib/git-core/git-remote-https",
+    // Tells the time by the nanosecond, which busybox's does not.
+    "/usr/bin/date",
+];
 /// What a program written in Rust takes besides.
 const LIBRARIES: [&str; 2] = ["/lib/x86_64-linux-gnu/libgcc_s.so.1", "/lib/aarch64-linux-gnu/libgcc_s.so.1"];
 
@@ -31,11 +37,8 @@ pub(crate) fn root_file_system(root: &Path) -> io::Result<()> {
         symlink("busybox", root.join("bin").join(applet))?;
     }
     for program in PROGRAMS {
-        let libraries = Running::start(command("ldd", &[program])).finish(SOON);
-        let libraries = libraries.success().split_ascii_whitespace().filter(|word| word.starts_with('/'));
-        for path in libraries.chain([program]) {
-            copy(path, root)?;
-        }
+        libraries(Path::new(program), root)?;
+        copy(program, root)?;
     }
     for path in LIBRARIES.into_iter().filter(|path| Path::new(path).exists()) {
         copy(path, root)?;
@@ -43,8 +46,15 @@ pub(crate) fn root_file_system(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Copies what a program of this host takes to the same places below `root`.
+pub fn libraries(program: &Path, root: &Path) -> io::Result<()> {
+    let listed = Running::start(command("ldd", &[&program.display().to_string()])).finish(SOON);
+    // One that takes none says so with an exit code of its own.
+    listed.stdout.split_ascii_whitespace().filter(|word| word.starts_with('/')).try_for_each(|path| copy(path, root))
+}
+
 /// To the same place below `root`.
-fn copy(path: &str, root: &Path) -> io::Result<()> {
+pub fn copy(path: &str, root: &Path) -> io::Result<()> {
     let target = root.join(path.trim_start_matches('/'));
     fs::create_dir_all(target.parent().expect("a file has a directory"))?;
     fs::copy(path, target).map(drop)

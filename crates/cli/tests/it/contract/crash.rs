@@ -33,6 +33,20 @@ pub(super) fn the_gate_may_be_killed(backend: Backend) {
     at_every_step(backend, Victim::Gate);
 }
 
+/// What carries for a container that no socket leads into is as init is elsewhere: its end is the bottle's.
+pub(super) fn what_carries_may_be_killed(backend: Backend) {
+    let Some(it) = Fixture::new(backend) else { return };
+    it.detached(&["--allow", HOST], "sleep 1000");
+    let carrier = pid_of(&it.stage, "/doors");
+    assert_eq!(carrier.is_some(), backend.is_stream());
+    match carrier {
+        Some(carrier) => signal(carrier, Signal::KILL).expect("our own carrier"),
+        None => it.stop(),
+    }
+    assert!(comes_within(SOON, || it.containers().is_empty().then_some(())).is_some(), "the container lives on");
+    it.nothing_is_left();
+}
+
 /// Held just before each thing is made, and just after. Every failure is told, not the first alone.
 fn at_every_step(backend: Backend, victim: Victim) {
     let Some(it) = Fixture::new(backend) else { return };

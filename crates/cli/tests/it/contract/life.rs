@@ -214,12 +214,8 @@ pub(super) fn a_bottle_ends_when_its_time_is_over(backend: Backend) {
 
 pub(super) fn many_at_once_all_come_up_and_go(backend: Backend) {
     let Some(it) = Fixture::new(backend) else { return };
-    // An engine starts them one after the other; of more, Podman leaves some for `cleanup` (docs/docker.md).
-    let bottles = match backend {
-        Backend::Namespace => 50,
-        Backend::Docker => 20,
-        Backend::Podman => 3,
-    };
+    // An engine starts them one after the other.
+    let bottles = if backend == Backend::Namespace { 50 } else { 20 };
     let curl = ["curl", "-sSf", "-o", "/dev/null", "https://up.test/echo"];
     let started: Vec<Running> = (0..bottles).map(|_| it.stage.spawn(&["--allow", HOST], &curl)).collect();
     for running in started {

@@ -5,7 +5,7 @@ use bottle_testkit::{Ran, Running, engine::IMAGE, env::PATIENCE};
 use serde_json::{Value, json};
 use std::{
     fs,
-    os::unix::fs::{chown, symlink},
+    os::unix::fs::{PermissionsExt as _, chown, symlink},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -48,8 +48,11 @@ pub(super) fn an_image_is_built_and_found_again(backend: Backend) {
         let broken = shell(it, "dockerfile:made", "true");
         assert!(broken.failure(4).contains("broken-words") && broken.stderr.contains("failed:"), "{broken}");
         assert!(env.bottles().is_empty());
-        let cache = env.root().join("cache/bot-bottle/images");
-        assert_eq!(fs::read_dir(cache).expect("the place for what is packed").count(), 0);
+        let cache = env.root().join("cache/bot-bottle");
+        assert_eq!(fs::read_dir(cache.join("images")).expect("the place for what is packed").count(), 0);
+        // The mirrors of repositories are beside it.
+        let mode = fs::metadata(cache).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{mode:o}");
     });
 }
 

@@ -11,7 +11,7 @@ impl Backend {
                 (&["--image", "dockerfile:Dockerfile"], 2, "`backend: docker`"),
                 (&["--backend", "kubernetes"], 4, "use `namespace`"),
             ],
-            Backend::Docker | Backend::Podman => &[
+            Backend::Docker | Backend::DockerStream | Backend::Podman | Backend::PodmanStream => &[
                 (&["--image", "host"], 2, "name an image that the engine has"),
                 (&["--image", "no-such-image:1"], 4, "docker pull no-such-image:1"),
                 (&["--workspace", "mount"], 2, "use `--workspace clone` or `--workspace copy`"),

@@ -10,7 +10,7 @@ use bollard::models::{
     ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount,
     MountBindOptions, MountBindOptionsPropagationEnum, MountType, ResourcesUlimits,
 };
-use bottle_spec::{plan::Workspace, slug::Slug};
+use bottle_spec::{machine_link::STREAM, plan::Workspace, slug::Slug, topology::Topology};
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::HashMap,
@@ -34,6 +34,10 @@ pub struct ContainerSpec<'a> {
     /// A directory of the bottle's, on a file system that programs may be run from; made here, removed by whoever ends
     /// the bottle.
     pub staging: &'a Path,
+    /// The bottle's directory of sockets, with a short path.
+    pub runtime: &'a Path,
+    /// This program, which carries where no socket leads into the container.
+    pub program: &'a Path,
 }
 
 impl Container {
@@ -60,15 +64,24 @@ pub(super) fn labels(spec: &ContainerSpec<'_>) -> HashMap<String, String> {
 pub(super) fn body(spec: &ContainerSpec<'_>, image: &str, staged: &Staged) -> ContainerCreateBody {
     let (uid, gid) = ids(&spec.room);
     let text = |text: &str| text.to_owned();
+    let (streams, link) = match spec.room.plan.topology {
+        Topology::Socket => (false, format!("{ENTRY}/link")),
+        Topology::Stream => (true, text(STREAM)),
+    };
     ContainerCreateBody {
         hostname: Some(spec.room.slug.to_string()),
         user: Some(format!("{uid}:{gid}")),
         image: Some(image.to_owned()),
-        entrypoint: Some(vec![format!("{ENTRY}/init"), format!("{ENTRY}/link")]),
+        entrypoint: Some(vec![format!("{ENTRY}/init"), link]),
         cmd: Some(Vec::new()),
         working_dir: Some(text("/")),
         tty: Some(false),
-        open_stdin: Some(false),
+        // Whoever is attached first is the carrier: when it is gone, nobody can speak to init any more.
+        attach_stdin: Some(streams),
+        attach_stdout: Some(streams),
+        attach_stderr: Some(streams),
+        open_stdin: Some(streams),
+        stdin_once: Some(streams),
         // The engine would run it beside init, outside of the confinement that init puts on all it starts.
         healthcheck: Some(HealthConfig { test: Some(vec![text("NONE")]), ..HealthConfig::default() }),
         labels: Some(labels(spec)),
@@ -194,6 +207,7 @@ mod tests {
             agent: "a".into(),
             bottle: None,
             backend: Backend::Docker,
+            topology: Topology::Socket,
             provider: PlannedProvider::named("command"),
             command: vec!["true".into()],
             prompt: "a secret prompt".into(),
@@ -217,7 +231,11 @@ mod tests {
     }
 
     fn made() -> ContainerCreateBody {
-        let (plan, slug): (Plan, Slug) = (plan(), "a-abcde".parse().unwrap());
+        made_of(plan())
+    }
+
+    fn made_of(plan: Plan) -> ContainerCreateBody {
+        let slug: Slug = "a-abcde".parse().unwrap();
         let container = Container::of(Path::new("/run/docker.sock"), &slug, Path::new("/state"));
         let room = RoomSpec {
             slug: &slug,
@@ -232,7 +250,8 @@ mod tests {
             cgroup: None,
         };
         let staging = Path::new("/state/room");
-        let spec = ContainerSpec { room, container: &container, state: Path::new("/state"), staging };
+        let (runtime, program) = (Path::new("/run/bottle"), Path::new("/usr/bin/bot-bottle"));
+        let spec = ContainerSpec { room, container: &container, state: Path::new("/state"), staging, runtime, program };
         let staged = Staged {
             entry: "/state/room/entry".into(),
             files: vec![("/state/room/files/0".into(), "/etc/passwd".into())],
@@ -267,6 +286,17 @@ mod tests {
         assert_eq!((host.nano_cpus, host.pids_limit), (Some(1_500_000_000), Some(64)));
         assert_eq!((host.memory, host.memory_swap), (Some(1 << 30), Some(1 << 30)), "no swap besides");
         assert!(host.tmpfs.unwrap()["/tmp"].contains("size=536870912"));
+    }
+
+    #[test]
+    fn by_the_stream_nothing_is_mounted_but_what_is_read_and_whoever_is_attached_is_alone() {
+        let of = |topology| made_of(Plan { topology, ..plan() });
+        let (socket, stream) = (of(Topology::Socket), of(Topology::Stream));
+        assert_eq!(socket.entrypoint.as_deref(), Some(&["/.bot-bottle/init".into(), "/.bot-bottle/link".into()][..]));
+        assert_eq!(stream.entrypoint.as_deref(), Some(&["/.bot-bottle/init".into(), "stream".into()][..]));
+        assert_eq!((socket.open_stdin, socket.attach_stdout), (Some(false), Some(false)));
+        assert_eq!((stream.open_stdin, stream.stdin_once, stream.tty), (Some(true), Some(true), Some(false)));
+        assert_eq!(stream.host_config, socket.host_config, "its walls are the same");
     }
 
     #[test]

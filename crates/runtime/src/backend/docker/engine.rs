@@ -6,12 +6,14 @@ use super::{
     error::EngineError,
 };
 use crate::journal::Container;
-use bollard::{
-    API_DEFAULT_VERSION, ClientVersion, Docker,
-    errors::Error,
-    query_parameters::{ListContainersOptions, RemoveContainerOptions},
+use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker, errors::Error, query_parameters::RemoveContainerOptions};
+use serde::{Deserialize, de::DeserializeOwned};
+use std::{
+    collections::HashMap,
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
 };
-use std::{collections::HashMap, io, path::Path, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
@@ -19,13 +21,16 @@ use tokio::{
 };
 
 /// An engine that makes a container from an image on a slow disk may take so long.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 /// One whose socket is there says what it is at once, though many may ask at a time.
 const GREETING: Duration = Duration::from_secs(30);
 /// More is no greeting.
 const GREETING_MOST: u64 = 16 << 10;
-/// How often it is asked whether a container has gone.
+/// More is no answer of a few containers.
+const ANSWER_MOST: u64 = 16 << 20;
+/// Between two askings for a removal: at first, and at most.
 const PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Whose engine it is, which it says itself. What is neither is taken for Docker's: its own words are the API's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +44,9 @@ pub(super) enum Make {
 pub(super) struct Engine {
     pub(super) docker: Docker,
     pub(super) make: Make,
+    socket: PathBuf,
+    /// Of the API.
+    version: String,
 }
 
 impl Engine {
@@ -48,8 +56,10 @@ impl Engine {
 
     /// The same, for questions that may take so long.
     pub(super) async fn connect_for(socket: &Path, patience: Duration) -> Result<Engine, EngineError> {
-        let greeted = timeout(GREETING, greet(socket)).await.map_err(|_| EngineError::Late(GREETING))?;
-        let greeting = greeted.map_err(|error| match error.kind() {
+        // At no cost to it: Podman looks for the packages of all its parts when it is asked for its version.
+        let greeted = timeout(GREETING, get(socket, "/_ping", GREETING_MOST));
+        let greeted = greeted.await.map_err(|_| EngineError::Late(GREETING))?;
+        let (greeting, _) = greeted.map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => EngineError::Forbidden(socket.to_owned(), error),
             _ => EngineError::Gone(socket.to_owned(), error),
         })?;
@@ -63,53 +73,121 @@ impl Engine {
         let docker = Docker::connect_with_unix(&path, patience.as_secs(), &agreed)
             .map_err(|error| EngineError::Gone(socket.to_owned(), io::Error::other(error)))?;
         let make = if said(&greeting, "libpod-api-version").is_some() { Make::Podman } else { Make::Docker };
-        Ok(Engine { docker, make })
+        Ok(Engine { docker, make, socket: socket.to_owned(), version: format!("{major_version}.{minor_version}") })
     }
 
     /// Whether there was anything to remove. Returns when it is gone.
     pub(super) async fn remove(&self, name: &str) -> Result<bool, EngineError> {
-        let removed = self.remove_container(name).await?;
+        let options = RemoveContainerOptions { v: true, force: true, link: false };
+        let removed = self.until_gone(|| self.docker.remove_container(name, Some(options.clone()))).await?;
         let volumes = self.make == Make::Podman && self.remove_volumes(name).await?;
         Ok(removed || volumes)
     }
 
-    async fn remove_container(&self, name: &str) -> Result<bool, EngineError> {
-        let options = RemoveContainerOptions { v: true, force: true, link: false };
-        match self.docker.remove_container(name, Some(options)).await {
-            Ok(()) => Ok(true),
-            Err(error) if status(&error) == Some(404) => Ok(false),
-            // It removes containers by itself when they end, and is at it.
-            Err(error) if status(&error) == Some(409) => self.wait_until_gone(name).await.map(|()| true),
-            // So does Podman, by a program of its own that has nothing to do with its service.
-            Err(error) if status(&error) == Some(500) && self.make == Make::Podman => {
-                self.wait_until_gone(name).await.map_err(|_| refused(error)).map(|()| true)
+    /// Asks for a removal until there is nothing left to remove; whether there was anything.
+    ///
+    /// Engines remove a container by themselves when it ends, and are at it meanwhile. Podman does so by a program of its
+    /// own that knows nothing of its service: either may come upon a state that the other has just made, give up, and
+    /// leave the container for whoever asks next.
+    pub(super) async fn until_gone<A>(&self, ask: impl Fn() -> A) -> Result<bool, EngineError>
+    where
+        A: Future<Output = Result<(), Error>>,
+    {
+        let mut last = None;
+        let asking = async {
+            let mut pause = PAUSE;
+            loop {
+                let error = match ask().await {
+                    Ok(()) => return Ok(true),
+                    Err(error) => error,
+                };
+                match status(&error) {
+                    Some(404) => return Ok(last.is_some()),
+                    Some(409) => {}
+                    Some(500) if self.make == Make::Podman => {}
+                    _ => return Err(refused(error)),
+                }
+                last = Some(refused(error));
+                sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
-            Err(error) => Err(refused(error)),
+        };
+        match timeout(PATIENCE, asking).await {
+            Ok(ended) => ended,
+            Err(_) => Err(last.unwrap_or(EngineError::Late(PATIENCE))),
         }
     }
 
-    async fn wait_until_gone(&self, name: &str) -> Result<(), EngineError> {
-        let asking = async {
-            loop {
-                match self.docker.inspect_container(name, None).await {
-                    Ok(_) => sleep(PAUSE).await,
-                    Err(error) if status(&error) == Some(404) => return Ok(()),
-                    Err(error) => return Err(refused(error)),
-                }
-            }
-        };
-        timeout(PATIENCE, asking).await.map_err(|_| EngineError::Late(PATIENCE))?
+    /// The pid of the container's first process, as this host numbers it; 0 where it has ended.
+    pub(super) async fn pid(&self, name: &str) -> Result<i64, EngineError> {
+        let inspected: Inspected = self.read(&format!("/containers/{name}/json")).await?;
+        Ok(inspected.state.pid)
+    }
+
+    /// All containers with this label, running or not.
+    async fn labelled(&self, label: &str) -> Result<Vec<Listed>, EngineError> {
+        let filters = serde_json::json!({ "label": [label] }).to_string();
+        self.read(&format!("/containers/json?all=1&filters={}", encoded(&filters))).await
+    }
+
+    /// Of an answer what is needed of it, and no more: the library knows all states that a container of Docker's can be
+    /// in, and takes no answer with one of Podman's.
+    async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, EngineError> {
+        let path = format!("/v{}{path}", self.version);
+        let asked = timeout(PATIENCE, get(&self.socket, &path, ANSWER_MOST)).await;
+        let (head, body) = asked.map_err(|_| EngineError::Late(PATIENCE))?.map_err(EngineError::Ask)?;
+        if !head.lines().next().is_some_and(|line| line.contains(" 200 ")) {
+            let said = String::from_utf8_lossy(&body);
+            let message = serde_json::from_slice::<Refusal>(&body).map_or_else(|_| said.into_owned(), |it| it.message);
+            return Err(EngineError::Refused(message));
+        }
+        serde_json::from_slice(&body).map_err(|error| EngineError::Ask(io::Error::other(error)))
     }
 }
 
-/// What an engine says of itself before anything else, at no cost to it: Podman looks for the packages of all its parts
-/// when it is asked for its version.
-async fn greet(socket: &Path) -> io::Result<String> {
+#[derive(Deserialize)]
+struct Inspected {
+    #[serde(rename = "State")]
+    state: State,
+}
+
+#[derive(Deserialize)]
+struct State {
+    #[serde(rename = "Pid")]
+    pid: i64,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    #[serde(rename = "Id")]
+    id: String,
+    #[serde(rename = "Labels", default)]
+    labels: HashMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    message: String,
+}
+
+/// For a query.
+fn encoded(text: &str) -> String {
+    let one = |byte: u8| match byte {
+        byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(one).collect()
+}
+
+/// Head and body of an answer of at most so many bytes.
+async fn get(socket: &Path, path: &str, most: u64) -> io::Result<(String, Vec<u8>)> {
     let mut stream = UnixStream::connect(socket).await?;
-    stream.write_all(b"GET /_ping HTTP/1.0\r\nHost: engine\r\n\r\n").await?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: engine\r\n\r\n").as_bytes()).await?;
     let mut bytes = Vec::new();
-    stream.take(GREETING_MOST).read_to_end(&mut bytes).await?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    stream.take(most).read_to_end(&mut bytes).await?;
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").map_or(bytes.len(), |at| at + 4);
+    let body = bytes.split_off(end);
+    Ok((String::from_utf8_lossy(&bytes).into_owned(), body))
 }
 
 /// A header's value.
@@ -154,13 +232,10 @@ pub fn remove_now(container: &Container) -> Result<bool, EngineError> {
 pub fn abandoned(socket: &Path, state: &Path) -> Result<Vec<(String, Container)>, EngineError> {
     blocking(async {
         let engine = Engine::connect(socket).await?;
-        let label = format!("{STATE}={}", state.display());
-        let filters = HashMap::from([("label".to_owned(), vec![label])]);
-        let options = ListContainersOptions { all: true, filters: Some(filters), ..ListContainersOptions::default() };
-        let listed = engine.docker.list_containers(Some(options)).await.map_err(refused)?;
+        let listed = engine.labelled(&format!("{STATE}={}", state.display())).await?;
         let named = listed.into_iter().filter_map(|container| {
-            let slug = container.labels?.get(SLUG)?.clone();
-            Some((slug, Container { engine: socket.to_owned(), name: container.id? }))
+            let slug = container.labels.get(SLUG)?.clone();
+            Some((slug, Container { engine: socket.to_owned(), name: container.id }))
         });
         let mut left: Vec<(String, Container)> = named.collect();
         if engine.make == Make::Podman {
@@ -187,6 +262,56 @@ pub(super) fn blocking<T, E: From<EngineError>>(asking: impl Future<Output = Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{
+        io::{Read as _, Write as _},
+        os::unix::net::UnixListener,
+        thread::{JoinHandle, spawn},
+    };
+
+    /// Answers one request after the other, each on a connection of its own, with the next of these; tells what was asked.
+    fn engine<const N: usize>(socket: &Path, answers: [&'static str; N]) -> JoinHandle<[String; N]> {
+        let listener = UnixListener::bind(socket).unwrap();
+        let answer = move |answer: &str| {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut bytes = [0; 4096];
+            let count = stream.read(&mut bytes).unwrap();
+            let (status, body) = answer.split_once('\n').unwrap();
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 {status}\r\nApi-Version: 1.41\r\nLibpod-Api-Version: 4.3.1\r\nConnection: close\r\n\
+                 Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+            );
+            stream.write_all(head.as_bytes()).unwrap();
+            String::from_utf8_lossy(&bytes[..count]).lines().next().unwrap().to_owned()
+        };
+        spawn(move || answers.map(answer))
+    }
+
+    #[test]
+    fn a_removal_is_asked_for_again_until_there_is_nothing_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("socket");
+        let busy = "500 no\n{\"message\":\"container state improper: stopped\"}";
+        let engine = engine(&socket, ["200 OK\nOK", busy, busy, "204 No Content\n", "200 OK\n{}"]);
+        let container = Container { engine: socket, name: "it".to_owned() };
+        assert!(remove_now(&container).unwrap());
+        let asked = engine.join().unwrap();
+        assert!(asked[1..4].iter().all(|line| line.starts_with("DELETE ") && line.contains("/containers/it?")));
+        assert!(asked[4].contains("/volumes?"), "{asked:?}");
+    }
+
+    #[test]
+    fn a_container_in_a_state_that_only_podman_knows_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("socket");
+        let listed = r#"200 OK
+[{"Id":"0f52","State":"stopped","Labels":{"bot-bottle.slug":"a-abcde"}},{"Id":"1","State":"x","Labels":{}}]"#;
+        let engine = engine(&socket, ["200 OK\nOK", listed, "200 OK\n{}"]);
+        let found = abandoned(&socket, Path::new("/state")).unwrap();
+        let container = Container { engine: socket, name: "0f52".to_owned() };
+        assert_eq!(found, [("a-abcde".to_owned(), container)]);
+        assert!(engine.join().unwrap()[1].contains("%22bot%2Dbottle%2Estate%3D%2Fstate%22"));
+    }
 
     #[test]
     fn a_greeting_says_version_and_make() {

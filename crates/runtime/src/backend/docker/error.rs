@@ -1,5 +1,6 @@
 //! What can go wrong with an engine, and with a container: one variant for each operation, each saying what to do next.
 
+use crate::backend::carried::CarriedError;
 use std::{io, path::PathBuf, time::Duration};
 
 /// Of talking to an engine.
@@ -69,6 +70,12 @@ pub enum ContainerError {
          bottle's files would not be the agent's; use an engine of root's, or the namespace backend, which needs none"
     )]
     Uid { found: u32, expected: u32 },
+    #[error("attaching to the container")]
+    Attach(#[source] EngineError),
+    #[error("starting what carries for the container")]
+    Carrier(#[source] io::Error),
+    #[error(transparent)]
+    Carried(CarriedError),
     #[error("init cannot open the bottle's doors: {0}")]
     Doors(String),
     #[error("init's link broke")]

@@ -77,6 +77,8 @@ pub struct ImageFacts {
     pub env: BTreeMap<String, String>,
     /// Of `cpu`, `memory` and `pids`, what the engine can limit.
     pub controllers: BTreeSet<&'static str>,
+    /// It is in a machine of its own, where no socket of this one's leads.
+    pub elsewhere: bool,
 }
 
 /// Has the engine have it. `scratch` is a directory for what is packed on the way; nothing is left there.
@@ -113,6 +115,8 @@ async fn facts(engine: &Engine, reference: &str) -> Result<ImageFacts, EngineErr
     Ok(ImageFacts {
         id: found.id.ok_or(EngineError::Answer("the image's id"))?,
         env: variables.iter().filter_map(pair).collect(),
+        // Docker Desktop calls its machine so.
+        elsewhere: cfg!(not(target_os = "linux")) || info.operating_system.as_deref() == Some("Docker Desktop"),
         controllers: limits.into_iter().filter(|(_, can)| *can == Some(true)).map(|(name, _)| name).collect(),
     })
 }

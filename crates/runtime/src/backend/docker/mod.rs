@@ -1,10 +1,11 @@
-//! The docker backend, socket topology: a room that an engine of this machine makes, as a container without a network.
+//! The docker backend: a room that an engine makes, as a container without a network.
 //!
 //! [`create`] writes what the container needs into a directory of the bottle's ([`staging`]), says as data what the
-//! container is ([`container`]), and lets the engine make and start it. Init, its only process, connects to a socket in
-//! that directory, which the keeper takes one connection of, from that very process; over it come the listeners of the
-//! doors, made inside. From then on the keeper and the gate work as for any other room, and the engine is asked for
-//! nothing until the end.
+//! container is ([`container`]), and lets the engine make and start it. Its only process is init. In the socket topology it
+//! connects to a socket in that directory, which the keeper takes one connection of, from that very process; over it come
+//! the listeners of the doors, made inside. From then on the keeper and the gate work as for any other room, and the
+//! engine is asked for nothing until the end. In the stream topology the same goes over the container's standard streams
+//! ([`stream`]).
 //!
 //! Invariants: a container has no network device but loopback, no capability, no set-id, no writable place but those of
 //! [`RoomSpec::writable`](super::room::RoomSpec::writable), and never the engine's socket; nothing but init is ever
@@ -13,6 +14,7 @@
 //! home and workspace, as on every backend. Which engine it is is asked of it; where Podman's takes something in another
 //! way, [`podman`] says it in that.
 
+mod attach;
 mod container;
 mod engine;
 mod error;
@@ -21,9 +23,11 @@ mod places;
 mod podman;
 mod room;
 mod staging;
+mod stream;
 
 pub use container::ContainerSpec;
 pub use engine::{abandoned, remove, remove_now, server};
 pub use error::{ContainerError, EngineError};
 pub use image::{ImageError, ImageFacts, Source, Told, image};
 pub use room::create;
+pub use stream::{CarrierError, carry};

@@ -10,7 +10,7 @@
 
 use super::{
     container::{SLUG, STATE, Scratch},
-    engine::{Engine, refused, status},
+    engine::{Engine, refused},
     error::EngineError,
 };
 use crate::journal::Container;
@@ -19,14 +19,10 @@ use bollard::{
     query_parameters::{ListVolumesOptions, RemoveVolumeOptions},
 };
 use rustix::process::{Resource, getrlimit};
-use std::{collections::HashMap, fs, path::Path, time::Duration};
-use tokio::time::{sleep, timeout};
+use std::{collections::HashMap, fs, path::Path};
 
 /// On a volume: the container that it was made for.
 const CONTAINER: &str = "bot-bottle.container";
-/// For a container that has ended, on a busy machine.
-const LETTING_GO: Duration = Duration::from_secs(30);
-const PAUSE: Duration = Duration::from_millis(50);
 /// Of the kernel, in bytes: what a `tmpfs` counts its blocks in. Podman takes `size` for a quota of its own.
 const BLOCK: u64 = 4096;
 
@@ -104,29 +100,11 @@ impl Engine {
             if labels.get(CONTAINER).is_none_or(|of| of != name) {
                 continue;
             }
-            any |= self.remove_volume(&volume).await?;
+            // Podman takes a container out of its list before it lets go of what that had.
+            let options = RemoveVolumeOptions { force: true };
+            any |= self.until_gone(|| self.docker.remove_volume(&volume, Some(options.clone()))).await?;
         }
         Ok(any)
-    }
-
-    /// Podman takes a container out of its list before it lets go of what that had.
-    async fn remove_volume(&self, volume: &str) -> Result<bool, EngineError> {
-        let mut last = None;
-        let trying = async {
-            loop {
-                match self.docker.remove_volume(volume, Some(RemoveVolumeOptions { force: true })).await {
-                    Ok(()) => return Ok(true),
-                    Err(error) if status(&error) == Some(404) => return Ok(false),
-                    Err(error) if matches!(status(&error), Some(409 | 500)) => last = Some(refused(error)),
-                    Err(error) => return Err(refused(error)),
-                }
-                sleep(PAUSE).await;
-            }
-        };
-        match timeout(LETTING_GO, trying).await {
-            Ok(ended) => ended,
-            Err(_) => Err(last.unwrap_or(EngineError::Late(LETTING_GO))),
-        }
     }
 
     /// Of bottles of this state directory: each bottle's name, and the container that a volume is left of.

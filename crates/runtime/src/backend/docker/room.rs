@@ -6,7 +6,8 @@ use super::{
     error::{ContainerError, EngineError},
     places::prepare,
     podman,
-    staging::stage,
+    staging::{Staged, stage},
+    stream,
 };
 use crate::{
     backend::room::{Room, relative},
@@ -18,6 +19,7 @@ use bollard::query_parameters::CreateContainerOptions;
 use bottle_spec::{
     door::Door,
     init_link::{InitToKeeper, KeeperToInit},
+    topology::Topology,
 };
 use rustix::{
     fs::{AtFlags, CWD, Mode},
@@ -45,10 +47,17 @@ pub async fn create(spec: &ContainerSpec<'_>) -> Result<Room, ContainerError> {
     let image = check(spec)?;
     let staged = stage(spec)?;
     prepare(&spec.room)?;
-    let listener = listen(&staged.entry).map_err(ContainerError::Listen)?;
+    match spec.room.plan.topology {
+        Topology::Socket => by_socket(spec, image, &staged).await,
+        Topology::Stream => stream::create(spec, image, &staged).await,
+    }
+}
+
+/// The container, which does not run yet, and the engine that has it.
+pub(super) async fn make(spec: &ContainerSpec<'_>, image: &str, staged: &Staged) -> Result<Engine, ContainerError> {
     let engine = Engine::connect(&spec.container.engine).await.map_err(ContainerError::Make)?;
     let name = CreateContainerOptions { name: Some(spec.container.name.clone()), ..CreateContainerOptions::default() };
-    let mut body = body(spec, image, &staged);
+    let mut body = body(spec, image, staged);
     if engine.make == Make::Podman {
         let scratch = scratch(spec);
         podman::translate(&mut body, &spec.container.name, &scratch);
@@ -56,6 +65,12 @@ pub async fn create(spec: &ContainerSpec<'_>) -> Result<Room, ContainerError> {
         made.map_err(ContainerError::Make)?;
     }
     engine.docker.create_container(Some(name), body).await.map_err(|error| ContainerError::Make(refused(error)))?;
+    Ok(engine)
+}
+
+async fn by_socket(spec: &ContainerSpec<'_>, image: &str, staged: &Staged) -> Result<Room, ContainerError> {
+    let listener = listen(&staged.entry).map_err(ContainerError::Listen)?;
+    let engine = make(spec, image, staged).await?;
     let pid = start(&engine, &spec.container.name).await.map_err(ContainerError::Start)?;
     let (number, pidfd) = held(pid).ok_or(ContainerError::Ended)?;
     let ends = sys::watch(pidfd, Interest::READABLE).map_err(ContainerError::Listen)?;
@@ -100,8 +115,7 @@ fn listen(entry: &Path) -> std::io::Result<UnixListener> {
 /// The pid of its init, as this host numbers it.
 async fn start(engine: &Engine, name: &str) -> Result<i64, EngineError> {
     engine.docker.start_container(name, None).await.map_err(refused)?;
-    let inspected = engine.docker.inspect_container(name, None).await.map_err(refused)?;
-    inspected.state.and_then(|state| state.pid).ok_or(EngineError::Answer("the container's state"))
+    engine.pid(name).await
 }
 
 fn held(pid: i64) -> Option<(i32, OwnedFd)> {

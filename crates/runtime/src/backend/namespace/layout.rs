@@ -199,6 +199,7 @@ mod tests {
         plan::{Backend, Image, Mount, Plan, PlannedProvider},
         policy::EgressPolicy,
         slug::Slug,
+        topology::Topology,
     };
     use std::collections::BTreeMap;
 
@@ -209,6 +210,7 @@ mod tests {
             agent: "a".into(),
             bottle: None,
             backend: Backend::Namespace,
+            topology: Topology::Socket,
             provider: PlannedProvider::named("command"),
             command: vec!["true".into()],
             prompt: String::new(),

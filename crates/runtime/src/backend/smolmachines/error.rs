@@ -1,6 +1,7 @@
 //! What can go wrong with a machine: one variant for each operation, each saying what to do next.
 
 use super::{cli::SmolvmError, record::RecordError};
+use crate::backend::carried::CarriedError;
 use std::{io, path::PathBuf, time::Duration};
 
 #[derive(Debug, thiserror::Error)]
@@ -22,8 +23,6 @@ pub enum MachineError {
     Root,
     #[error("{} holds a character that smolvm takes for the end of a path", .0.display())]
     Path(PathBuf),
-    #[error("{} is too long for a socket's path; set XDG_RUNTIME_DIR, or XDG_STATE_HOME, to a shorter one", .0.display())]
-    Long(PathBuf),
     #[error("{} cannot be written for the machine", path.display())]
     Stage {
         path: PathBuf,
@@ -32,8 +31,6 @@ pub enum MachineError {
     },
     #[error("{} of the bottle leads nowhere", .0.display())]
     Link(PathBuf),
-    #[error("drawing the machine's token")]
-    Token(#[source] io::Error),
     #[error("listening for the machine")]
     Listen(#[source] io::Error),
     #[error("looking at smolvm")]
@@ -48,12 +45,8 @@ pub enum MachineError {
     Ended(Option<String>),
     #[error("the machine's init did not connect within {} s{}", .0.as_secs(), console(.1))]
     Silent(Duration, Option<String>),
-    #[error("process {found} connected in place of the machine, {expected}")]
-    Stranger { found: i32, expected: i32 },
-    #[error("init cannot make the room in the machine: {0}")]
-    Unmade(String),
-    #[error("the machine's link broke")]
-    Broken(#[source] crate::socket::SocketError),
+    #[error(transparent)]
+    Carried(CarriedError),
     #[error("what is left of the machine cannot be taken away")]
     Remove(#[source] io::Error),
 }

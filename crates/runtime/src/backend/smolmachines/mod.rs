@@ -3,8 +3,8 @@
 //! [`create`] writes what the room is made of into a directory of the bottle's ([`staging`]), says as data what the
 //! machine is ([`machine`]), has smolvm write that down, and reads back what it wrote ([`record`]): a flag that was
 //! dropped in silence is an error. The machine starts with our init as its one workload, as the *porter*, which connects
-//! to a socket of the keeper's through the machine's wall; [`relay`] makes of its connections the link and the
-//! descriptors that keeper and gate know from every other room.
+//! to a socket of the keeper's through the machine's wall; [`carried`](super::carried) makes of its connections the link
+//! and the descriptors that keeper and gate know from every other room.
 //!
 //! Invariants: a machine has no network device, no published port, no forwarded agent, and of the host no directory but
 //! those of the room; nothing secret is in what smolvm is told. Its state is a directory of the bottle's own: no machine
@@ -17,7 +17,6 @@ mod error;
 mod install;
 mod machine;
 mod record;
-mod relay;
 mod room;
 mod staging;
 #[cfg(test)]

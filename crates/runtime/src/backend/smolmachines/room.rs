@@ -5,31 +5,25 @@ use super::{
     error::MachineError,
     machine::{Machine, Order},
     record,
-    relay::{Relay, Switchboard},
     staging::{path_that_can_be_told, stage},
 };
 use crate::{
-    backend::room::{Room, RoomSpec},
+    backend::{
+        carried::{self, CarriedError, LONGEST},
+        relay::Switchboard,
+        room::{Room, RoomSpec},
+    },
     beneath,
     process::ProcessId,
     socket::AsyncLink,
     sys,
 };
-use bottle_spec::{
-    door::Door,
-    init_link::InitToKeeper,
-    machine_link::{LINK, Purpose, sockets},
-    plan::Image,
-};
-use rustix::{
-    fs::{AtFlags, CWD, Mode},
-    process::{Pid, PidfdFlags, pidfd_open},
-};
+use bottle_spec::{machine_link::Purpose, plan::Image};
 use std::{
     fs, io,
     os::{
         fd::OwnedFd,
-        unix::{fs::DirBuilderExt as _, fs::symlink, net::UnixListener, net::UnixStream},
+        unix::{fs::DirBuilderExt as _, fs::symlink, net::UnixStream},
     },
     path::{Path, PathBuf},
     time::Duration,
@@ -39,9 +33,8 @@ use tokio::{io::Interest, task::spawn_blocking, time::timeout};
 /// Init connects when the machine is up, which smolvm has waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 const END_PATIENCE: Duration = Duration::from_secs(10);
-/// What smolvm puts below the directory of its state, sockets among it, and how long their paths may be.
+/// What smolvm puts below the directory of its state, sockets among it.
 const BELOW: usize = "/.cache/smolvm/vms/0123456789abcdef/port-forward.sock".len();
-const LONGEST: usize = 107;
 
 /// What a machine is made of, besides its room.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +59,7 @@ pub async fn create(spec: &MachineSpec<'_>) -> Result<Room, MachineError> {
     for path in order.volumes.iter().map(|(host, ..)| host).chain([&image]) {
         path_that_can_be_told(path)?;
     }
-    let (link, listeners) = listen(&doors, room.doors)?;
+    let sockets = carried::listen(&doors, room.doors).map_err(MachineError::Carried)?;
     let machine = spec.machine.clone();
     let wanted = order.clone();
     blocking(move || {
@@ -77,13 +70,12 @@ pub async fn create(spec: &MachineSpec<'_>) -> Result<Room, MachineError> {
     .await?;
     let board = Switchboard::new(token);
     let connected = board.expect(Purpose::Link);
-    let serving = tokio::task::spawn_local(std::rc::Rc::clone(&board).serve(link));
+    let serving = tokio::task::spawn_local(std::rc::Rc::clone(&board).serve(sockets.link));
     let opened = open(spec, connected).await;
     match opened {
         Ok((pid, pidfd, machine)) => {
-            let (ours, theirs) = UnixStream::pair().map_err(MachineError::Listen)?;
-            Relay::start(board, machine, AsyncLink::new(theirs).map_err(MachineError::Listen)?);
-            Ok(Room { pid, pidfd, link: ours, listeners })
+            let link = carried::relayed(board, machine).map_err(MachineError::Carried)?;
+            Ok(Room { pid, pidfd, link, listeners: sockets.doors })
         }
         Err(error) => {
             serving.abort();
@@ -104,22 +96,16 @@ async fn open(
     })
     .await?;
     let console = || spec.machine.console();
-    let (pid, pidfd) = pid.and_then(held).ok_or_else(|| MachineError::Ended(console()))?;
+    let held = pid.and_then(|pid| Some((pid, carried::held(pid)?)));
+    let (pid, pidfd) = held.ok_or_else(|| MachineError::Ended(console()))?;
     let ends = sys::watch(pidfd, Interest::READABLE).map_err(MachineError::Listen)?;
-    let opening = async {
-        let stream = connected.await.map_err(|_| MachineError::Ended(console()))?;
-        let found =
-            rustix::net::sockopt::socket_peercred(&stream).map_err(|error| MachineError::Listen(error.into()))?;
-        let found = found.pid.as_raw_pid();
-        if found != pid {
-            return Err(MachineError::Stranger { found, expected: pid });
-        }
-        let mut link = AsyncLink::new(stream).map_err(MachineError::Listen)?;
-        made(&mut link, spec.room.doors).await?;
-        Ok(link)
-    };
+    let opening = carried::opened(connected, pid, spec.room.doors);
     let link = tokio::select! {
-        opened = timeout(PATIENCE, opening) => opened.map_err(|_| MachineError::Silent(PATIENCE, console()))?,
+        opened = timeout(PATIENCE, opening) => match opened {
+            Ok(Err(CarriedError::Nothing)) => Err(MachineError::Ended(console())),
+            Ok(opened) => opened.map_err(MachineError::Carried),
+            Err(_) => Err(MachineError::Silent(PATIENCE, console())),
+        },
         _ = ends.readable() => Err(MachineError::Ended(console())),
     }?;
     Ok((pid, ends.into_inner(), link))
@@ -135,18 +121,6 @@ fn start(machine: &Machine) -> Result<(), MachineError> {
         }
         started => started.map_err(MachineError::Start),
     }
-}
-
-/// Init says of each door that it is open.
-async fn made(link: &mut AsyncLink, doors: &[Door]) -> Result<(), MachineError> {
-    for expected in doors {
-        match link.receive().await.map_err(MachineError::Broken)? {
-            InitToKeeper::Opened { door } if door == *expected => {}
-            InitToKeeper::Failed { message } => return Err(MachineError::Unmade(message)),
-            other => return Err(MachineError::Unmade(format!("{other:?} is no door"))),
-        }
-    }
-    Ok(())
 }
 
 fn check(spec: &MachineSpec<'_>) -> Result<PathBuf, MachineError> {
@@ -190,36 +164,12 @@ fn state(spec: &MachineSpec<'_>) -> Result<(), MachineError> {
     };
     let path = &spec.machine.state;
     if path.as_os_str().len() + BELOW > LONGEST {
-        return Err(MachineError::Long(path.clone()));
+        return Err(MachineError::Carried(CarriedError::Long(path.clone())));
     }
     let disks = spec.machine.staging.join("vm");
     beneath::remove_tree(&disks).map_err(failed(&disks))?;
     fs::DirBuilder::new().mode(0o700).recursive(true).create(&disks).map_err(failed(&disks))?;
     symlink(&disks, path).map_err(failed(path))
-}
-
-/// A socket for the link and one for each door that has one. Nobody else gets to them: what is above is the user's alone.
-fn listen(directory: &Path, doors: &[Door]) -> Result<(tokio::net::UnixListener, Vec<(Door, OwnedFd)>), MachineError> {
-    fs::DirBuilder::new().mode(0o700).create(directory).map_err(MachineError::Listen)?;
-    let bind = |name: &str| -> Result<UnixListener, MachineError> {
-        let path = directory.join(name);
-        if path.as_os_str().len() > LONGEST {
-            return Err(MachineError::Long(path));
-        }
-        let listener = UnixListener::bind(&path).map_err(MachineError::Listen)?;
-        let mode = Mode::RUSR | Mode::WUSR;
-        rustix::fs::chmodat(CWD, &path, mode, AtFlags::empty()).map_err(|error| MachineError::Listen(error.into()))?;
-        listener.set_nonblocking(true).map_err(MachineError::Listen)?;
-        Ok(listener)
-    };
-    let link = tokio::net::UnixListener::from_std(bind(LINK)?).map_err(MachineError::Listen)?;
-    let listeners = sockets(doors).into_iter().map(|(name, door)| Ok((door, bind(&name)?.into())));
-    Ok((link, listeners.collect::<Result<_, _>>()?))
-}
-
-fn held(pid: i32) -> Option<(i32, OwnedFd)> {
-    let pidfd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
-    Some((pid, pidfd))
 }
 
 /// smolvm is waited for by a thread of its own; the keeper's loop goes on.

@@ -4,7 +4,7 @@
 use super::{error::MachineError, machine::mounted};
 use crate::{
     backend::{
-        etc,
+        carried, etc,
         room::{FROZEN, HOME, MASKED_DIRECTORIES, MASKED_FILES, RoomSpec, relative, scratch_bounds},
     },
     beneath,
@@ -66,7 +66,7 @@ pub(super) fn stage(room: &RoomSpec<'_>, ids: (u32, u32), entry: &Path) -> Resul
         copy(&mount.source, &entry.join(&name)).map_err(failed(&mount.source))?;
         places.push(file(&name, &mount.target));
     }
-    let token = token().map_err(MachineError::Token)?;
+    let token = carried::token().map_err(MachineError::Carried)?;
     let scratch = scratch_bounds(room.plan.limits);
     let spec = MachineRoom {
         token,
@@ -113,12 +113,6 @@ fn file(name: &str, target: &Path) -> Place {
         directory: false,
         writable: false,
     }
-}
-
-fn token() -> io::Result<Token> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(Token(bytes))
 }
 
 fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {

@@ -62,8 +62,9 @@ impl Making<'_> {
             Backend::Docker => {
                 let container = self.planned_container().ok_or(StepError::NoEngine)?;
                 let (state, staging) = (&self.request.dirs.state, self.bottle.room());
+                let (runtime, program) = (&self.bottle.runtime, &self.parts.program);
                 let container = self.container.insert(container);
-                let spec = ContainerSpec { room: spec, container, state, staging: &staging };
+                let spec = ContainerSpec { room: spec, container, state, staging: &staging, runtime, program };
                 docker::create(&spec).await.map_err(StepError::Container)?
             }
             Backend::Smolmachines => {

@@ -1,6 +1,7 @@
 //! Something that is sent to an engine: a file, its digest, and what is said after it.
 
 use super::error::ImageError;
+use crate::store::private_directory;
 use bytes::Bytes;
 use futures_util::Stream;
 use sha2::{Digest as _, Sha256};
@@ -82,7 +83,8 @@ pub(super) struct Packer {
 impl Packer {
     pub(super) fn new(scratch: &Path) -> Result<Packer, ImageError> {
         let failed = |source| ImageError::Pack { path: scratch.to_owned(), source };
-        fs::create_dir_all(scratch).map_err(failed)?;
+        // Beside it are things that nobody else may see.
+        private_directory(scratch).map_err(|error| failed(io::Error::other(error)))?;
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| failed(io::Error::other(error)))?;
         let path = scratch.join(format!(".packing-{:016x}", u64::from_le_bytes(random)));

@@ -1,4 +1,5 @@
-//! The keeper's side of a machine's wall: makes of connections from inside what other rooms hand over as descriptors.
+//! The keeper's side of a wall that no descriptor passes: makes of connections from inside what other rooms hand over as
+//! descriptors.
 //!
 //! Two tasks: one takes connections and finds who waits for what they say they are, one carries the messages of
 //! [`bottle_spec::init_link`] both ways. Bytes of pipes are copied by threads, for what a client hands over may be a file

@@ -1,5 +1,7 @@
 //! Manifests, schemas and resolving from outside of the crate: what a user writes and what comes of it.
 
+mod topology;
+
 use bottle_spec::{
     facts::{AgentProgram, HostFacts, PathKind},
     manifest::{
@@ -17,8 +19,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const EXAMPLE_AGENT: &str = include_str!("../../../examples/agents/example.md");
-const EXAMPLE_BOTTLE: &str = include_str!("../../../examples/bottles/example.yaml");
+const EXAMPLE_AGENT: &str = include_str!("../../../../examples/agents/example.md");
+const EXAMPLE_BOTTLE: &str = include_str!("../../../../examples/bottles/example.yaml");
 
 fn bottle(text: &str) -> Result<Bottle, Mistakes> {
     Bottle::parse("dev", Path::new("/cfg/bottles/dev.yaml"), text)

@@ -23,6 +23,7 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
     // What differs with the engine is what the socket topology showed of both.
     escape::run("docker-stream", users)?;
     escape::run("podman", users)?;
+    escape::run("smolmachines", &[])?;
     if quick {
         return Ok(());
     }

@@ -48,8 +48,8 @@ pub(super) struct Arena {
     user: User,
     /// Whether an engine makes the bottles, and sees to their limits.
     engine: bool,
-    /// Whether each bottle is a machine, which has the memory that it is given.
-    machines: bool,
+    /// What each bottle is a machine of. A real one has the memory that it is given.
+    machines: Option<Machines>,
     upstream: TlsUpstream,
     plain: TlsUpstream,
     proxy: OpenProxy,
@@ -81,6 +81,7 @@ impl Arena {
         };
         let (nonce, secret) = (word("nonce")?, word("secret")?);
         env.set("PROBE_TOKEN", &secret);
+        let mut machines = None;
         match rooms {
             Rooms::Namespaces => {}
             Rooms::Containers { engine, streaming } => {
@@ -89,9 +90,7 @@ impl Arena {
                 env.set("BOT_BOTTLE_IMAGE", IMAGE);
                 env.set("BOT_BOTTLE_TOPOLOGY", if streaming { "stream" } else { "socket" });
             }
-            Rooms::Machines => {
-                Machines::install(&mut env);
-            }
+            Rooms::Machines => machines = Some(Machines::install(&mut env)),
         }
         let hosts = [ALLOWED, DENIED];
         let handler = judge::handler(&nonce, &secret);
@@ -136,7 +135,7 @@ impl Arena {
         Ok(Arena {
             env,
             engine: matches!(rooms, Rooms::Containers { .. }),
-            machines: matches!(rooms, Rooms::Machines),
+            machines,
             user,
             upstream,
             plain,
@@ -180,8 +179,9 @@ impl Arena {
 
     pub(super) fn in_a_bottle(&self) -> Result<Vec<Report>> {
         ensure!(self.talker.pid() != 0, "the host process is gone");
+        let real = self.machines.as_ref().is_some_and(Machines::are_real);
         let field = Field {
-            limits: Limits { memory_enforced: self.engine || self.machines || memory_enforced(), ..LIMITS },
+            limits: Limits { memory_enforced: self.engine || real || memory_enforced(), ..LIMITS },
             ..self.field.clone()
         };
         self.write_field("field.json", &field)?;
@@ -216,6 +216,13 @@ impl Arena {
 
     /// Whether the program of a bottle of that agent runs.
     fn listens(&self, agent: &str) -> bool {
+        if self.machines.is_some() {
+            // Another kernel's processes are not seen from here.
+            let bottles = self.env.bottles();
+            let Some(slug) = bottles.iter().find(|slug| slug.starts_with(agent)) else { return false };
+            let listening = format!(":{:04X} 00000000:0000 0A", self.field.sibling_port);
+            return self.env.run(&["exec", slug, "--", "cat", "/proc/net/tcp"]).stdout.contains(&listening);
+        }
         let ours = leftovers::processes(&self.env.root().to_string_lossy());
         self.env.bottles().iter().any(|slug| slug.starts_with(agent))
             && ours.iter().any(|(_, line)| line.starts_with("/field/probe listen"))
@@ -238,10 +245,10 @@ impl Arena {
             self.upstream.address(),
         );
         // One in an emulated machine can have no more than one processor.
-        let cpus = if self.machines { ", cpus: 1" } else { "" };
+        let cpus = if self.machines.is_some() { ", cpus: 1" } else { "" };
         let limits = format!("limits: {{ pids: {}, memory: {}MiB{cpus} }}\n", LIMITS.pids, LIMITS.memory >> 20);
         self.env.bottle("arena", &format!("image: host\nmounts: [\"{mount}\"]\n{limits}{egress}"));
-        let quiet = if self.machines { limits.as_str() } else { "" };
+        let quiet = if self.machines.is_some() { limits.as_str() } else { "" };
         self.env.bottle("quiet", &format!("image: host\nmounts: [\"{mount}\"]\n{quiet}"));
         self.env.agent("probe", "bottle: arena\nprovider: command\ncommand: [/field/probe, run, /field/field.json]");
         let listen = format!("[/field/probe, listen, \"{}\", \"280\"]", field.sibling_port);

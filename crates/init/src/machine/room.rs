@@ -150,8 +150,7 @@ impl Root<'_> {
         self.file_system("/dev", "tmpfs", "size=64k,nr_inodes=64,mode=755", MountFlags::empty())?;
         for device in DEVICES {
             let target = format!("/dev/{device}");
-            let place = self.place(&target, false).during(&target)?;
-            mount_bind(&*target, name(&place)).during(&target)?;
+            self.place(&target, false).and_then(|place| self.device(&target, &place, &target)).during(&target)?;
         }
         let directory = self.place("/dev", true).during("/dev")?;
         for (link, to) in DEVICE_LINKS {
@@ -171,6 +170,13 @@ impl Root<'_> {
         )
     }
 
+    /// One of the machine's own devices over `place`, which is what `target` names.
+    fn device(&self, device: &str, place: &OwnedFd, target: &str) -> io::Result<()> {
+        mount_bind(device, name(place))?;
+        let on = self.open(Path::new(target), OFlags::PATH)?;
+        Ok(mount_remount(name(&on), MountFlags::BIND | MountFlags::NOSUID | MountFlags::NOEXEC, "")?)
+    }
+
     fn show(&self, place: &Place) -> io::Result<()> {
         let on = self.place(&place.target, place.directory)?;
         mount_bind_recursive(&*place.source, name(&on))?;
@@ -185,7 +191,7 @@ impl Root<'_> {
     fn masks(&self) -> Result<(), PorterError> {
         for file in &self.spec.masked_files {
             if let Ok(place) = self.open(Path::new(file), OFlags::PATH) {
-                mount_bind("/dev/null", name(&place)).during(file)?;
+                self.device("/dev/null", &place, file).during(file)?;
             }
         }
         for directory in &self.spec.masked_directories {

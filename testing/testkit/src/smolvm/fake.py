@@ -168,7 +168,8 @@ def quietly(a, b):
                 pass
 
 
-# Runs as the root of namespaces of its own: $1 is the machine's root, the others pairs of host and machine.
+# Runs as the root of namespaces of its own: $1 is the machine's root, the others are places of host and machine and
+# whether they may be written to. $READY is made when the machine is up, which the workload is not yet.
 INSIDE = r"""
 set -e
 root=$1; shift
@@ -184,6 +185,7 @@ while [ "$1" != -- ]; do
     shift 3
 done
 shift
+: >"$READY"
 cd "$root"
 pivot_root . old
 exec chroot . /bin/sh -c 'umount -l /old && exec "$@"' sh "$@"
@@ -212,8 +214,8 @@ def boot(config):
     namespaces = ["--user", "--map-current-user", "--keep-caps", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork"]
     command = ["unshare", *namespaces, "--kill-child", "sh", "-c", INSIDE, "sh", root, *pairs, "--", *record["cmd"]]
     # What is started ends with this process, as a machine does.
-    workload = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", *command])
-    open(os.path.join(folder, "agent.ready"), "w").close()
+    ready = {**os.environ, "READY": os.path.join(folder, "agent.ready")}
+    workload = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", *command], env=ready)
     workload.wait()
 
 

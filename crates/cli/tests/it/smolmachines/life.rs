@@ -12,6 +12,7 @@ use std::{
     collections::BTreeSet,
     fs,
     net::{TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt as _,
     time::Duration,
 };
 
@@ -186,6 +187,29 @@ fn exec_cp_and_the_terminal_work_as_elsewhere() {
     screen.types("exit 7\r");
     assert_eq!(screen.ends(), Some(7));
     env.run(&["stop", "--grace", "0", NAME]).success();
+    yard.nothing_is_left();
+}
+
+/// Whatever the image has there.
+#[test]
+fn scratch_is_for_all_the_home_is_the_agents_and_no_mount_obeys_set_id_bits() {
+    let yard = Yard::new();
+    let image = yard.stage.env.root().join("image");
+    for (path, mode) in [("tmp", 0o755), ("var/tmp", 0o555)] {
+        fs::create_dir_all(image.join(path)).expect("an image of ours");
+        fs::set_permissions(image.join(path), fs::Permissions::from_mode(mode)).expect("an image of ours");
+    }
+    let script = "stat -c '%a' /tmp /var/tmp; stat -c %u ~; id -u; touch /tmp/x /var/tmp/x ~/x; cat /proc/self/mounts";
+    let ran = yard.run(&[], &["sh", "-c", script]);
+    let (first, mounts) = {
+        let mut lines = ran.success().lines();
+        (lines.by_ref().take(4).collect::<Vec<_>>(), lines.collect::<Vec<_>>())
+    };
+    assert!(first[..2] == ["1777", "1777"] && first[2] == first[3], "{ran}");
+    let obeys =
+        |line: &&&str| !line.split(' ').nth(3).is_some_and(|options| options.split(',').any(|it| it == "nosuid"));
+    assert_eq!(mounts.iter().filter(obeys).collect::<Vec<_>>(), Vec::<&&str>::new());
+    assert!(mounts.iter().any(|line| line.contains(" /dev/null ")), "{ran}");
     yard.nothing_is_left();
 }
 

@@ -61,6 +61,11 @@ pub enum ContainerError {
     Listen(#[source] io::Error),
     #[error("making the container")]
     Make(#[source] EngineError),
+    #[error(
+        "the engine does not see this machine's files ({0}); use one that does: an engine of this machine, or Docker \
+         Desktop with that directory among those that it shares"
+    )]
+    Unseen(String),
     #[error("starting the container")]
     Start(#[source] EngineError),
     #[error("the container's init ended before it said anything; `docker events` may tell why")]

@@ -22,7 +22,7 @@ use super::{
 use bollard::{
     body_try_stream,
     errors::Error,
-    models::{ErrorDetail, SystemInfo},
+    models::ErrorDetail,
     query_parameters::{BuildImageOptions, CreateImageOptions, ImportImageOptions, TagImageOptions},
 };
 use futures_util::StreamExt as _;
@@ -102,18 +102,31 @@ pub fn image(
             Source::Installed { base, line } => maker.installed(base, line).await?,
         };
         let Found { id, env } = find(&engine, &reference).await?;
-        // Podman takes a third of a second to tell, and is nowhere else that it would tell of.
-        let info = if limited || engine.make == Make::Docker {
-            Some(engine.docker.info().await.map_err(refused)?)
-        } else {
-            None
-        };
-        // Docker Desktop calls its machine so.
-        let desktop = info.as_ref().and_then(|info| info.operating_system.as_deref()) == Some("Docker Desktop");
-        let elsewhere = cfg!(not(target_os = "linux")) || desktop;
-        let controllers = info.as_ref().map(controllers).unwrap_or_default();
+        // Podman takes a third of a second for it.
+        let controllers = if limited { controllers(&engine).await? } else { BTreeSet::new() };
+        let elsewhere = elsewhere(&engine).await?;
         Ok(ImageFacts { id, env, controllers, elsewhere })
     })
+}
+
+/// Docker Desktop, which has its engine in a machine of its own, says so where it tells its version.
+async fn elsewhere(engine: &Engine) -> Result<bool, EngineError> {
+    if cfg!(not(target_os = "linux")) {
+        return Ok(true);
+    }
+    match engine.make {
+        Make::Docker => {
+            let platform = engine.docker.version().await.map_err(refused)?.platform;
+            Ok(platform.is_some_and(|platform| is_desktop(&platform.name)))
+        }
+        // On Linux it runs beside those who ask it.
+        Make::Podman => Ok(false),
+    }
+}
+
+/// `Docker Desktop 4.27.2 (137060)`; others are `Docker Engine - Community` or have no name.
+fn is_desktop(platform: &str) -> bool {
+    platform.starts_with("Docker Desktop")
 }
 
 /// An image that the engine has.
@@ -135,9 +148,10 @@ async fn find(engine: &Engine, reference: &str) -> Result<Found, EngineError> {
     })
 }
 
-fn controllers(info: &SystemInfo) -> BTreeSet<&'static str> {
+async fn controllers(engine: &Engine) -> Result<BTreeSet<&'static str>, EngineError> {
+    let info = engine.docker.info().await.map_err(refused)?;
     let limits = [("cpu", info.cpu_cfs_quota), ("memory", info.memory_limit), ("pids", info.pids_limit)];
-    limits.into_iter().filter(|(_, can)| *can == Some(true)).map(|(name, _)| name).collect()
+    Ok(limits.into_iter().filter(|(_, can)| *can == Some(true)).map(|(name, _)| name).collect())
 }
 
 struct Maker<'a> {
@@ -320,4 +334,16 @@ fn words(error: Error) -> String {
 
 fn said(lines: &VecDeque<String>) -> String {
     lines.iter().map(|line| format!("\n  {line}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_desktop;
+
+    /// What each says of itself, as its release notes show it.
+    #[test]
+    fn an_engine_in_a_machine_of_its_own_is_told_from_one_of_this_machine() {
+        assert!(is_desktop("Docker Desktop 4.27.2 (137060)"));
+        assert!(!is_desktop("Docker Engine - Community") && !is_desktop(""));
+    }
 }

@@ -64,7 +64,10 @@ pub(super) async fn make(spec: &ContainerSpec<'_>, image: &str, staged: &Staged)
         let made = engine.make_volumes(spec.container, &labels(spec), &scratch).await;
         made.map_err(ContainerError::Make)?;
     }
-    engine.docker.create_container(Some(name), body).await.map_err(|error| ContainerError::Make(refused(error)))?;
+    engine.docker.create_container(Some(name), body).await.map_err(|error| match refused(error) {
+        EngineError::Refused(why) if why.contains("bind source path does not exist") => ContainerError::Unseen(why),
+        other => ContainerError::Make(other),
+    })?;
     Ok(engine)
 }
 

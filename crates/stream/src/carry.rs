@@ -3,19 +3,17 @@
 use crate::{
     channel::{Became, Channel},
     frame::{CHANNELS, Frame, FrameError, Frames, Kind, NAME, PAYLOAD},
+    opener::{Asked, Opener, Request, lock},
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fd::{AsFd as _, OwnedFd},
     io::Errno,
-    pipe::PipeFlags,
 };
 use std::{
-    any::Any,
     collections::BTreeMap,
     io,
-    os::unix::net::UnixStream,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -47,67 +45,6 @@ pub enum CarryError {
     Frame(#[source] FrameError),
     #[error("a frame that is out of turn: {0}")]
     Turn(&'static str),
-}
-
-/// What the loop is asked for from outside.
-#[derive(Default)]
-struct Asked {
-    requests: Vec<Request>,
-    /// It is to end when it has sent what there is.
-    finish: bool,
-}
-
-/// What is to be carried.
-struct Request {
-    name: String,
-    socket: OwnedFd,
-    first: Vec<u8>,
-    held: Box<dyn Any + Send>,
-}
-
-/// Hands over connections, from any thread.
-#[derive(Clone)]
-pub struct Opener {
-    asked: Arc<Mutex<Asked>>,
-    /// A byte in it wakes the loop; when the last is gone, nothing more will be asked for.
-    wake: Arc<OwnedFd>,
-}
-
-impl std::fmt::Debug for Opener {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Opener")
-    }
-}
-
-impl Opener {
-    /// Carries `socket` to the one of this name, after `first`. `held` goes when both directions have ended.
-    pub fn carry(&self, name: &str, socket: OwnedFd, first: &[u8], held: impl Send + 'static) -> io::Result<()> {
-        rustix::io::ioctl_fionbio(&socket, true)?;
-        let (name, first) = (name.to_owned(), first.to_owned());
-        lock(&self.asked).requests.push(Request { name, socket, first, held: Box::new(held) });
-        self.wake()
-    }
-
-    /// Has the loop end once it has sent all that can be read by then; within seconds, whoever takes it or not.
-    pub fn finish(&self) -> io::Result<()> {
-        lock(&self.asked).finish = true;
-        self.wake()
-    }
-
-    fn wake(&self) -> io::Result<()> {
-        match rustix::io::write(&*self.wake, &[0]) {
-            // Full: it will wake all the same.
-            Ok(_) | Err(Errno::AGAIN) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// A connection to the socket of this name.
-    pub fn connect(&self, name: &str) -> io::Result<UnixStream> {
-        let (ours, theirs) = UnixStream::pair()?;
-        self.carry(name, theirs.into(), &[], ())?;
-        Ok(ours)
-    }
 }
 
 /// Gives the descriptor that a name stands for.
@@ -145,10 +82,8 @@ impl std::fmt::Debug for Carrier<'_> {
 
 /// The side that opens. It runs until the stream ends, or nobody can ask for more and all was sent.
 pub fn opening(wire: Wire) -> Result<(Opener, Carrier<'static>), CarryError> {
-    let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
-    let (woken, wake) = rustix::pipe::pipe_with(flags).map_err(|error| CarryError::Setup(error.into()))?;
-    let opener = Opener { asked: Arc::default(), wake: Arc::new(wake) };
-    let role = Role::Opens { asked: Arc::clone(&opener.asked), woken, no_more: false };
+    let (opener, asked, woken) = Opener::new().map_err(CarryError::Setup)?;
+    let role = Role::Opens { asked, woken, no_more: false };
     Ok((opener, Carrier::new(wire, role, |bytes, frames| frames.push(bytes))?))
 }
 
@@ -459,8 +394,4 @@ struct Ready {
     input: bool,
     output: bool,
     channels: Vec<(u32, PollFlags)>,
-}
-
-fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -14,5 +14,7 @@ mod channel;
 pub mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
+mod opener;
 
-pub use carry::{Carrier, CarryError, Opener, Wire, answering, opening};
+pub use carry::{Carrier, CarryError, Wire, answering, opening};
+pub use opener::Opener;

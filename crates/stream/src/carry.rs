@@ -70,6 +70,8 @@ pub struct Carrier<'a> {
     outbox: Vec<u8>,
     /// When the stream ended.
     ended: Option<Instant>,
+    /// The other side reads nothing any more.
+    unheard: bool,
     /// Since when it is to end by itself.
     finishing: Option<Instant>,
 }
@@ -116,6 +118,7 @@ impl<'a> Carrier<'a> {
             newest: 0,
             outbox: Vec::new(),
             ended: None,
+            unheard: false,
             finishing: None,
         })
     }
@@ -370,15 +373,18 @@ impl<'a> Carrier<'a> {
     }
 
     fn write(&mut self) -> Result<(), CarryError> {
+        if self.unheard {
+            self.outbox.clear();
+        }
         let mut sent = 0;
         while let Some(rest) = self.outbox.get(sent..).filter(|rest| !rest.is_empty()) {
             match rustix::io::write(&self.wire.output, rest) {
                 Ok(count) => sent += count,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
-                // The reading side tells of an end.
+                // Nobody hears any more; what was said before is still to be read, up to its end.
                 Err(Errno::PIPE | Errno::CONNRESET) => {
-                    self.ended = self.ended.or(Some(Instant::now()));
+                    self.unheard = true;
                     sent = self.outbox.len();
                 }
                 Err(error) => return Err(CarryError::Write(error.into())),

@@ -39,18 +39,9 @@ pub(crate) fn binary(name: &str, profile: Profile) -> Result<PathBuf> {
 /// Builds the tests `name` of a package, with the program that they start.
 pub(crate) fn tests(package: &str, name: &str) -> Result<PathBuf> {
     let mut command = cargo();
-    command.args([
-        "test",
-        "--no-run",
-        "--locked",
-        "--quiet",
-        "--message-format=json",
-        "--package",
-        package,
-        "--test",
-        name,
-    ]);
-    built(command, name)
+    // With all packages, as the tests are built, so that nothing is built anew.
+    command.args(["test", "--no-run", "--locked", "--quiet", "--message-format=json", "--workspace", "--test", name]);
+    built_by(command, &format!("#{package}@"), name)
 }
 
 /// Builds an example of a package, optimised, with features of that package's.
@@ -62,7 +53,12 @@ pub(crate) fn example(package: &str, name: &str, features: &[&str]) -> Result<Pa
 }
 
 /// Where cargo says that it put what it built.
-fn built(mut command: Command, name: &str) -> Result<PathBuf> {
+fn built(command: Command, name: &str) -> Result<PathBuf> {
+    built_by(command, "", name)
+}
+
+/// The same, of the package in whose identifier this stands.
+fn built_by(mut command: Command, package: &str, name: &str) -> Result<PathBuf> {
     let output = command.stderr(std::process::Stdio::inherit()).output().context("cargo cannot be started")?;
     ensure!(output.status.success(), "{name} does not build");
     let messages = String::from_utf8(output.stdout).context("cargo's messages are not text")?;
@@ -70,6 +66,7 @@ fn built(mut command: Command, name: &str) -> Result<PathBuf> {
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter(|message| message["reason"] == "compiler-artifact" && message["target"]["name"] == name)
+        .filter(|message| message["package_id"].as_str().is_some_and(|id| id.contains(package)))
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .with_context(|| format!("cargo named no executable for {name}"))
 }

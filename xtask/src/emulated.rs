@@ -72,9 +72,9 @@ pub(crate) fn one_life() -> Result<()> {
 /// The tests of the program whose names hold one of `filters`, with the real smolvm; with `escape` that suite, with
 /// `bench` what a start costs there.
 fn command(filters: &[&str]) -> Result<Vec<PathBuf>> {
-    let words: Option<&[&str]> = match filters {
-        ["escape"] => Some(&["escape", "smolmachines", "--user", "ordinary", "--built"]),
-        ["bench"] => Some(&["bench", "--only", "machines", "--built"]),
+    let words: Option<Vec<&str>> = match filters {
+        ["escape", part @ ..] => Some([&["escape", "smolmachines"], part, &["--user", "ordinary", "--built"]].concat()),
+        ["bench"] => Some(vec!["bench", "--only", "machines", "--built"]),
         _ => None,
     };
     if let Some(words) = words {

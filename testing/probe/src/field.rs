@@ -13,6 +13,9 @@ use std::{
 pub struct Field {
     /// On the bare host, where escapes are expected and only loopback may be spoken to.
     pub bare: bool,
+    /// Which of how many parts of the suite is run; all of it where none is named.
+    #[serde(default)]
+    pub part: Option<(usize, usize)>,
     /// A container engine made the mounts. It is told neither `nosuid` nor `nodev`; what stands for them is tried.
     pub by_engine: bool,
     /// Where the addresses begin that the resolver makes up: a /15.

@@ -1,7 +1,10 @@
 //! Everything around the probe: the upstream, the traps, what is planted on the host, a sibling bottle, and the two
 //! ways to run it.
 
-use super::judge::{self, ALLOWED, DENIED};
+use super::{
+    Part,
+    judge::{self, ALLOWED, DENIED},
+};
 use anyhow::{Context, Result, bail, ensure};
 use bottle_probe::{Field, Limits, Report};
 use bottle_spec::door::{LOOPBACK_NET, SYNTHETIC_NET};
@@ -74,7 +77,7 @@ pub(super) enum Rooms<'a> {
 }
 
 impl Arena {
-    pub(super) fn set(program: &Path, probe: &Path, user: User, rooms: Rooms<'_>) -> Result<Arena> {
+    pub(super) fn set(program: &Path, probe: &Path, user: User, rooms: Rooms<'_>, part: Part) -> Result<Arena> {
         let mut env = match user {
             User::Root => TestEnv::new(program),
             User::Ordinary => TestEnv::ordinary(program),
@@ -110,6 +113,7 @@ impl Arena {
         let talker = talker(&env, user, &name, &secret);
         let field = Field {
             bare: false,
+            part,
             by_engine: matches!(rooms, Rooms::Containers { .. }),
             synthetic: if matches!(rooms, Rooms::Namespaces) { SYNTHETIC_NET.0 } else { LOOPBACK_NET.0 },
             allowed_host: ALLOWED.to_owned(),

@@ -15,6 +15,9 @@ use arena::{Arena, Rooms, User};
 use bottle_probe::{Control, Outcome, Report, cases};
 use bottle_testkit::{Engine, engine::Make};
 
+/// Which of how many.
+type Part = Option<(usize, usize)>;
+
 pub(crate) fn run(backend: &str, options: &[&str]) -> Result<()> {
     let streaming = backend.strip_suffix("-stream");
     let make = Make::named(streaming.unwrap_or(backend));
@@ -37,7 +40,8 @@ pub(crate) fn run(backend: &str, options: &[&str]) -> Result<()> {
         return Ok(());
     }
     let (built, options): (Vec<&str>, Vec<&str>) = options.iter().copied().partition(|option| *option == "--built");
-    let mut users = users(&options)?;
+    let (part, options) = part(&options)?;
+    let mut users = users(options)?;
     if machines {
         // Root is refused there.
         users.retain(|user| *user == User::Ordinary);
@@ -52,9 +56,9 @@ pub(crate) fn run(backend: &str, options: &[&str]) -> Result<()> {
             None if machines => Rooms::Machines,
             None => Rooms::Namespaces,
         };
-        let arena = Arena::set(&program, &probe, user, rooms)?;
+        let arena = Arena::set(&program, &probe, user, rooms, part)?;
         let control = arena.on_the_bare_host().context("the control run")?;
-        faults.extend(unable_to_fail(&control, user).into_iter().map(|it| format!("{user}, bare host: {it}")));
+        faults.extend(unable_to_fail(&control, user, part).into_iter().map(|it| format!("{user}, bare host: {it}")));
         let held = match arena.in_a_bottle() {
             Ok(held) => held,
             Err(error) => {
@@ -63,7 +67,7 @@ pub(crate) fn run(backend: &str, options: &[&str]) -> Result<()> {
             }
         };
         table::print(&user.to_string(), &control, &held);
-        faults.extend(missing(&held).into_iter().map(|it| format!("{user}: {it} did not report")));
+        faults.extend(missing(&held, part).into_iter().map(|it| format!("{user}: {it} did not report")));
         faults.extend(escapes(&held).into_iter().map(|it| format!("{user}, bottle: {it}")));
         faults.extend(arena.trespasses().into_iter().map(|it| format!("{user}, bottle: {it} reached the upstream")));
     }
@@ -73,6 +77,16 @@ pub(crate) fn run(backend: &str, options: &[&str]) -> Result<()> {
     ensure!(faults.is_empty(), "{} faults", faults.len());
     println!("escape {backend}: nothing got out");
     Ok(())
+}
+
+/// `--part 2/5` in front of the others, where a machine is too slow for the whole suite at once.
+fn part<'a>(options: &'a [&'a str]) -> Result<(Part, &'a [&'a str])> {
+    let ["--part", part, rest @ ..] = options else { return Ok((None, options)) };
+    let numbers = part.split_once('/').and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
+    let numbers: (usize, usize) = numbers.with_context(|| format!("`{part}` is no part: as in --part 2/5"))?;
+    ensure!((1..=numbers.1).contains(&numbers.0), "there is no part {part}");
+    println!("part {part} of the suite");
+    Ok((Some(numbers), rest))
 }
 
 fn users(options: &[&str]) -> Result<Vec<User>> {
@@ -85,14 +99,16 @@ fn users(options: &[&str]) -> Result<Vec<User>> {
         }
         ["--user", "ordinary"] => Ok(vec![User::Ordinary]),
         ["--user", "root"] if root => Ok(vec![User::Root]),
-        _ => bail!("options: --user root (as root) or --user ordinary; --built to build nothing"),
+        _ => bail!(
+            "options: --user root (as root) or --user ordinary, after --part K/N for a part; --built to build nothing"
+        ),
     }
 }
 
 /// Cases without a report: a probe that died early must not pass for one that found nothing.
-fn missing(reports: &[Report]) -> Vec<&'static str> {
+fn missing(reports: &[Report], part: Part) -> Vec<&'static str> {
     let reported = |name: &str| reports.iter().any(|report| report.name == name);
-    cases::all().iter().map(|case| case.name).filter(|name| !reported(name)).collect()
+    cases::part(part).iter().map(|case| case.name).filter(|name| !reported(name)).collect()
 }
 
 fn escapes(reports: &[Report]) -> Vec<String> {
@@ -104,7 +120,7 @@ fn escapes(reports: &[Report]) -> Vec<String> {
 }
 
 /// Cases that must escape where nothing holds them, and did not.
-fn unable_to_fail(control: &[Report], user: User) -> Vec<String> {
+fn unable_to_fail(control: &[Report], user: User, part: Part) -> Vec<String> {
     let must = |case: &cases::Case| match case.control {
         Control::Escapes => true,
         Control::EscapesAsRoot => user == User::Root,
@@ -112,6 +128,6 @@ fn unable_to_fail(control: &[Report], user: User) -> Vec<String> {
     };
     let escaped =
         |name: &str| control.iter().any(|report| report.name == name && matches!(report.outcome, Outcome::Escaped(_)));
-    let silent = cases::all().into_iter().filter(|case| must(case) && !escaped(case.name));
+    let silent = cases::part(part).into_iter().filter(|case| must(case) && !escaped(case.name));
     silent.map(|case| format!("{} does not escape there, so it proves nothing", case.name)).collect()
 }

@@ -81,6 +81,12 @@ impl Outcome {
     }
 }
 
+/// The cases of a part of the suite: the first of two has every other case, from the first on.
+pub fn part(part: Option<(usize, usize)>) -> Vec<Case> {
+    let Some((number, of)) = part else { return all() };
+    all().into_iter().enumerate().filter(|(index, _)| index % of.max(1) + 1 == number).map(|(_, case)| case).collect()
+}
+
 /// Every case, in the order in which they run: what could starve the others comes last.
 pub fn all() -> Vec<Case> {
     let parts: [&[Case]; 12] = [
@@ -103,6 +109,15 @@ pub fn all() -> Vec<Case> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_are_all_of_it_and_nothing_twice() {
+        let mut names: Vec<&str> = (1..=7).flat_map(|number| part(Some((number, 7)))).map(|case| case.name).collect();
+        let mut whole: Vec<&str> = part(None).iter().map(|case| case.name).collect();
+        names.sort_unstable();
+        whole.sort_unstable();
+        assert_eq!(names, whole);
+    }
 
     #[test]
     fn names_are_unique() {

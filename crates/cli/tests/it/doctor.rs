@@ -92,6 +92,29 @@ fn an_index_without_it_is_told_and_so_is_one_that_is_not_there() {
 }
 
 #[test]
+fn pip_fetches_it_where_no_index_is_named() {
+    let tools = cache().map(|cache| (cache.join("venv/bin"), cache.join("wheels")));
+    let Some((python, wheels)) = tools.filter(|(python, wheels)| python.is_dir() && wheels.join(WHEEL).is_file())
+    else {
+        println!("SKIPPED(no pip and no wheel of smolvm): see scripts/install-test-needs");
+        return;
+    };
+    let mut env = TestEnv::new(crate::stage::program());
+    // As a pip that is set up for a mirror: nothing is asked of any other.
+    env.set("PIP_NO_INDEX", "1");
+    env.set("PIP_FIND_LINKS", &wheels.display().to_string());
+    env.set("PATH", &format!("{}:/usr/bin:/bin", python.display()));
+    let ran = env.run(&["doctor", "--fix"]);
+    let place = env.root().join("cache/bot-bottle/smolvm");
+    assert!(ran.stderr.contains("smolvm is installed at ") && place.join("1.32.2/smolvm").is_file(), "{ran}");
+    assert!(!place.join("fetched").exists());
+    let mut without = TestEnv::new(crate::stage::program());
+    without.set("PATH", "/nonexistent");
+    let ran = without.run(&["doctor", "--fix"]);
+    assert!(ran.code == Some(4) && ran.stderr.contains("python3") && ran.stderr.contains("PIP_INDEX_URL"), "{ran}");
+}
+
+#[test]
 fn smolvm_is_installed_once_and_found_after_path() {
     let wheel = cache().map(|cache| cache.join("wheels").join(WHEEL)).filter(|path| path.is_file());
     let Some(wheel) = wheel else {

@@ -53,6 +53,11 @@ pub enum InstallError {
 }
 
 impl Wheel {
+    /// What it is asked for by.
+    pub fn requirement(&self) -> String {
+        format!("{PACKAGE}=={TESTED}")
+    }
+
     /// `None` where its authors publish none for a machine like this.
     pub fn of_this_machine() -> Option<Wheel> {
         match (std::env::consts::OS, std::env::consts::ARCH) {

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const CRATES: [&str; 7] = ["gate", "cli", "runtime", "init", "policy", "spec", "tui"];
+const CRATES: [&str; 8] = ["gate", "cli", "runtime", "init", "policy", "spec", "stream", "tui"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

@@ -165,7 +165,9 @@ mod tests {
 
     #[test]
     fn a_context_is_what_is_not_left_out_and_the_same_each_time() {
-        let (root, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (root, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        // Made by whoever packs: nobody else may look into it.
+        let scratch = cache.path().join("images");
         let write = |path: &str| {
             let path = root.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -176,7 +178,7 @@ mod tests {
         }
         fs::write(root.path().join(".dockerignore"), "# ours\n*.key\nout\n!out/kept\n**/*.log\nDockerfile\n").unwrap();
         symlink("/etc/passwd", root.path().join("link")).unwrap();
-        let packed = of_build(root.path(), "Dockerfile", scratch.path()).unwrap();
+        let packed = of_build(root.path(), "Dockerfile", &scratch).unwrap();
         let mut found = names(&packed);
         found.sort();
         let expected =
@@ -185,10 +187,10 @@ mod tests {
             found.iter().map(|name| name.trim_end_matches('/')).collect::<Vec<_>>(),
             expected.map(|it| it.trim_end_matches('/'))
         );
-        let again = of_build(root.path(), "Dockerfile", scratch.path()).unwrap();
+        let again = of_build(root.path(), "Dockerfile", &scratch).unwrap();
         assert_eq!(packed.digest(), again.digest());
         write("more");
-        assert_ne!(packed.digest(), of_build(root.path(), "Dockerfile", scratch.path()).unwrap().digest());
-        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0, "something was left");
+        assert_ne!(packed.digest(), of_build(root.path(), "Dockerfile", &scratch).unwrap().digest());
+        assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0, "something was left");
     }
 }

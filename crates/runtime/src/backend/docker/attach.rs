@@ -10,7 +10,7 @@ use super::{
     engine::{Engine, PATIENCE},
     error::EngineError,
 };
-use std::{io, path::Path};
+use std::io;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
@@ -22,15 +22,14 @@ const HEAD_MOST: usize = 16 << 10;
 const STDOUT: u8 = 1;
 
 /// Attaches to a container that does not run yet.
-pub(super) async fn attach(socket: &Path, engine: &Engine, name: &str) -> Result<UnixStream, EngineError> {
-    let version = engine.docker.client_version();
-    let (major, minor) = (version.major_version, version.minor_version);
+pub(super) async fn attach(engine: &Engine, name: &str) -> Result<UnixStream, EngineError> {
+    let Engine { socket, version, .. } = engine;
     let request = format!(
-        "POST /v{major}.{minor}/containers/{name}/attach?stream=1&stdin=1&stdout=1&stderr=1 HTTP/1.1\r\n\
+        "POST /v{version}/containers/{name}/attach?stream=1&stdin=1&stdout=1&stderr=1 HTTP/1.1\r\n\
          Host: engine\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n"
     );
     let attaching = async {
-        let gone = |error| EngineError::Gone(socket.to_owned(), error);
+        let gone = |error| EngineError::Gone(socket.clone(), error);
         let mut stream = UnixStream::connect(socket).await.map_err(gone)?;
         stream.write_all(request.as_bytes()).await.map_err(EngineError::Ask)?;
         let head = head(&mut stream).await.map_err(EngineError::Ask)?;

@@ -117,7 +117,7 @@ fn host(spec: &ContainerSpec<'_>, staged: &Staged) -> HostConfig {
         nano_cpus: limits.cpu_millis.map(|millis| i64::from(millis) * 1_000_000),
         pids_limit: limits.pids.map(i64::from),
         ulimits: Some(vec![ResourcesUlimits { name: Some("core".to_owned()), soft: Some(0), hard: Some(0) }]),
-        // What init writes is not the bottle's output, which the engine never sees.
+        // What init writes is for its keeper, and kept nowhere.
         log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
         // An engine that is started again takes such containers away, those that still run as well.
         auto_remove: Some(false),

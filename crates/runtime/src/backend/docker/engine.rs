@@ -44,9 +44,9 @@ pub(super) enum Make {
 pub(super) struct Engine {
     pub(super) docker: Docker,
     pub(super) make: Make,
-    socket: PathBuf,
+    pub(super) socket: PathBuf,
     /// Of the API.
-    version: String,
+    pub(super) version: String,
 }
 
 impl Engine {
@@ -86,9 +86,9 @@ impl Engine {
 
     /// Asks for a removal until there is nothing left to remove; whether there was anything.
     ///
-    /// Engines remove a container by themselves when it ends, and are at it meanwhile. Podman does so by a program of its
-    /// own that knows nothing of its service: either may come upon a state that the other has just made, give up, and
-    /// leave the container for whoever asks next.
+    /// Somebody else may be at it meanwhile: `cleanup`, or what Podman runs at a container's end, which knows nothing of
+    /// its service. Either may come upon a state that the other has just made, give up, and leave the container for
+    /// whoever asks next.
     pub(super) async fn until_gone<A>(&self, ask: impl Fn() -> A) -> Result<bool, EngineError>
     where
         A: Future<Output = Result<(), Error>>,

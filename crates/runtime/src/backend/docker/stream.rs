@@ -45,8 +45,7 @@ pub(super) async fn create(spec: &ContainerSpec<'_>, image: &str, staged: &Stage
     let sockets = carried::listen(&directory, spec.room.doors).map_err(ContainerError::Carried)?;
     let token = carried::token().map_err(ContainerError::Carried)?;
     let engine = make(spec, image, staged).await?;
-    let mut attached =
-        attach(&spec.container.engine, &engine, &spec.container.name).await.map_err(ContainerError::Attach)?;
+    let mut attached = attach(&engine, &spec.container.name).await.map_err(ContainerError::Attach)?;
     attached.write_all(&greeting(spec, token)?).await.map_err(ContainerError::Carrier)?;
     let carrier = Carrier::start(spec.program, &directory, attached).map_err(ContainerError::Carrier)?;
     let board = Switchboard::new(token);

@@ -11,7 +11,7 @@ impl Backend {
                 (&["--image", "dockerfile:Dockerfile"], 2, "`backend: docker`"),
                 (&["--backend", "kubernetes"], 4, "use `namespace`"),
             ],
-            Backend::Docker | Backend::DockerStream | Backend::Podman | Backend::PodmanStream => &[
+            Backend::Docker | Backend::DockerStream | Backend::DockerSent | Backend::Podman | Backend::PodmanStream => &[
                 (&["--image", "host"], 2, "name an image that the engine has"),
                 (&["--image", "no-such-image:1"], 4, "docker pull no-such-image:1"),
                 (&["--workspace", "mount"], 2, "use `--workspace clone` or `--workspace copy`"),
@@ -39,7 +39,7 @@ pub(super) fn an_engine_that_is_not_there_is_told(backend: Backend) {
     let Some(mut it) = Fixture::new(backend) else { return };
     let nowhere = it.env().root().join("nowhere.sock").display().to_string();
     for (host, says) in
-        [("tcp://127.0.0.1:2375", "unix:///PATH"), (&format!("unix://{nowhere}"), "systemctl start docker")]
+        [("npipe:////./pipe", "unix:///PATH"), ("tcp://127.0.0.1:1", "answers at tcp://"), (&format!("unix://{nowhere}"), "systemctl start docker")]
     {
         it.stage.env.set("DOCKER_HOST", host);
         let ran = it.stage.run(&[], &["true"]);

@@ -55,7 +55,8 @@ pub(crate) fn facts(request: &Request, context: &Context) -> Result<Option<Engin
     };
     let scratch = context.dirs.images();
     let limited = request.limits != Limits::default();
-    let found = docker::image(&address, &source, &scratch, limited, &|image| login(image, context), &mut told).map_err(failed)?;
+    let found = docker::image(&address, &source, &scratch, limited, &|image| login(image, context), &mut told)
+        .map_err(failed)?;
     Ok(Some(EngineFacts {
         image_id: found.id,
         image_env: found.env,

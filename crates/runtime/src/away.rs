@@ -19,7 +19,9 @@ use std::{
 pub enum AwayError {
     #[error(transparent)]
     Store(StoreError),
-    #[error("what the bottle's agent did is with the engine, and cannot be had from there; it stays there until it can")]
+    #[error(
+        "what the bottle's agent did is with the engine, and cannot be had from there; it stays there until it can"
+    )]
     Fetch(#[source] docker::SentError),
     #[error("it cannot be put into the bottle, whose files are with the engine")]
     Put(#[source] docker::SentError),

@@ -98,7 +98,18 @@ mod tests {
             assert_eq!(shown.parse(), Ok(address.clone()), "what is written down is read again");
             assert_eq!(address.is_far(), !shown.starts_with('/'));
         }
-        for text in ["", "docker.sock", "tcp://far", "tcp://:1", "tcp://far:0", "tcp://a b:1", "ssh://-oX@a", "ssh://-oX", "npipe:////x", "unix://x"] {
+        for text in [
+            "",
+            "docker.sock",
+            "tcp://far",
+            "tcp://:1",
+            "tcp://far:0",
+            "tcp://a b:1",
+            "ssh://-oX@a",
+            "ssh://-oX",
+            "npipe:////x",
+            "unix://x",
+        ] {
             assert!(text.parse::<EngineAddress>().is_err(), "{text}");
         }
     }

@@ -33,6 +33,6 @@ mod control_socket;
 mod host_ids;
 mod launch;
 mod sys;
+mod trust;
 #[cfg(any(feature = "docker", feature = "registry"))]
 mod untar;
-mod trust;

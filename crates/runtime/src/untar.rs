@@ -29,7 +29,7 @@ pub(crate) enum Kind {
     /// A layer of an image (image-spec, `layer.md`): what it whites out goes. Owners are as they are told, where that is
     /// possible.
     Layer,
-    /// A tree under a name of its own, which is left out. All of it belongs to this uid and gid, or to us.
+    /// What is in a directory. All of it belongs to this uid and gid, or to us.
     Tree { owner: Option<u32> },
 }
 
@@ -56,7 +56,7 @@ impl Untar {
 
     pub(crate) fn entry(&mut self, entry: &mut tar::Entry<'_, impl Read>) -> io::Result<()> {
         self.entries = self.entries.checked_sub(1).ok_or_else(|| malformed("it has too many files"))?;
-        let path = self.name(&entry.path_bytes())?;
+        let path = plain(&entry.path_bytes())?;
         let header = entry.header();
         let (kind, mode) = (header.entry_type(), header.mode()? & 0o777);
         let owner = self.owner(header)?;
@@ -105,7 +105,7 @@ impl Untar {
             }
             tar::EntryType::Link => {
                 let to = entry.link_name_bytes().ok_or_else(|| malformed("a link in it leads nowhere"))?;
-                let to = self.name(&to)?;
+                let to = plain(&to)?;
                 let from = self.directory(to.parent().unwrap_or(Path::new("")))?;
                 let first = to.file_name().ok_or_else(|| malformed("a link in it is to the root"))?;
                 remove(&parent, name)?;
@@ -115,14 +115,6 @@ impl Untar {
             _ => {}
         }
         Ok(())
-    }
-
-    fn name(&self, name: &[u8]) -> io::Result<PathBuf> {
-        let path = plain(name)?;
-        match self.kind {
-            Kind::Layer => Ok(path),
-            Kind::Tree { .. } => Ok(path.components().skip(1).collect()),
-        }
     }
 
     /// Whom what is made is given to.
@@ -251,21 +243,21 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_comes_without_its_name_and_without_what_could_do_harm() {
+    fn a_tree_comes_without_what_could_do_harm() {
         let root = tempfile::tempdir().unwrap();
         let home = root.path().join("home");
         fs::create_dir(&home).unwrap();
         let put = put(
             &home,
             &[
-                (EntryType::Directory, "agent/", "", 0o755),
-                (EntryType::Directory, "agent/sub/", "", 0o500),
-                (EntryType::Regular, "agent/sub/.wh.f", "x", 0o6755),
-                (EntryType::Link, "agent/same", "agent/sub/.wh.f", 0),
-                (EntryType::Symlink, "agent/far", "/etc/passwd", 0),
-                (EntryType::Fifo, "agent/fifo", "", 0o644),
-                (EntryType::Char, "agent/dev", "", 0o666),
-                (EntryType::Regular, "agent/far", "over", 0o400),
+                (EntryType::Directory, "./", "", 0o755),
+                (EntryType::Directory, "./sub/", "", 0o500),
+                (EntryType::Regular, "./sub/.wh.f", "x", 0o6755),
+                (EntryType::Link, "./same", "./sub/.wh.f", 0),
+                (EntryType::Symlink, "./far", "/etc/passwd", 0),
+                (EntryType::Fifo, "./fifo", "", 0o644),
+                (EntryType::Char, "./dev", "", 0o666),
+                (EntryType::Regular, "./far", "over", 0o400),
             ],
         );
         put.unwrap();
@@ -283,11 +275,14 @@ mod tests {
         fs::write(outside.path().join("mine"), "mine").unwrap();
         let there_mine = format!("{there}/mine");
         for attack in [
-            &[(EntryType::Symlink, "a/out", there.as_str(), 0), (EntryType::Regular, "a/out/x", "x", 0o644)][..],
-            &[(EntryType::Symlink, "a/out", there_mine.as_str(), 0), (EntryType::Regular, "a/out", "x", 0o644)],
-            &[(EntryType::Symlink, "a/up", "../../../../..", 0), (EntryType::Regular, "a/up/tmp/x-of-a-tree", "x", 0o644)],
-            &[(EntryType::Regular, "a/../../x", "x", 0o644)],
-            &[(EntryType::Link, "a/mine", there_mine.as_str(), 0)],
+            &[(EntryType::Symlink, "./out", there.as_str(), 0), (EntryType::Regular, "./out/x", "x", 0o644)][..],
+            &[(EntryType::Symlink, "./out", there_mine.as_str(), 0), (EntryType::Regular, "./out", "x", 0o644)],
+            &[
+                (EntryType::Symlink, "./up", "../../../../..", 0),
+                (EntryType::Regular, "./up/tmp/x-of-a-tree", "x", 0o644),
+            ],
+            &[(EntryType::Regular, "../x", "x", 0o644)],
+            &[(EntryType::Link, "./mine", there_mine.as_str(), 0)],
         ] {
             let root = tempfile::tempdir().unwrap();
             // Refused, or inside.

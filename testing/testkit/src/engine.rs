@@ -61,7 +61,8 @@ impl Engine {
         let starting = Starting::take(&directory);
         let users = File::create(beside(&directory, "users")).expect("a file of ours");
         flock(&users, FlockOperation::LockShared).expect("a lock of ours");
-        let engine = Engine { make, kind: Kind::Here, directory, users: Some(users), holder: None, options: String::new() };
+        let engine =
+            Engine { make, kind: Kind::Here, directory, users: Some(users), holder: None, options: String::new() };
         if !engine.answers() {
             engine.start();
         }
@@ -88,14 +89,7 @@ impl Engine {
     }
 
     /// With what holds its namespaces.
-    fn held(
-        make: Make,
-        kind: Kind,
-        directory: PathBuf,
-        namespaces: &[&str],
-        prepare: &str,
-        options: &str,
-    ) -> Engine {
+    fn held(make: Make, kind: Kind, directory: PathBuf, namespaces: &[&str], prepare: &str, options: &str) -> Engine {
         let mut command = Command::new("unshare");
         command.args(namespaces).args(["--propagation", "slave", "sh", "-c"]);
         command.arg(format!("{prepare} && exec sleep infinity"));

@@ -75,11 +75,7 @@ impl Making<'_> {
     }
 
     /// By a process of its own, which is listened to until it is done.
-    pub(super) async fn ordered(
-        &self,
-        order: &Order,
-        failed: fn(FillingError) -> StepError,
-    ) -> Result<(), StepError> {
+    pub(super) async fn ordered(&self, order: &Order, failed: fn(FillingError) -> StepError) -> Result<(), StepError> {
         let mut filling = Filling::start(&self.parts.program, order).await.map_err(failed)?;
         loop {
             let next = tokio::select! {

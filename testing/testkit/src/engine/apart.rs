@@ -49,10 +49,13 @@ impl Engine {
         let directory = tempfile::Builder::new().prefix("bb-less-").tempdir().expect("a directory").keep();
         let at = |name: &str| directory.join(name).display().to_string();
         // As if this machine had such a user, and had said which others are its.
-        fs::write(at("passwd"), format!("root:x:0:0::/root:/bin/sh\nbottle:x:{ORDINARY}:{ORDINARY}::{}:/bin/sh\n", at("home")))
-            .and_then(|()| fs::write(at("group"), format!("root:x:0:\nbottle:x:{ORDINARY}:\n")))
-            .and_then(|()| fs::write(at("subid"), "bottle:600000:65536\n"))
-            .expect("files of ours");
+        fs::write(
+            at("passwd"),
+            format!("root:x:0:0::/root:/bin/sh\nbottle:x:{ORDINARY}:{ORDINARY}::{}:/bin/sh\n", at("home")),
+        )
+        .and_then(|()| fs::write(at("group"), format!("root:x:0:\nbottle:x:{ORDINARY}:\n")))
+        .and_then(|()| fs::write(at("subid"), "bottle:600000:65536\n"))
+        .expect("files of ours");
         // A file system over another takes more of the kernel than such a user may have.
         let serve = Make::Podman.serve(&at).replace("podman --root", "podman --storage-driver vfs --root");
         fs::write(at("serve.sh"), serve).expect("a file of ours");

@@ -83,7 +83,7 @@ fn a_whole_life(it: &Fixture) {
     assert_eq!(secret.success(), "");
 
     // Files while it runs, into it and out of it.
-    it.exec("echo mine > made; echo home > ~/kept; chmod 4755 made; ln -s /etc/passwd link; mkfifo pipe").success();
+    it.exec("echo mine > made; echo home > ~/kept; chmod 755 made; ln -s /etc/passwd link; mkfifo pipe").success();
     let file = env.write("handed", "from this machine");
     env.run(&["cp", &file.display().to_string(), &format!("{NAME}:/workspace/deep/put")]).success();
     assert_eq!(it.exec("cat deep/put; stat -c %U deep/put").success(), "from this machineagent\n");
@@ -139,7 +139,10 @@ fn work_that_is_with_an_engine_that_went_away_is_not_lost() {
     wait_until("its end to be seen", SOON, || env.run(&["list"]).stdout.contains("failed"));
     let to = env.work().join("out").display().to_string();
     let tried = env.run(&["cp", &format!("{NAME}:/workspace/made"), &to]);
-    assert!(tried.failure(4).contains("no container engine answers") && tried.stderr.contains("next: start"), "{tried}");
+    assert!(
+        tried.failure(4).contains("no container engine answers") && tried.stderr.contains("next: start"),
+        "{tried}"
+    );
     it.engine().serve();
     env.run(&["cp", &format!("{NAME}:/workspace/made"), &to]).success();
     assert_eq!(fs::read_to_string(&to).expect("it was copied"), "mine\n");

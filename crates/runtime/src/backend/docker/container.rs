@@ -316,7 +316,9 @@ mod tests {
     #[test]
     fn a_name_is_of_one_state_directory() {
         let slug: Slug = "a-abcde".parse().unwrap();
-        let name = |state: &str| Container::of(&EngineAddress::Socket("/run/docker.sock".into()), &slug, Path::new(state)).name;
+        let name = |state: &str| {
+            Container::of(&EngineAddress::Socket("/run/docker.sock".into()), &slug, Path::new(state)).name
+        };
         assert_ne!(name("/home/a/state"), name("/home/b/state"));
         assert_eq!(name("/home/a/state"), name("/home/a/state"));
     }

@@ -14,9 +14,7 @@ use super::{
     error::EngineError,
 };
 use crate::journal::Container;
-use bollard::{
-    models::{ContainerCreateBody, HostConfig, Mount, MountType, ResourcesUlimits, VolumeCreateRequest},
-};
+use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, ResourcesUlimits, VolumeCreateRequest};
 use rustix::process::{Resource, getrlimit};
 use std::{collections::HashMap, fs};
 
@@ -43,9 +41,8 @@ pub(super) fn translate(body: &mut ContainerCreateBody, name: &str, scratch: &[S
 pub(super) fn translate_rootless(body: &mut ContainerCreateBody, scratch: &[Scratch]) {
     let Some(host) = &mut body.host_config else { return };
     in_its_words(host);
-    let place = |place: &Scratch| {
-        (place.target.to_owned(), format!("rw,exec,nosuid,nodev,size={},mode=1777", place.bytes))
-    };
+    let place =
+        |place: &Scratch| (place.target.to_owned(), format!("rw,exec,nosuid,nodev,size={},mode=1777", place.bytes));
     host.tmpfs = Some(scratch.iter().map(place).collect());
     // It may have none to give, and cannot be given more than its user has.
     host.ulimits.get_or_insert_default().retain(|limit| limit.name.as_deref() == Some("core"));

@@ -356,7 +356,8 @@ async fn get(
         }
         io::copy(&mut pieces, &mut io::sink()).map(drop)
     });
-    let options = DownloadFromContainerOptions { path: path.to_owned() };
+    // What is in it: under which name it is itself, engines do not agree.
+    let options = DownloadFromContainerOptions { path: format!("{path}/.") };
     let mut answer = pin!(engine.docker.download_from_container(container, Some(options)));
     let mut tick = interval(EVERY);
     let come = loop {

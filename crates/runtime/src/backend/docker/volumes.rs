@@ -76,4 +76,3 @@ impl Engine {
         Ok(listed.into_iter().map(|volume| (volume.name, volume.labels)).collect())
     }
 }
-

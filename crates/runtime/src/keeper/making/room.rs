@@ -66,7 +66,8 @@ impl Making<'_> {
                 let container = self.planned_container().ok_or(StepError::NoEngine)?;
                 let (state, staging) = (&self.request.dirs.state, self.bottle.room());
                 let (runtime, program) = (&self.bottle.runtime, &self.parts.program);
-                let spec = ContainerSpec { room: spec, container: &container, state, staging: &staging, runtime, program };
+                let spec =
+                    ContainerSpec { room: spec, container: &container, state, staging: &staging, runtime, program };
                 // From here on there may be something of it.
                 self.container = Some(container.clone());
                 if container.sent {

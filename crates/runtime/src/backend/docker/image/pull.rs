@@ -75,11 +75,8 @@ impl Maker<'_> {
         let mut told_at = None::<Instant>;
         let mut stream = std::pin::pin!(self.engine.docker.create_image(Some(options), None, credentials));
         while let Some(answer) = stream.next().await {
-            let failed = |why: String, last: &VecDeque<String>| ImageError::Pull {
-                name: whole.clone(),
-                why,
-                said: said(last),
-            };
+            let failed =
+                |why: String, last: &VecDeque<String>| ImageError::Pull { name: whole.clone(), why, said: said(last) };
             let info = answer.map_err(|error| failed(words(error), &last))?;
             if let Some(why) = info.error_detail.and_then(|detail| detail.message) {
                 return Err(failed(why, &last));
@@ -105,7 +102,8 @@ impl Maker<'_> {
                 }
             }
         }
-        let found = self.engine.docker.inspect_image(reference).await.map_err(crate::backend::docker::engine::refused)?;
+        let found =
+            self.engine.docker.inspect_image(reference).await.map_err(crate::backend::docker::engine::refused)?;
         let digests = found.repo_digests.unwrap_or_default();
         let digest = digests.iter().find_map(|it| it.rsplit_once('@').map(|(_, digest)| digest)).unwrap_or_default();
         (self.told)(Told::Begins(&format!("pulled {whole}: {digest}")));

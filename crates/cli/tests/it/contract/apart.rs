@@ -75,6 +75,11 @@ fn a_whole_life(it: &Fixture) {
     assert_eq!(echo["target"], "/echo/a");
     let seen = it.stage.upstream.take_seen();
     assert_eq!(seen[0].header("authorization"), Some(format!("Bearer {TOKEN}").as_str()));
+    // By names, as programs look for them that know of no proxy.
+    let plain = it
+        .exec("curl -sS --noproxy '*' https://up.test/echo/b && echo && grep -q $(hostname) /etc/hosts && echo named");
+    assert!(plain.success().contains("/echo/b") && plain.stdout.ends_with("\nnamed\n"), "{plain}");
+    it.stage.upstream.take_seen();
     for url in ["https://up.test/other", "https://else.test/", "http://192.0.2.1/"] {
         assert_ne!(it.exec(&format!("curl -sSf --max-time 10 {url}")).code, Some(0), "{url}");
     }

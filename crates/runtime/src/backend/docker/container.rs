@@ -122,6 +122,11 @@ fn host(spec: &ContainerSpec<'_>, staged: &Staged) -> HostConfig {
         sysctls: Some(HashMap::from([("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned())])),
         masked_paths: Some(masked()),
         readonly_paths: Some(FROZEN.iter().map(|name| format!("/proc/{name}")).collect()),
+        // Where no file of ours can be laid over the engine's.
+        dns: if is_sent { texts(&["127.0.0.1"]) } else { None },
+        dns_options: if is_sent { texts(&["timeout:2", "attempts:2"]) } else { None },
+        dns_search: if is_sent { texts(&["."]) } else { None },
+        extra_hosts: is_sent.then(|| vec![format!("{}:127.0.0.1", spec.room.slug)]),
         mounts: Some(if is_sent { sent::volumes(spec) } else { mounts(spec, staged) }),
         tmpfs: Some(tmpfs(spec)),
         shm_size: Some(signed(scratch_bounds(*limits).bytes)),

@@ -58,6 +58,13 @@ fn a_whole_life(it: &Fixture) {
     let flags = ["--keep", "--workspace", "copy", "--mount", &mount, "--allow", "up.test:GET/echo/**"];
     it.detached(&[&flags[..], &["--auth", "up.test=bearer:env:UP_TOKEN"]].concat(), "sleep 1000");
     nothing_of_this_machine_is_mounted(it);
+    env.bottle("plain", "{}\n");
+    env.write("config/bot-bottle/agents/mine.md", "---\nbottle: plain\ncommand: [true]\n---\n\nBe kind.\n");
+    let shown = env.run(&["preflight", "mine", "--workspace", "none"]);
+    assert!(shown.success().contains("files are sent to the engine"), "{shown}");
+    let within = format!("{}:/home/agent/data", env.root().join("data").display());
+    let refused = it.stage.run(&["--mount", &within], &["true"]);
+    assert!(refused.failure(4).contains("/home/agent/data is in the agent's home"), "{refused}");
 
     // What it was given, and whose it is.
     assert_eq!(it.exec("cat given deep/er/file /data/read").success(), "by the userfar downfor reading");

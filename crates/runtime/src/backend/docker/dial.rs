@@ -41,10 +41,12 @@ pub(super) async fn dial(address: &EngineAddress) -> io::Result<UnixStream> {
     }
 }
 
-/// A program of the user's own, which has keys, known hosts and jumps as everywhere. It ends with the connection.
+/// A program of the user's own, which has keys, known hosts and jumps as its files say. A keeper has no environment, so
+/// neither has this for anybody: what would fail later fails at once. It ends with the connection.
 fn by_ssh(place: &str) -> io::Result<UnixStream> {
     let (ours, theirs) = StdStream::pair()?;
     let mut command = Command::new("ssh");
+    command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin");
     command.args(["-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20"]);
     let (host, port) = match place.rsplit_once(':') {
         Some((host, port)) => (host, Some(port)),

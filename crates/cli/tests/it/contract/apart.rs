@@ -99,6 +99,11 @@ fn a_whole_life(it: &Fixture) {
     let file = env.write("handed", "from this machine");
     env.run(&["cp", &file.display().to_string(), &format!("{NAME}:/workspace/deep/put")]).success();
     assert_eq!(it.exec("cat deep/put; stat -c %U deep/put").success(), "from this machineagent\n");
+    it.exec("ln -s /workspace ~/trap").success();
+    for (at, code) in [("/home/agent/trap", 4), ("/home/agent/none/x", 4), ("/etc/x", 2), ("/workspace/../x", 2)] {
+        let refused = env.run(&["cp", &file.display().to_string(), &format!("{NAME}:{at}")]);
+        assert_eq!(refused.code, Some(code), "{at}: {refused}");
+    }
     let to = env.work().join("out");
     env.run(&["cp", &format!("{NAME}:/workspace/made"), &to.display().to_string()]).success();
     assert_eq!(fs::read_to_string(&to).expect("it was copied"), "mine\n");

@@ -161,3 +161,80 @@ impl Write for Pieces {
         self.to.blocking_send(Ok(piece)).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _, thread};
+
+    /// Kind, mode and owner of each entry, or why there are none.
+    fn packed(
+        source: &Path,
+        name: &str,
+        most: Option<u64>,
+    ) -> Result<BTreeMap<String, (EntryType, u32, u64)>, PackError> {
+        let (sender, mut receiver) = mpsc::channel(2);
+        let (source, name) = (source.to_owned(), name.to_owned());
+        let packing = thread::spawn(move || {
+            let mut packing = Packing::new(sender, 23_456, Count::default(), most);
+            packing.tree(&source, Path::new(&name))?;
+            packing.finish().map_err(|error| PackError::Read(source, error))
+        });
+        let mut bytes = Vec::new();
+        while let Some(piece) = receiver.blocking_recv() {
+            bytes.extend_from_slice(&piece.unwrap());
+        }
+        packing.join().unwrap()?;
+        let mut archive = tar::Archive::new(&bytes[..]);
+        Ok(archive
+            .entries()
+            .unwrap()
+            .map(|entry| {
+                let entry = entry.unwrap();
+                let header = entry.header();
+                let name = String::from_utf8_lossy(&entry.path_bytes()).trim_end_matches('/').to_owned();
+                (name, (header.entry_type(), header.mode().unwrap(), header.uid().unwrap()))
+            })
+            .collect())
+    }
+
+    #[test]
+    fn what_is_sent_is_the_agents_and_harmless() {
+        let root = tempfile::tempdir().unwrap();
+        let long = "n".repeat(180);
+        fs::create_dir_all(root.path().join("tree/sub")).unwrap();
+        fs::write(root.path().join("tree/sub").join(&long), "x").unwrap();
+        fs::write(root.path().join("tree/run"), "x").unwrap();
+        fs::set_permissions(root.path().join("tree/run"), fs::Permissions::from_mode(0o6755)).unwrap();
+        fs::set_permissions(root.path().join("tree/sub"), fs::Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::symlink("/etc/shadow", root.path().join("tree/far")).unwrap();
+        std::os::unix::fs::symlink("tree", root.path().join("led")).unwrap();
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, root.path().join("tree/fifo"), fifo, 0o600.into(), 0).unwrap();
+        let found = packed(&root.path().join("led"), "agent", None).unwrap();
+        let names: Vec<_> = found.keys().cloned().collect();
+        assert_eq!(
+            names,
+            [
+                "agent".to_owned(),
+                "agent/far".into(),
+                "agent/run".into(),
+                "agent/sub".into(),
+                format!("agent/sub/{long}")
+            ]
+        );
+        assert_eq!(found["agent/run"], (EntryType::Regular, 0o755, 23_456));
+        assert_eq!(found["agent/sub"], (EntryType::Directory, 0o700, 23_456));
+        assert_eq!(found["agent/far"].0, EntryType::Symlink, "it is not followed");
+        assert!(packed(&root.path().join("tree"), "./", None).unwrap().contains_key("run"));
+    }
+
+    #[test]
+    fn more_than_the_bound_is_refused_by_its_name() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("large"), vec![0; 4096]).unwrap();
+        let refused = packed(&root.path().join("large"), "data", Some(4095)).unwrap_err();
+        assert!(refused.to_string().contains("/large is more than"), "{refused}");
+        assert!(packed(&root.path().join("large"), "data", Some(4096)).is_ok());
+    }
+}

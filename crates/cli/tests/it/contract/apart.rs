@@ -110,11 +110,13 @@ fn a_whole_life(it: &Fixture) {
     let changed = env.run(&["diff", NAME, "--name-only"]);
     assert!(changed.success().contains("made") && changed.stdout.contains("deep/put"), "{changed}");
 
-    // Its end, and what is here then.
+    // Its end, and what is here then: also what nobody has asked for before.
+    it.exec("echo last > last").success();
     env.run(&["stop", "--grace", "1", NAME]).success();
     let agent = env.state().join("bottles").join(NAME).join("agent");
     let here = |name: &str| fs::read_to_string(agent.join(name)).unwrap_or_default();
     assert_eq!((here("workspace/made").as_str(), here("home/kept").as_str()), ("mine\n", "home\n"));
+    assert_eq!(here("workspace/last"), "last\n");
     let mode = |name: &str| {
         std::os::unix::fs::PermissionsExt::mode(&fs::symlink_metadata(agent.join(name)).expect("it came").permissions())
     };

@@ -1,8 +1,11 @@
 //! Engines that do not share this machine's files as its root's do: one that sees none of them and is asked over TCP, and
 //! one of an ordinary user, who has other uids in it than outside.
 
-use super::{Engine, Make, REMAPPED, possible, skipped};
-use crate::env::ORDINARY;
+use super::{Engine, Make, REMAPPED, SOON, possible, skipped};
+use crate::{
+    env::{ORDINARY, leftovers},
+    wait_until,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{fs, net::TcpListener, os::unix::fs::chown, path::Path};
 
@@ -98,17 +101,20 @@ impl Engine {
         }
     }
 
-    /// What holds an ordinary user's namespaces between two calls of Podman.
+    /// Podman has itself run once more in the user's namespaces, and leaves there what holds them.
     pub(super) fn end_of_rootless(&self) {
         if self.kind != Kind::Rootless {
             return;
         }
-        let pids = ["run/libpod/tmp/pause.pid", "tmp/pause.pid"].map(|it| fs::read_to_string(self.directory.join(it)));
-        for pid in pids.into_iter().flatten() {
-            if let Some(pid) = pid.trim().parse().ok().and_then(Pid::from_raw) {
-                let _ = kill_process(pid, Signal::KILL);
+        let ours = || leftovers::processes(&self.directory.to_string_lossy());
+        wait_until("an ordinary user's engine to end", SOON, || {
+            for (pid, _) in ours() {
+                if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                    let _ = kill_process(pid, Signal::KILL);
+                }
             }
-        }
+            ours().is_empty()
+        });
     }
 
     /// Docker's again, with users mapped. `None` where this machine has no such files.

@@ -22,6 +22,7 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
     escape::run("docker", users)?;
     // What differs with the engine is what the socket topology showed of both.
     escape::run("docker-stream", users)?;
+    escape::run("docker-sent", &["--user", "ordinary"])?;
     escape::run("podman", users)?;
     escape::run("smolmachines", &[])?;
     if quick {

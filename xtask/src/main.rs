@@ -17,7 +17,7 @@ mod sources;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask ci [--quick] | escape namespace|docker[-stream]|podman[-stream]|smolmachines [--part K/N] [--user root|ordinary] [--built] | check-deps | \
+const USAGE: &str = "usage: cargo xtask ci [--quick] | escape namespace|docker[-stream|-sent]|podman[-stream|-sent]|smolmachines [--part K/N] [--user root|ordinary] [--built] | check-deps | \
                      bench [scan] [--write] [--only launch|proxy|memory|scan|git|agents|docker|machines|dashboard|decisions] | corpus [DIRECTORY…] | \
                      emulated [--built | smolmachines [escape [--part K/N] | bench | TEST…]] | fuzz [TARGET] [--seconds N] | init";
 

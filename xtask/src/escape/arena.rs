@@ -72,7 +72,7 @@ pub(super) struct Arena {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Rooms<'a> {
     Namespaces,
-    Containers { engine: &'a Engine, streaming: bool },
+    Containers { engine: &'a Engine, topology: &'a str },
     Machines,
 }
 
@@ -87,11 +87,11 @@ impl Arena {
         let mut machines = None;
         match rooms {
             Rooms::Namespaces => {}
-            Rooms::Containers { engine, streaming } => {
+            Rooms::Containers { engine, topology } => {
                 env.set("DOCKER_HOST", &engine.host());
                 env.set("BOT_BOTTLE_BACKEND", "docker");
                 env.set("BOT_BOTTLE_IMAGE", IMAGE);
-                env.set("BOT_BOTTLE_TOPOLOGY", if streaming { "stream" } else { "socket" });
+                env.set("BOT_BOTTLE_TOPOLOGY", topology);
             }
             Rooms::Machines => machines = Some(Machines::install(&mut env)),
         }

@@ -19,12 +19,15 @@ use bottle_testkit::{Engine, engine::Make};
 type Part = Option<(usize, usize)>;
 
 pub(crate) fn run(backend: &str, options: &[&str]) -> Result<()> {
-    let streaming = backend.strip_suffix("-stream");
-    let make = Make::named(streaming.unwrap_or(backend));
+    let (engine, topology) = match backend.rsplit_once('-') {
+        Some((engine, topology @ ("stream" | "sent"))) => (engine, topology),
+        _ => (backend, "socket"),
+    };
+    let make = Make::named(engine);
     ensure!(
         ["namespace", "smolmachines"].contains(&backend) || make.is_some(),
-        "no escape suite for the backend `{backend}` yet; there is one for namespace, docker, docker-stream, podman, \
-         podman-stream and smolmachines"
+        "no escape suite for the backend `{backend}` yet; there is one for namespace, docker and podman, \
+         each also with -stream and -sent, and smolmachines"
     );
     let machines = backend == "smolmachines";
     if machines && std::env::var_os(bottle_testkit::smolvm::REAL).is_none() {
@@ -52,7 +55,7 @@ pub(crate) fn run(backend: &str, options: &[&str]) -> Result<()> {
     let mut faults = Vec::new();
     for user in users {
         let rooms = match &engine {
-            Some(engine) => Rooms::Containers { engine, streaming: streaming.is_some() },
+            Some(engine) => Rooms::Containers { engine, topology },
             None if machines => Rooms::Machines,
             None => Rooms::Namespaces,
         };

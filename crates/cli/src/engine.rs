@@ -1,32 +1,42 @@
-//! The container engine of this machine: where it is, and what it says of an image before there is a plan.
+//! The container engine: where it is, and what it says of an image before there is a plan.
 
 use crate::{compose::Context, error::CliError};
-use bottle_runtime::backend::docker::{self, ImageError, Source, Told};
+use bottle_runtime::{
+    backend::docker::{self, ImageError, Login, Source, Told},
+    engine_address::EngineAddress,
+};
 use bottle_spec::{
     escape::Escaped,
     facts::{EngineFacts, absolute},
     plan::{Backend, Image, Limits},
     request::{Request, base},
 };
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Where an engine listens that nobody has moved.
 const SOCKET: &str = "/var/run/docker.sock";
 const VARIABLE: &str = "DOCKER_HOST";
+const TLS: &str = "DOCKER_TLS_VERIFY";
 
-/// The engine's socket: what `DOCKER_HOST` names, else Docker's own.
-pub(crate) fn socket(context: &Context) -> Result<PathBuf, CliError> {
-    let Some(host) = context.environment.value(VARIABLE) else { return Ok(SOCKET.into()) };
-    match host.strip_prefix("unix://").map(PathBuf::from).filter(|path| path.is_absolute()) {
-        Some(path) => Ok(path),
-        None => Err(CliError::host(format!("{VARIABLE} names no socket of this machine: {}", Escaped(host)))
-            .next("set it to unix:///PATH, or unset it: bottles run beside their gate, on this machine")),
+/// The engine: what `DOCKER_HOST` names, else Docker's own socket.
+pub(crate) fn address(context: &Context) -> Result<EngineAddress, CliError> {
+    let Some(host) = context.environment.value(VARIABLE) else { return Ok(EngineAddress::Socket(SOCKET.into())) };
+    let named = if host.contains("://") { host.parse::<EngineAddress>().ok() } else { None };
+    let Some(address) = named else {
+        return Err(CliError::host(format!("{VARIABLE} names no engine: {}", Escaped(host)))
+            .next("set it to unix:///PATH, ssh://USER@HOST or tcp://HOST:PORT, or unset it"));
+    };
+    let verified = context.environment.value(TLS).is_some();
+    if verified && matches!(address, EngineAddress::Tcp(_)) {
+        return Err(CliError::host(format!("{TLS} is set, and an engine is not spoken to by TLS"))
+            .next("set DOCKER_HOST to ssh://USER@HOST, or forward the engine's socket to this machine"));
     }
+    Ok(address)
 }
 
 /// The same, where the backend has an engine.
-pub(crate) fn of_backend(backend: Backend, context: &Context) -> Result<Option<PathBuf>, CliError> {
-    if backend == Backend::Docker { socket(context).map(Some) } else { Ok(None) }
+pub(crate) fn of_backend(backend: Backend, context: &Context) -> Result<Option<EngineAddress>, CliError> {
+    if backend == Backend::Docker { address(context).map(Some) } else { Ok(None) }
 }
 
 /// What a plan goes by; `None` where the backend has no engine, or the image cannot be the engine's. An image that is to
@@ -36,7 +46,7 @@ pub(crate) fn facts(request: &Request, context: &Context) -> Result<Option<Engin
         return Ok(None);
     }
     let Some(source) = source(request, context)? else { return Ok(None) };
-    let socket = socket(context)?;
+    let address = address(context)?;
     let ui = &context.ui;
     let mut told = |told: Told<'_>| match told {
         Told::Begins(what) => ui.say(&Escaped(what).to_string()),
@@ -45,13 +55,25 @@ pub(crate) fn facts(request: &Request, context: &Context) -> Result<Option<Engin
     };
     let scratch = context.dirs.images();
     let limited = request.limits != Limits::default();
-    let found = docker::image(&socket, &source, &scratch, limited, &mut told).map_err(failed)?;
+    let found = docker::image(&address, &source, &scratch, limited, &|image| login(image, context), &mut told)
+        .map_err(failed)?;
     Ok(Some(EngineFacts {
         image_id: found.id,
         image_env: found.env,
         controllers: found.controllers.into_iter().map(str::to_owned).collect(),
-        elsewhere: found.elsewhere,
+        topology: found.topology,
     }))
+}
+
+/// What `docker login` has kept for the registry of an image.
+#[cfg(feature = "registry")]
+fn login(image: &str, context: &Context) -> Option<Login> {
+    crate::images::login(image, context)
+}
+
+#[cfg(not(feature = "registry"))]
+fn login(_image: &str, _context: &Context) -> Option<Login> {
+    None
 }
 
 /// With every path absolute, as the plan will have it.

@@ -1,7 +1,10 @@
 //! Images that no engine has: pulled, and unpacked for the backend that shows them as directories.
 
 use crate::{compose::Context, error::CliError};
-use bottle_runtime::images::{self, Credentials, Pull, PullError, Pulled, UnpackError};
+use bottle_runtime::{
+    backend::docker::Login,
+    images::{self, Credentials, Pull, PullError, Pulled, UnpackError},
+};
 use bottle_spec::{
     escape::Escaped,
     facts::{EngineFacts, absolute},
@@ -84,6 +87,15 @@ fn credentials(image: &str, context: &Context) -> Result<Credentials, CliError> 
                 .say(&format!("note: the credentials of `docker login` for {registry} cannot be had; without them"));
             Ok(Credentials::None)
         }
+    }
+}
+
+/// The same for an engine that pulls.
+pub(crate) fn login(image: &str, context: &Context) -> Option<Login> {
+    match credentials(image, context).ok()? {
+        Credentials::Password { user, password } => Some(Login::Password { user, password }),
+        Credentials::Token(token) => Some(Login::Token(token)),
+        Credentials::None => None,
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) struct LaunchArgs {
     /// What makes the room [env: BOT_BOTTLE_BACKEND] [default: namespace]
     #[arg(long)]
     backend: Option<String>,
-    /// How a container's doors get out: socket or stream [env: BOT_BOTTLE_TOPOLOGY] [default: what the engine can do]
+    /// What a container shares with this machine: socket, stream or sent [env: BOT_BOTTLE_TOPOLOGY] [default: what the engine can do]
     #[arg(long, value_name = "KIND")]
     topology: Option<String>,
     /// The bottle's name, as reviewer-kqzmb, instead of a drawn one

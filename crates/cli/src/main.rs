@@ -1,6 +1,7 @@
 //! The executable `bot-bottle`. Everything is composed below; nothing is decided here.
 
 mod args;
+mod away;
 mod catalog;
 mod commands;
 mod compose;

@@ -184,7 +184,12 @@ pub(crate) fn told(error: ClientError) -> CliError {
         }
         ClientError::Left { ref causes, .. } => {
             let causes: String = causes.iter().map(|cause| format!("\n  because: {cause}")).collect();
-            CliError::host(format!("{error}{causes}")).next("when that is mended, run `bot-bottle cleanup`")
+            let next = if causes.contains("bot-bottle cp ") {
+                "bring it here as the lines above say; until then `bot-bottle cleanup` would take it away"
+            } else {
+                "when that is mended, run `bot-bottle cleanup`"
+            };
+            CliError::host(format!("{error}{causes}")).next(next)
         }
         ClientError::NotRunning(_) => CliError::usage(error.to_string()),
         ClientError::Refused { code: 2, message } => CliError::usage(message),

@@ -15,6 +15,7 @@ mod carry;
 mod doors;
 mod link;
 mod room;
+mod share;
 mod stream;
 mod way;
 
@@ -120,17 +121,22 @@ fn serve(spec: &MachineRoom, keeper: &Keeper, upward: &mut UnixStream) -> Result
     let program = rustix::fs::openat(CWD, &program, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| PorterError::Start(error.into()))?;
     let (ours, theirs) = pair().map_err(PorterError::Socket)?;
+    // The machine's own bound holds without it.
+    let share = share::set_apart().unwrap_or_else(|error| {
+        let _ = io::stderr().write_all(format!("bot-bottle: no memory is kept for the machine: {error}\n").as_bytes());
+        None
+    });
     // Before there is a second thread.
     let init = match sys::fork_into(libc::CLONE_NEWPID).map_err(PorterError::Start)? {
         sys::Forked::Parent(pid) => pid,
         sys::Forked::Child => {
             drop(ours);
-            let error = room::become_init(spec, &program, &theirs);
+            let error = room::become_init(spec, share.as_ref(), &program, &theirs);
             let _ = Link::over(theirs).send(&InitToKeeper::Failed { message: sentence(&error) }, None);
             sys::exit_now(70)
         }
     };
-    drop((theirs, program));
+    drop((theirs, program, share));
     let end_init = move || {
         if let Some(init) = rustix::process::Pid::from_raw(init) {
             let _ = rustix::process::kill_process(init, rustix::process::Signal::KILL);

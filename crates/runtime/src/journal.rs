@@ -4,7 +4,7 @@
 //! gate end when their sockets close), so `cleanup` can reap it after a `kill -9` at any point. Entries are not synced
 //! to the disk: what outlives a power cut is directories alone, and those are found by looking.
 
-use crate::{backend::smolmachines::Machine, process::ProcessId};
+use crate::{backend::smolmachines::Machine, engine_address::EngineAddress, process::ProcessId};
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
@@ -115,9 +115,11 @@ pub enum Thing {
 /// A container of an engine's, by the name that it has there from its making.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
-    /// The engine's socket.
-    pub engine: PathBuf,
+    pub engine: EngineAddress,
     pub name: String,
+    /// Its files were sent: there are volumes and an image of its own besides.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sent: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

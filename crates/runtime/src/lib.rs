@@ -5,11 +5,13 @@
 //! agent writes is parsed.
 
 pub mod audit_log;
+pub mod away;
 pub mod backend;
 pub mod cgroup;
 pub mod changes;
 pub mod client;
 pub mod dirs;
+pub mod engine_address;
 pub mod guard;
 #[cfg(feature = "registry")]
 pub mod images;
@@ -32,3 +34,5 @@ mod host_ids;
 mod launch;
 mod sys;
 mod trust;
+#[cfg(any(feature = "docker", feature = "registry"))]
+mod untar;

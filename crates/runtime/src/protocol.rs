@@ -4,7 +4,7 @@
 //! [`bottle_spec::wire`] frames (a request, then events or an answer). When a session opens, the same socket goes over
 //! to [`Frame`]s: a kind byte, a big-endian `u32` length and raw bytes, so that a terminal's bytes need no encoding.
 
-use crate::{backend::smolmachines::Smolvm, dirs::Dirs};
+use crate::{backend::smolmachines::Smolvm, dirs::Dirs, engine_address::EngineAddress};
 use bottle_spec::{
     gate_link::HeldSecret,
     init_link::WindowSize,
@@ -14,7 +14,7 @@ use bottle_spec::{
     slug::Slug,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 /// The first frame on the launch link. With [`Console::Pipes`], the program's standard input, output and error ride
 /// with it, in that order.
@@ -28,9 +28,9 @@ pub struct LaunchRequest {
     /// Who is told that a request waits.
     #[serde(default)]
     pub notify: Targets,
-    /// The socket of the engine that makes the room, where the plan's backend has one.
+    /// The engine that makes the room, where the plan's backend has one.
     #[serde(default)]
-    pub engine: Option<PathBuf>,
+    pub engine: Option<EngineAddress>,
     /// What makes the room, where that is a machine.
     #[serde(default)]
     pub smolvm: Option<Smolvm>,

@@ -8,7 +8,9 @@ use crate::{
         docker::{self, EngineError},
         smolmachines,
     },
-    beneath, cgroup, guard, host_ids,
+    beneath, cgroup,
+    engine_address::EngineAddress,
+    guard, host_ids,
     journal::{self, Container, Thing},
     keeper::{chain, remove_state},
     process::ProcessId,
@@ -120,7 +122,7 @@ fn one(store: &Store, bottle: &BottleDir, _lock: Lock) -> Reaped {
 
 /// Takes away containers of an engine whose bottle is gone, or is dead and was not written down. Of a bottle that is
 /// listed [`reap`] takes care.
-pub fn reap_containers(store: &Store, engine: &Path) -> Result<Vec<Reaped>, EngineError> {
+pub fn reap_containers(store: &Store, engine: &EngineAddress) -> Result<Vec<Reaped>, EngineError> {
     let containers = match docker::abandoned(engine, &store.dirs().state) {
         Ok(containers) => containers,
         // Most hosts have none at all, or none for this user.

@@ -35,9 +35,9 @@ impl From<CloneError> for WorkspaceError {
 
 /// How far a copy has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Copied {
-    pub(crate) files: u64,
-    pub(crate) bytes: u64,
+pub struct Copied {
+    pub files: u64,
+    pub bytes: u64,
 }
 
 /// Copies `source` to `target`, which must not exist, and gives everything to `owner`.

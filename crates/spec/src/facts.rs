@@ -1,5 +1,6 @@
 //! What resolving must know of the host, as plain data. The cli gathers it; tests write it down.
 
+use crate::topology::Topology;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
@@ -49,8 +50,8 @@ pub struct EngineFacts {
     pub image_env: BTreeMap<String, String>,
     /// Of `cpu`, `memory` and `pids`, what it can limit.
     pub controllers: BTreeSet<String>,
-    /// It runs in a machine of its own, where no socket of this one's leads.
-    pub elsewhere: bool,
+    /// What it can do of what is usual: socket, unless it runs in a machine of its own or does not see this one's files.
+    pub topology: Topology,
 }
 
 /// Where an agent's program lies on the host, and what a bottle must be shown for it to run.

@@ -310,16 +310,17 @@ impl Resolver<'_> {
 
     /// What was asked for, else what the engine can do.
     fn topology(&mut self, request: &Request) -> Topology {
-        let elsewhere = self.host.engine.as_ref().is_some_and(|engine| engine.elsewhere);
-        let Some(asked) = &request.topology else {
-            return if elsewhere { Topology::Stream } else { Topology::Socket };
-        };
+        let usual = self.host.engine.as_ref().map(|engine| engine.topology).unwrap_or_default();
+        let Some(asked) = &request.topology else { return usual };
         if request.backend.value != Backend::Docker {
             let message = format!("the {} backend has no topologies", request.backend.value.as_str());
             self.mistakes.push(Mistake::new(&asked.place, message).hint("leave it out, or use `backend: docker`"));
-        } else if elsewhere && asked.value == Topology::Socket {
-            let message = "the engine runs in a machine of its own, where no socket of this one's leads";
-            self.mistakes.push(Mistake::new(&asked.place, message).hint("use `stream`, or leave it out"));
+        } else if usual != Topology::Socket && asked.value == Topology::Socket {
+            let message = match usual {
+                Topology::Sent => "the engine is on another machine, or maps the owners of files",
+                _ => "the engine runs in a machine of its own, where no socket of this one's leads",
+            };
+            self.mistakes.push(Mistake::new(&asked.place, message).hint(format!("use `{usual}`, or leave it out")));
         }
         asked.value
     }

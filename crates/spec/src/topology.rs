@@ -1,4 +1,4 @@
-//! How a container's doors get out of it.
+//! What a container shares with this machine: how its doors get out, and how its files get in.
 
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
@@ -13,19 +13,24 @@ pub enum Topology {
     /// By the two streams that the engine carries between a container and whoever is attached to it: for an engine that
     /// runs in a machine of its own, where no socket of this one's leads.
     Stream,
+    /// As [`Topology::Stream`], and no file either: what the container is given is sent to the engine, and home and
+    /// workspace come back at the end. For an engine that does not see this machine's files, or maps their owners.
+    Sent,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a topology is socket or stream")]
+#[error("a topology is socket, stream or sent")]
 pub struct TopologyError;
 
 impl Topology {
-    pub const ALL: [(&str, Topology); 2] = [("socket", Topology::Socket), ("stream", Topology::Stream)];
+    pub const ALL: [(&str, Topology); 3] =
+        [("socket", Topology::Socket), ("stream", Topology::Stream), ("sent", Topology::Sent)];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Topology::Socket => "socket",
             Topology::Stream => "stream",
+            Topology::Sent => "sent",
         }
     }
 

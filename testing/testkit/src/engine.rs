@@ -5,9 +5,11 @@
 //! Starting one takes seconds, so all tests that run at a time share it: the first starts it, the last ends it. Who uses
 //! it holds a shared lock, which the kernel lets go of however a test dies.
 
+mod apart;
 pub mod image;
 mod make;
 
+use apart::Kind;
 pub use make::Make;
 
 use crate::{Ran, Running, env::ORDINARY, wait::comes_within, wait_until};
@@ -40,6 +42,8 @@ pub const METADATA: &str = "169.254.169.254";
 #[derive(Debug)]
 pub struct Engine {
     make: Make,
+    /// Where it is, and whose.
+    kind: Kind,
     directory: PathBuf,
     users: Option<File>,
     /// Of one that is nobody else's: what holds its network and its mounts while no daemon runs.
@@ -57,7 +61,8 @@ impl Engine {
         let starting = Starting::take(&directory);
         let users = File::create(beside(&directory, "users")).expect("a file of ours");
         flock(&users, FlockOperation::LockShared).expect("a lock of ours");
-        let engine = Engine { make, directory, users: Some(users), holder: None, options: String::new() };
+        let engine =
+            Engine { make, kind: Kind::Here, directory, users: Some(users), holder: None, options: String::new() };
         if !engine.answers() {
             engine.start();
         }
@@ -80,16 +85,21 @@ impl Engine {
             true => format!("{} && {remap}", make.prepare()),
             false => make.prepare(),
         };
+        Some(Engine::held(make, Kind::Here, directory, &["--net", "--mount"], &prepare, options))
+    }
+
+    /// With what holds its namespaces.
+    fn held(make: Make, kind: Kind, directory: PathBuf, namespaces: &[&str], prepare: &str, options: &str) -> Engine {
         let mut command = Command::new("unshare");
-        command.args(["--net", "--mount", "--propagation", "slave", "sh", "-c"]);
+        command.args(namespaces).args(["--propagation", "slave", "sh", "-c"]);
         command.arg(format!("{prepare} && exec sleep infinity"));
         let holder = Running::start(command);
         let ready = || fs::read_to_string(format!("/proc/{}/comm", holder.pid())).is_ok_and(|it| it == "sleep\n");
-        wait_until("the engine's network", SOON, ready);
-        let engine = Engine { make, directory, users: None, holder: Some(holder), options: options.to_owned() };
+        wait_until("the engine's namespaces", SOON, ready);
+        let engine = Engine { make, kind, directory, users: None, holder: Some(holder), options: options.to_owned() };
         engine.serve();
         engine.fill();
-        Some(engine)
+        engine
     }
 
     /// Sends the daemon a signal and waits until it has ended.
@@ -101,7 +111,10 @@ impl Engine {
 
     /// As `DOCKER_HOST` names it.
     pub fn host(&self) -> String {
-        format!("unix://{}", self.directory.join("docker.sock").display())
+        match self.kind {
+            Kind::Far { port } => format!("tcp://127.0.0.1:{port}"),
+            Kind::Here | Kind::Rootless => format!("unix://{}", self.directory.join("docker.sock").display()),
+        }
     }
 
     /// The engine's own client, to be given arguments.
@@ -114,6 +127,15 @@ impl Engine {
         let mut command = self.command();
         command.args(arguments);
         Running::start(command).finish(SOON)
+    }
+
+    /// Where Docker's client keeps what `docker login` is told; everybody may read it.
+    pub fn client_config(&self) -> PathBuf {
+        let (directory, file) = (self.directory.clone(), self.directory.join("config.json"));
+        for (path, mode) in [(&directory, 0o755), (&file, 0o644)] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours");
+        }
+        directory
     }
 
     pub fn make(&self) -> Make {
@@ -139,6 +161,13 @@ impl Engine {
     pub fn volumes(&self, state: &Path) -> Vec<String> {
         let label = format!("label=bot-bottle.state={}", state.display());
         let listed = self.client(&["volume", "ls", "--quiet", "--filter", &label]);
+        listed.success().lines().map(str::to_owned).collect()
+    }
+
+    /// Images of the same.
+    pub fn images(&self, state: &Path) -> Vec<String> {
+        let label = format!("label=bot-bottle.state={}", state.display());
+        let listed = self.client(&["images", "--all", "--quiet", "--filter", &label]);
         listed.success().lines().map(str::to_owned).collect()
     }
 
@@ -175,6 +204,9 @@ impl Engine {
         let up = (0..3).any(|_| self.daemon_comes_up());
         let socket = self.directory.join("docker.sock");
         assert!(up, "no engine: {}", fs::read_to_string(self.directory.join("log")).unwrap_or_default());
+        if self.kind != Kind::Here {
+            return;
+        }
         // The ordinary user of the tests is of the engine's group.
         chown(&socket, None, Some(ORDINARY)).expect("a socket of ours");
         fs::set_permissions(&socket, fs::Permissions::from_mode(0o660)).expect("a socket of ours");
@@ -183,7 +215,7 @@ impl Engine {
     fn daemon_comes_up(&self) -> bool {
         let at = |name: &str| self.directory.join(name).display().to_string();
         let log = File::options().create(true).append(true).open(at("log")).expect("a file of ours");
-        let script = format!("{} {}", self.make.serve(&at), self.options);
+        let script = format!("{} {}", self.serving(&at), self.options);
         let mut command = match &self.holder {
             Some(holder) => {
                 let mut command = Command::new("nsenter");
@@ -234,6 +266,7 @@ impl Engine {
             let _ = self.client(&[&["rm", "--force"][..], &listed.lines().collect::<Vec<_>>()].concat());
         }
         self.end_daemon(Signal::TERM);
+        self.end_of_rootless();
         let _ = fs::remove_dir_all(&self.directory);
         let _ = fs::remove_file(beside(&self.directory, "users"));
     }
@@ -266,11 +299,13 @@ fn possible(make: Make) -> bool {
         None if !crate::env::is_root() => "not root".to_owned(),
         None => return true,
     };
-    #[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
-    {
-        println!("SKIPPED({why}): an engine; see scripts/install-test-needs");
-    }
+    skipped(&why);
     false
+}
+
+#[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
+fn skipped(why: &str) {
+    println!("SKIPPED({why}): an engine; see scripts/install-test-needs");
 }
 
 /// Held by whoever starts or ends the engine.

@@ -44,8 +44,7 @@ pub(crate) fn run(args: CleanupArgs, context: &Context) -> Result<ExitCode, CliE
         return Err(CliError::denied("nothing was taken away"));
     }
     let mut reaped = reap(&store, &bottles).map_err(unreadable)?;
-    // Only a socket of this machine can have containers of ours.
-    if let Ok(engine) = engine::socket(context) {
+    if let Ok(engine) = engine::address(context) {
         match reap_containers(&store, &engine) {
             Ok(of_engine) => reaped.extend(of_engine),
             Err(error) => {

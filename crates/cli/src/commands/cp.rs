@@ -1,8 +1,13 @@
 //! `bot-bottle cp`.
 
 use super::list::{open, unreadable};
-use crate::{compose::Context, error::CliError};
+use crate::{
+    away::{brought, is_elsewhere},
+    compose::Context,
+    error::CliError,
+};
 use bottle_runtime::{
+    away,
     store::{BottleDir, StoreError},
     transfer::{Owner, TransferError, Transferred, copy_in, copy_out, locate},
 };
@@ -42,6 +47,10 @@ pub(crate) fn run(args: CpArgs, context: &Context) -> Result<ExitCode, CliError>
             copy_out(&root, &below, &context.cwd.join(target), &mut progress)
         }
         (Place::Host(source), Place::Inside(slug, path)) => {
+            let bottle = open(context)?.bottle(&slug);
+            if is_elsewhere(&bottle) {
+                return send(&bottle, &context.cwd.join(source), &path);
+            }
             let (root, below, owner) = find(&slug, &path, context)?;
             copy_in(&context.cwd.join(source), &root, &below, owner, &mut progress)
         }
@@ -70,6 +79,16 @@ impl Place {
     }
 }
 
+/// Into a bottle whose files are with its engine.
+fn send(bottle: &BottleDir, source: &Path, inside: &Path) -> Result<ExitCode, CliError> {
+    let plan = bottle.plan().map_err(unreadable)?;
+    // As everywhere: nothing but home and workspace.
+    locate(bottle, &plan, inside).map_err(failed)?;
+    let source = source.canonicalize().map_err(|error| CliError::host("the copy failed").because(error))?;
+    let put = away::put(bottle, &source, inside, &mut |_| {});
+    put.map(|_| ExitCode::SUCCESS).map_err(|error| CliError::host("the copy failed").because(error))
+}
+
 /// The directory on this host, the way beneath it, and who owns what is put there.
 fn find(slug: &Slug, path: &Path, context: &Context) -> Result<(PathBuf, PathBuf, Option<Owner>), CliError> {
     let bottle: BottleDir = open(context)?.bottle(slug);
@@ -78,6 +97,7 @@ fn find(slug: &Slug, path: &Path, context: &Context) -> Result<(PathBuf, PathBuf
     }
     let metadata = bottle.metadata().map_err(unreadable)?;
     let plan = bottle.plan().map_err(unreadable)?;
+    brought(&bottle, context)?;
     let (root, below) = locate(&bottle, &plan, path).map_err(failed)?;
     let owner = metadata
         .host_id

@@ -2,6 +2,7 @@
 
 use super::list::{open, unreadable};
 use crate::{
+    away::brought,
     compose::Context,
     error::CliError,
     patch::{self, Count, LONGEST, Side},
@@ -127,6 +128,7 @@ pub(crate) struct Compared {
 impl Compared {
     pub(crate) fn of(slug: Option<&Slug>, context: &Context) -> Result<Compared, CliError> {
         let (bottle, directory) = chosen(slug, context)?;
+        brought(&bottle, context)?;
         let given = changes::load(&bottle).map_err(unreadable)?.ok_or_else(|| {
             CliError::usage(format!("what {} was given is not known", bottle.slug))
                 .next("compare by hand what `bot-bottle cp` copies out: this bottle was made before there was `diff`")

@@ -117,10 +117,9 @@ fn git() -> Check {
 
 /// Only bottles with `backend: docker` need one.
 fn engine(context: &Context) -> Check {
-    let socket = engine::socket(context);
-    let found = socket.and_then(|socket| {
-        let version = docker::server(&socket).map_err(|error| CliError::host(error.to_string()))?;
-        Ok(format!("{} at {}", Escaped(&version), context.short(&socket)))
+    let found = engine::address(context).and_then(|address| {
+        let version = docker::server(&address).map_err(|error| CliError::host(error.to_string()))?;
+        Ok(format!("{} at {address}", Escaped(&version)))
     });
     let (state, found) = match found {
         Ok(found) => (State::Ok, found),

@@ -73,6 +73,9 @@ fn backend(plan: &Plan) -> String {
     match plan.topology {
         Topology::Socket => plan.backend.as_str().to_owned(),
         Topology::Stream => format!("{}, by {}", plan.backend.as_str(), plan.topology),
+        Topology::Sent => {
+            format!("{}, by stream; files are sent to the engine and come back at the end", plan.backend.as_str())
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What every backend must do, said once: the same tests on each, so that they run beside each other and each fails under
 //! its own name. What a backend cannot do is in [`Backend::cannot`], and it must say so itself.
 
+mod apart;
 mod crash;
 mod doors;
 mod given;
@@ -18,7 +19,7 @@ use bottle_testkit::{
     engine::{IMAGE, Make},
     env,
 };
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 pub(crate) const NAME: &str = "bound-kqzmb";
@@ -30,6 +31,8 @@ pub(crate) enum Backend {
     Docker,
     /// Docker, as if it ran in a machine of its own.
     DockerStream,
+    /// Docker, as if it did not see this machine's files.
+    DockerSent,
     Podman,
     PodmanStream,
 }
@@ -38,13 +41,13 @@ impl Backend {
     fn make(self) -> Option<Make> {
         match self {
             Backend::Namespace => None,
-            Backend::Docker | Backend::DockerStream => Some(Make::Docker),
+            Backend::Docker | Backend::DockerStream | Backend::DockerSent => Some(Make::Docker),
             Backend::Podman | Backend::PodmanStream => Some(Make::Podman),
         }
     }
 
     fn is_stream(self) -> bool {
-        matches!(self, Backend::DockerStream | Backend::PodmanStream)
+        matches!(self, Backend::DockerStream | Backend::DockerSent | Backend::PodmanStream)
     }
 }
 
@@ -55,6 +58,7 @@ macro_rules! contract {
         mod namespace { contract!(@tests Namespace $($all)*); }
         mod docker { contract!(@tests Docker $($all)* $($containers)* $($engines)*); }
         mod docker_stream { contract!(@tests DockerStream $($all)* $($containers)*); }
+        mod docker_sent { contract!(@tests DockerSent $($all)* $($containers)*); }
         mod podman { contract!(@tests Podman $($all)* $($containers)* $($engines)*); }
         // Podman's own part of it is how it attaches; the rest is what Docker's shows.
         mod podman_stream {
@@ -130,7 +134,6 @@ contract! {
             bottles_outlive_an_engine_that_was_killed,
             bottles_go_on_over_a_restart_of_the_engine,
             a_bottle_that_its_engine_ends_is_seen_to_have_ended,
-            an_engine_that_maps_users_makes_the_same_bottle,
         }
     }
 }
@@ -159,6 +162,11 @@ impl Fixture {
         Some(Fixture::with(backend, Some(engine), Stage::new()))
     }
 
+    /// With an engine that shares no files with this machine, as it says itself.
+    pub(crate) fn apart(engine: Engine, stage: Stage) -> Fixture {
+        Fixture::with(Backend::Docker, Some(engine), stage)
+    }
+
     fn on(backend: Backend, stage: fn() -> Stage) -> Option<Fixture> {
         let engine = match backend.make() {
             Some(make) => Some(Engine::shared(make)?),
@@ -172,8 +180,10 @@ impl Fixture {
             stage.env.set("DOCKER_HOST", &engine.host());
             stage.env.set("BOT_BOTTLE_BACKEND", "docker");
             stage.env.set("BOT_BOTTLE_IMAGE", IMAGE);
-            if backend.is_stream() {
-                stage.env.set("BOT_BOTTLE_TOPOLOGY", "stream");
+            match backend {
+                Backend::DockerStream | Backend::PodmanStream => stage.env.set("BOT_BOTTLE_TOPOLOGY", "stream"),
+                Backend::DockerSent => stage.env.set("BOT_BOTTLE_TOPOLOGY", "sent"),
+                Backend::Namespace | Backend::Docker | Backend::Podman => {}
             }
         }
         Fixture { stage, engine }
@@ -227,12 +237,15 @@ impl Fixture {
 
     /// Nothing of it in the engine either.
     pub(crate) fn left(&self) -> Result<(), String> {
-        let volumes = self.engine.as_ref().map(|engine| engine.volumes(&self.env().state())).unwrap_or_default();
+        let of_engine = |of: fn(&Engine, &Path) -> Vec<String>| {
+            self.engine.as_ref().map(|engine| of(engine, &self.env().state())).unwrap_or_default()
+        };
+        let (volumes, images) = (of_engine(Engine::volumes), of_engine(Engine::images));
         let (containers, left) = (self.containers(), self.env().leftovers());
-        if containers.is_empty() && volumes.is_empty() && left.is_empty() {
+        if containers.is_empty() && volumes.is_empty() && images.is_empty() && left.is_empty() {
             return Ok(());
         }
-        Err(format!("containers {containers:?}, volumes {volumes:?}, {left:#?}"))
+        Err(format!("containers {containers:?}, volumes {volumes:?}, images {images:?}, {left:#?}"))
     }
 
     #[track_caller]

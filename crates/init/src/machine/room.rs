@@ -20,7 +20,14 @@ use rustix::{
     process::Signal,
     thread::{CapabilitySet, CapabilitySets},
 };
-use std::{convert::Infallible, ffi::CString, fmt::Display, fs, io, path::Path};
+use std::{
+    convert::Infallible,
+    ffi::CString,
+    fmt::Display,
+    fs::{self, File},
+    io::{self, Write as _},
+    path::Path,
+};
 
 /// Where it is put together, in the image's root, which is writable until then and thrown away with the machine.
 const ROOT: &str = "/bot-bottle/root";
@@ -45,16 +52,24 @@ impl<T, E: Into<io::Error>> During<T> for Result<T, E> {
     }
 }
 
-/// Makes the room and becomes its init, which finds `link` as descriptor 3.
-pub(super) fn become_init(spec: &MachineRoom, program: &OwnedFd, link: &OwnedFd) -> PorterError {
-    match build(spec, program, link) {
+/// Makes the room and becomes its init, which finds `link` as descriptor 3, in the control group that `share` lets it join.
+pub(super) fn become_init(spec: &MachineRoom, share: Option<&File>, program: &OwnedFd, link: &OwnedFd) -> PorterError {
+    match build(spec, share, program, link) {
         Ok(never) => match never {},
         Err(error) => error,
     }
 }
 
-fn build(spec: &MachineRoom, program: &OwnedFd, link: &OwnedFd) -> Result<Infallible, PorterError> {
+fn build(
+    spec: &MachineRoom,
+    share: Option<&File>,
+    program: &OwnedFd,
+    link: &OwnedFd,
+) -> Result<Infallible, PorterError> {
     die_with_porter()?;
+    if let Some(mut share) = share {
+        share.write_all(b"0").during("joining its share of the memory")?;
+    }
     let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
     sys::unshare(namespaces | libc::CLONE_NEWCGROUP).during("new namespaces")?;
     network()?;

@@ -1,8 +1,9 @@
 //! What stands for the docker backend in a program that was built without it: everything is refused.
 
 use super::room::{Room, RoomSpec};
-use crate::journal::Container;
-use bottle_spec::slug::Slug;
+use crate::{engine_address::EngineAddress, journal::Container, workspace::Copied};
+use bottle_spec::{slug::Slug, topology::Topology};
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
@@ -37,12 +38,12 @@ pub struct ImageFacts {
     pub id: String,
     pub env: BTreeMap<String, String>,
     pub controllers: BTreeSet<&'static str>,
-    pub elsewhere: bool,
+    pub topology: Topology,
 }
 
 impl Container {
-    pub fn of(engine: &Path, slug: &Slug, _state: &Path) -> Container {
-        Container { engine: engine.to_owned(), name: slug.to_string() }
+    pub fn of(engine: &EngineAddress, slug: &Slug, _state: &Path) -> Container {
+        Container { engine: engine.clone(), name: slug.to_string(), sent: false }
     }
 }
 
@@ -58,11 +59,49 @@ pub fn remove_now(_container: &Container) -> Result<bool, EngineError> {
     Err(EngineError)
 }
 
-pub fn abandoned(_socket: &Path, _state: &Path) -> Result<Vec<(String, Container)>, EngineError> {
+pub fn abandoned(_engine: &EngineAddress, _state: &Path) -> Result<Vec<(String, Container)>, EngineError> {
     Ok(Vec::new())
 }
 
+pub type SentError = EngineError;
+
+/// As the backend has it; there is none.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Sending {}
+
+/// As the backend has it; there is none.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Coming {}
+
+pub fn sending(_spec: &ContainerSpec<'_>) -> Result<(Sending, Coming), ContainerError> {
+    Err(EngineError)
+}
+
+pub fn send(_sending: &Sending, _progress: &mut dyn FnMut(Copied)) -> Result<(), SentError> {
+    Err(EngineError)
+}
+
+pub fn put_into(
+    _coming: &Coming,
+    _source: &Path,
+    _inside: &Path,
+    _progress: &mut dyn FnMut(Copied),
+) -> Result<Copied, SentError> {
+    Err(EngineError)
+}
+
+pub fn fetch(_coming: &Coming, _last: bool, _progress: &mut dyn FnMut(Copied)) -> Result<(), SentError> {
+    Err(EngineError)
+}
+
 pub type ImageError = EngineError;
+
+/// As the backend has it.
+#[derive(Debug, Clone)]
+pub enum Login {
+    Password { user: String, password: String },
+    Token(String),
+}
 
 /// As the backend has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,15 +122,16 @@ pub enum Told<'a> {
 }
 
 pub fn image(
-    _socket: &Path,
+    _engine: &EngineAddress,
     _source: &Source,
     _scratch: &Path,
     _limited: bool,
+    _logins: &dyn Fn(&str) -> Option<Login>,
     _told: &mut dyn FnMut(Told<'_>),
 ) -> Result<ImageFacts, ImageError> {
     Err(EngineError)
 }
 
-pub fn server(_socket: &Path) -> Result<String, EngineError> {
+pub fn server(_engine: &EngineAddress) -> Result<String, EngineError> {
     Err(EngineError)
 }

@@ -13,7 +13,7 @@ use crate::{
     store::private_directory,
     workspace::{
         self,
-        fill::{FillEvent, FillOrder},
+        fill::{FillEvent, FillOrder, Order},
     },
 };
 use bottle_spec::{git::DOOR_URL, plan::Workspace};
@@ -71,10 +71,15 @@ impl Making<'_> {
             environment: self.request.refresh_env.clone(),
             url: format!("{DOOR_URL}/{}", Workspace::REPOSITORY),
         };
-        let mut filling = Filling::start(&self.parts.program, &order).await.map_err(StepError::Workspace)?;
+        self.ordered(&Order::Fill(order), StepError::Workspace).await
+    }
+
+    /// By a process of its own, which is listened to until it is done.
+    pub(super) async fn ordered(&self, order: &Order, failed: fn(FillingError) -> StepError) -> Result<(), StepError> {
+        let mut filling = Filling::start(&self.parts.program, order).await.map_err(failed)?;
         loop {
             let next = tokio::select! {
-                next = filling.next() => next.map_err(StepError::Workspace)?,
+                next = filling.next() => next.map_err(failed)?,
                 () = self.broken_off() => return Err(StepError::BrokenOff),
             };
             match next {
@@ -121,7 +126,7 @@ pub(crate) struct Filling {
 
 impl Filling {
     /// `program fill`.
-    pub(crate) async fn start(program: &Path, order: &FillOrder) -> Result<Filling, FillingError> {
+    pub(crate) async fn start(program: &Path, order: &Order) -> Result<Filling, FillingError> {
         let order = serde_json::to_vec(order).map_err(|error| FillingError::Start(error.into()))?;
         let mut command = Command::new(program);
         command.arg("fill").env_clear().kill_on_drop(true);
@@ -130,6 +135,12 @@ impl Filling {
         let (Some(mut stdin), Some(stdout)) = (stdin, stdout) else { return Err(FillingError::Gone) };
         stdin.write_all(&order).await.map_err(FillingError::Start)?;
         Ok(Filling { _child: child, told: BufReader::new(stdout).lines() })
+    }
+
+    /// Until it is done, whatever it says meanwhile.
+    pub(crate) async fn done(mut self) -> Result<(), FillingError> {
+        while self.next().await?.is_some() {}
+        Ok(())
     }
 
     /// What happens next; `None` where it is done.

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     audit_log::{self, kept, key},
+    away,
     backend::smolmachines::Machine,
     beneath,
     cgroup::{self, Delegation},
@@ -385,7 +386,9 @@ impl Host for Making<'_> {
             Step::Room => {
                 let ended = self.room.take().map_or(Ok(()), |room| end_room(&room.pidfd));
                 let container = room::remove_container(self.container.take(), &self.bottle.room()).await;
-                ended.and(container).and(room::remove_machine(self.machine.take()))
+                // The agent never ran: what is here is all there is.
+                let noted = away::forget(self.bottle).map_err(StepError::Store);
+                ended.and(container).and(noted).and(room::remove_machine(self.machine.take()))
             }
             _ => Ok(()),
         }

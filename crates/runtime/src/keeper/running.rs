@@ -19,13 +19,13 @@ use super::{
     queue::Queue,
     renewal::Refresher,
     supervise::{self, KeptSuperviseGate},
-    teardown::Remains,
+    teardown::{Contained, Remains},
     terminal::Terminal,
 };
 use crate::{
     audit_log::Notes,
     backend::smolmachines::Machine,
-    journal::{Container, Journal, Step},
+    journal::{Journal, Step},
     protocol::LaunchRequest,
     store::BottleDir,
 };
@@ -53,7 +53,7 @@ pub(super) struct Made {
     control: std::os::unix::net::UnixListener,
     ports: Vec<(u16, std::net::TcpListener)>,
     cgroup: Option<PathBuf>,
-    container: Option<(Container, PathBuf)>,
+    container: Option<Contained>,
     machine: Option<Machine>,
     cwd: String,
 }
@@ -63,7 +63,13 @@ impl Made {
         let (recipe, git_recipe, cwd) = (making.recipe(), making.git_recipe(), making.cwd());
         let supervise_recipe = making.supervise_recipe();
         let notifier_recipe = making.notifier_recipe();
-        let container = making.container.clone().map(|container| (container, making.bottle.room()));
+        let container = making.container.clone().map(|container| Contained {
+            container,
+            bottle: making.bottle.clone(),
+            program: making.parts.program.clone(),
+            // What goes with the bottle need not come back.
+            comes_back: !making.request.ephemeral,
+        });
         let machine = making.machine.clone();
         match making {
             Making {

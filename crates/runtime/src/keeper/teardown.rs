@@ -4,17 +4,20 @@
 
 use super::{
     egress_gate::KeptGate,
+    filling::Filling,
     git_gate::KeptGitGate,
     making::{MadeRoom, StepError, end_room, remove_container, remove_machine, remove_state},
     notices::KeptNotices,
     supervise::KeptSuperviseGate,
 };
 use crate::{
+    away,
     backend::smolmachines::Machine,
     beneath, cgroup, guard,
     journal::{Container, Journal, Step},
     protocol::LaunchRequest,
     store::{BottleDir, Metadata},
+    workspace::fill::Order,
 };
 use std::{path::PathBuf, time::Duration};
 use tokio::{
@@ -35,12 +38,39 @@ pub(crate) struct Remains {
     pub(crate) notices: KeptNotices,
     pub(crate) ports: Vec<JoinHandle<std::io::Result<()>>>,
     pub(crate) cgroup: Option<PathBuf>,
-    /// With the place of what it was given as files.
-    pub(crate) container: Option<(Container, PathBuf)>,
+    pub(crate) container: Option<Contained>,
     pub(crate) machine: Option<Machine>,
     /// Whoever follows the sentinels does so until this goes.
     pub(crate) sentinels: oneshot::Sender<()>,
     pub(crate) runtime: PathBuf,
+}
+
+/// A container, and what its end takes.
+pub(crate) struct Contained {
+    pub(crate) container: Container,
+    pub(crate) bottle: BottleDir,
+    pub(crate) program: PathBuf,
+    /// Whether what was sent is to come back.
+    pub(crate) comes_back: bool,
+}
+
+impl Contained {
+    /// What does not come back stays where it is, with the container.
+    async fn end(self) -> Result<(), StepError> {
+        let Contained { container, bottle, program, comes_back } = self;
+        if let Some(coming) = away::noted(&bottle).map_err(StepError::Store)? {
+            if comes_back {
+                let fetched = match Filling::start(&program, &Order::Fetch(coming)).await {
+                    Ok(fetching) => fetching.done().await,
+                    Err(error) => Err(error),
+                };
+                let (engine, slug) = (container.engine.clone(), bottle.slug.clone());
+                fetched.map_err(|source| StepError::Fetch { engine, slug, source })?;
+            }
+            away::forget(&bottle).map_err(StepError::Store)?;
+        }
+        remove_container(Some(container), &bottle.room()).await
+    }
 }
 
 /// Takes it down, and tells the agent's exit code, where it has one.
@@ -85,7 +115,7 @@ pub(crate) async fn run(
     let cgroup =
         cgroup.map_or(Ok(()), |path| cgroup::remove(&path).map_err(|source| StepError::Remove { path, source }));
     let container = match container {
-        Some((container, staging)) => remove_container(Some(container), &staging).await,
+        Some(contained) => contained.end().await,
         None => Ok(()),
     };
     let container = container.and(remove_machine(machine));

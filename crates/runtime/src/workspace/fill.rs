@@ -1,10 +1,11 @@
 //! Filling a workspace, in a process of its own: it takes as long as the directory is large, and the keeper, which has
-//! one thread, goes on meanwhile. Nothing here has a privilege that the keeper has not.
+//! one thread, goes on meanwhile. So do files that travel to an engine and back. Nothing here has a privilege that the
+//! keeper has not.
 //!
 //! The order is JSON on standard input, to its end; what happens is told on standard output, one [`FillEvent`] a line.
 
 use super::{Copied, clone::Cloning, copy};
-use crate::{changes, store::BottleDir};
+use crate::{backend::docker, changes, store::BottleDir};
 use bottle_spec::{plan::Workspace, slug::Slug};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -17,6 +18,16 @@ use std::{
 };
 
 const EVERY: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Order {
+    Fill(FillOrder),
+    /// To the engine that makes the bottle's container.
+    Send(docker::Sending),
+    /// From it, at the bottle's end.
+    Fetch(docker::Coming),
+}
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct FillOrder {
@@ -63,13 +74,13 @@ pub fn run(mut orders: impl io::Read, mut told: impl io::Write) -> Result<(), Fi
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let mut text = Vec::new();
     orders.read_to_end(&mut text).map_err(FillError::Order)?;
-    let order: FillOrder = serde_json::from_slice(&text).map_err(FillError::Nonsense)?;
+    let order: Order = serde_json::from_slice(&text).map_err(FillError::Nonsense)?;
     let mut tell = |event: &FillEvent| {
         // Where nobody listens any more, the process is about to be ended.
         let line = serde_json::to_string(event).unwrap_or_default();
         let _ = writeln!(told, "{line}").and_then(|()| told.flush());
     };
-    let done = fill(&order, &mut tell);
+    let done = obey(&order, &mut tell);
     tell(
         &done.map_or_else(
             |error| FillEvent::Failed { causes: crate::keeper::chain(error.as_ref()) },
@@ -77,6 +88,15 @@ pub fn run(mut orders: impl io::Read, mut told: impl io::Write) -> Result<(), Fi
         ),
     );
     Ok(())
+}
+
+fn obey(order: &Order, tell: &mut dyn FnMut(&FillEvent)) -> Result<(), Box<dyn Error>> {
+    let mut copied = |Copied { files, bytes }| tell(&FillEvent::Copied { files, bytes });
+    match order {
+        Order::Fill(order) => fill(order, tell),
+        Order::Send(sending) => Ok(docker::send(sending, &mut copied)?),
+        Order::Fetch(coming) => Ok(docker::fetch(coming, true, &mut copied)?),
+    }
 }
 
 fn fill(order: &FillOrder, tell: &mut dyn FnMut(&FillEvent)) -> Result<(), Box<dyn Error>> {

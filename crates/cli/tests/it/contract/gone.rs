@@ -1,12 +1,8 @@
-//! Engines of a test's own: one that goes away while it has bottles and comes back, one that maps users.
+//! Engines of a test's own, which go away while they have bottles and come back.
 
 use super::{Backend, Fixture, NAME, SOON};
-use bottle_testkit::{
-    engine::{IMAGE, REMAPPED},
-    wait_until,
-};
+use bottle_testkit::wait_until;
 use rustix::process::Signal;
-use std::path::Path;
 
 const AWAY: &str = "no container engine answers at";
 
@@ -64,29 +60,5 @@ pub(super) fn a_bottle_that_its_engine_ends_is_seen_to_have_ended(backend: Backe
     let gone = it.env().run(&["exec", NAME, "--", "true"]);
     assert!(gone.failure(2).contains("is running"), "{gone}");
     it.engine().serve();
-    it.nothing_is_left();
-}
-
-/// What it maps has no place for a bottle's uid; the bottle is the same on it.
-pub(super) fn an_engine_that_maps_users_makes_the_same_bottle(backend: Backend) {
-    if backend != Backend::Docker {
-        return;
-    }
-    if !Path::new("/etc/subuid").exists() {
-        println!("SKIPPED(no /etc/subuid): an engine that maps users");
-        return;
-    }
-    let Some(it) = Fixture::own(backend, &format!("--userns-remap={REMAPPED}")) else { return };
-    let map = ["run", "--rm", "--network", "none", IMAGE, "cat", "/proc/self/uid_map"];
-    let map = it.engine().client(&map);
-    assert_eq!(map.success().split_whitespace().collect::<Vec<_>>(), ["0", "500000", "65536"], "it does map");
-    it.detached(&["--keep"], "sleep 1000");
-    let status = "grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status | cut -f2 | sort -u | tr '\\n' ' '";
-    assert_eq!(it.exec(status).success(), "0000000000000000 1 2 ");
-    assert_eq!(it.exec("echo kept > ~/x; test $(id -u) -gt 65536 && stat -c %U ~/x").success(), "agent\n");
-    it.stop();
-    it.env().run(&["resume", "--detach", NAME]).success();
-    assert_eq!(it.exec("cat ~/x").success(), "kept\n");
-    it.stop();
     it.nothing_is_left();
 }

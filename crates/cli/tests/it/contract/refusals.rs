@@ -11,16 +11,18 @@ impl Backend {
                 (&["--image", "dockerfile:Dockerfile"], 2, "`backend: docker`"),
                 (&["--backend", "kubernetes"], 4, "use `namespace`"),
             ],
-            Backend::Docker | Backend::DockerStream | Backend::Podman | Backend::PodmanStream => &[
-                (&["--image", "host"], 2, "name an image that the engine has"),
-                (&["--image", "no-such-image:1"], 4, "docker pull no-such-image:1"),
-                (&["--workspace", "mount"], 2, "use `--workspace clone` or `--workspace copy`"),
-                (&["--mount", "/tmp:/data:rw"], 2, "make the mount read-only"),
-                (&["--image", "dockerfile:Dockerfile"], 4, "there is no Dockerfile at"),
-                (&["--image", "provider:no-such-image:1"], 2, "nothing is known that installs"),
-                (&["--image", "docker-archive:image.tar"], 4, "cannot be read for the image"),
-                (&["--backend", "namespace"], 2, "`backend: docker`"),
-            ],
+            Backend::Docker | Backend::DockerStream | Backend::DockerSent | Backend::Podman | Backend::PodmanStream => {
+                &[
+                    (&["--image", "host"], 2, "name an image that the engine has"),
+                    (&["--image", "no-such-image:1"], 4, "docker pull no-such-image:1"),
+                    (&["--workspace", "mount"], 2, "use `--workspace clone` or `--workspace copy`"),
+                    (&["--mount", "/tmp:/data:rw"], 2, "make the mount read-only"),
+                    (&["--image", "dockerfile:Dockerfile"], 4, "there is no Dockerfile at"),
+                    (&["--image", "provider:no-such-image:1"], 2, "nothing is known that installs"),
+                    (&["--image", "docker-archive:image.tar"], 4, "cannot be read for the image"),
+                    (&["--backend", "namespace"], 2, "`backend: docker`"),
+                ]
+            }
         }
     }
 }
@@ -38,9 +40,11 @@ pub(super) fn what_cannot_be_is_said_before_anything_is_made(backend: Backend) {
 pub(super) fn an_engine_that_is_not_there_is_told(backend: Backend) {
     let Some(mut it) = Fixture::new(backend) else { return };
     let nowhere = it.env().root().join("nowhere.sock").display().to_string();
-    for (host, says) in
-        [("tcp://127.0.0.1:2375", "unix:///PATH"), (&format!("unix://{nowhere}"), "systemctl start docker")]
-    {
+    for (host, says) in [
+        ("npipe:////./pipe", "unix:///PATH"),
+        ("tcp://127.0.0.1:1", "answers at tcp://"),
+        (&format!("unix://{nowhere}"), "systemctl start docker"),
+    ] {
         it.stage.env.set("DOCKER_HOST", host);
         let ran = it.stage.run(&[], &["true"]);
         assert!(ran.failure(4).contains(says), "{host}: {ran}");

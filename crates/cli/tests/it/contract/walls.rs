@@ -101,7 +101,7 @@ pub(super) fn inspecting_it_shows_walls_and_no_secret(backend: Backend) {
     }
     let options = host["SecurityOpt"].to_string();
     assert!(options.contains("no-new-privileges") && !options.contains("unconfined"), "{host}");
-    if matches!(backend, Backend::Docker | Backend::DockerStream) {
+    if matches!(backend, Backend::Docker | Backend::DockerStream | Backend::DockerSent) {
         assert_eq!((&host["CapDrop"], &host["PidMode"]), (&vec!["ALL"].into(), &"".into()));
         assert_eq!((&host["IpcMode"], &host["CgroupnsMode"]), (&"private".into(), &"private".into()));
         for masked in ["/proc/kcore", "/proc/keys", "/proc/kallsyms", "/sys"] {

@@ -105,6 +105,23 @@ fn a_machine_lives_reaches_what_it_may_is_resumed_and_reaped() {
     yard.nothing_is_left();
 }
 
+/// Where a machine is none, the host's memory would be taken.
+#[test]
+fn a_machine_whose_memory_is_taken_goes_on() {
+    let yard = Yard::new();
+    if !yard.machines.are_real() {
+        println!("SKIPPED(no real machine: run `cargo xtask emulated smolmachines whose_memory`)");
+        return;
+    }
+    yard.detached(&[], "sleep 100000");
+    println!("take");
+    let hungry = yard.stage.env.run(&["exec", NAME, "--", "tail", "/dev/zero"]);
+    assert_eq!(hungry.code, Some(137), "it is ended by the kernel: {hungry}");
+    println!("live");
+    assert_eq!(yard.exec("echo alive"), "alive\n");
+    yard.nothing_is_left();
+}
+
 /// Listens at every address that this host has.
 struct Canary {
     listener: TcpListener,

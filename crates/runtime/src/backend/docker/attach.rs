@@ -7,6 +7,7 @@
 //! Source: Docker Engine API, `POST /containers/{id}/attach`.
 
 use super::{
+    dial::dial,
     engine::{Engine, PATIENCE},
     error::EngineError,
 };
@@ -23,14 +24,14 @@ const STDOUT: u8 = 1;
 
 /// Attaches to a container that does not run yet.
 pub(super) async fn attach(engine: &Engine, name: &str) -> Result<UnixStream, EngineError> {
-    let Engine { socket, version, .. } = engine;
+    let Engine { address, version, .. } = engine;
     let request = format!(
         "POST /v{version}/containers/{name}/attach?stream=1&stdin=1&stdout=1&stderr=1 HTTP/1.1\r\n\
          Host: engine\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n"
     );
     let attaching = async {
-        let gone = |error| EngineError::Gone(socket.clone(), error);
-        let mut stream = UnixStream::connect(socket).await.map_err(gone)?;
+        let gone = |error| EngineError::Gone(address.clone(), error);
+        let mut stream = dial(address).await.map_err(gone)?;
         stream.write_all(request.as_bytes()).await.map_err(EngineError::Ask)?;
         let head = head(&mut stream).await.map_err(EngineError::Ask)?;
         let status = head.lines().next().unwrap_or_default();

@@ -1,9 +1,10 @@
 //! A container as data: what the engine is told to make. A pure function of the [`ContainerSpec`] and of what was
 //! staged, so that tests read it without an engine.
 
-use super::staging::Staged;
+use super::{sent, staging::Staged};
 use crate::{
     backend::room::{Bounds, FROZEN, HOME, MASKED_DIRECTORIES, MASKED_FILES, RoomSpec, relative, scratch_bounds},
+    engine_address::EngineAddress,
     journal::Container,
 };
 use bollard::models::{
@@ -20,6 +21,8 @@ use std::{
 /// Whose bottle it is: the name, and the directory of state that it belongs to.
 pub(super) const SLUG: &str = "bot-bottle.slug";
 pub(super) const STATE: &str = "bot-bottle.state";
+/// The container that something was made for.
+pub(super) const CONTAINER: &str = "bot-bottle.container";
 
 /// Where the container finds init and its socket.
 pub(super) const ENTRY: &str = "/.bot-bottle";
@@ -42,15 +45,19 @@ pub struct ContainerSpec<'a> {
 
 impl Container {
     /// The container of a bottle. Names of bottles are drawn per state directory, those of containers per engine.
-    pub fn of(engine: &Path, slug: &Slug, state: &Path) -> Container {
+    pub fn of(engine: &EngineAddress, slug: &Slug, state: &Path) -> Container {
         let digest = Sha256::digest(state.as_os_str().as_encoded_bytes());
         let short: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        Container { engine: engine.to_owned(), name: format!("bot-bottle-{slug}-{short}") }
+        Container { engine: engine.clone(), name: format!("bot-bottle-{slug}-{short}"), sent: false }
     }
 }
 
-/// The uid and gid of all that runs in it, here and in the container.
+/// The uid and gid of all that runs in it, in the container, and here too unless its files are sent.
 pub(super) fn ids(room: &RoomSpec<'_>) -> (u32, u32) {
+    if room.plan.topology == Topology::Sent {
+        let id = sent::agent(room.slug);
+        return (id, id);
+    }
     let own = || (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     room.host_ids.unwrap_or_else(own)
 }
@@ -58,7 +65,11 @@ pub(super) fn ids(room: &RoomSpec<'_>) -> (u32, u32) {
 /// By which it is found where nothing else is known of it.
 pub(super) fn labels(spec: &ContainerSpec<'_>) -> HashMap<String, String> {
     let state = spec.state.to_string_lossy().into_owned();
-    HashMap::from([(SLUG.to_owned(), spec.room.slug.to_string()), (STATE.to_owned(), state)])
+    HashMap::from([
+        (SLUG.to_owned(), spec.room.slug.to_string()),
+        (STATE.to_owned(), state),
+        (CONTAINER.to_owned(), spec.container.name.clone()),
+    ])
 }
 
 pub(super) fn body(spec: &ContainerSpec<'_>, image: &str, staged: &Staged) -> ContainerCreateBody {
@@ -66,7 +77,7 @@ pub(super) fn body(spec: &ContainerSpec<'_>, image: &str, staged: &Staged) -> Co
     let text = |text: &str| text.to_owned();
     let (streams, link) = match spec.room.plan.topology {
         Topology::Socket => (false, format!("{ENTRY}/link")),
-        Topology::Stream => (true, text(STREAM)),
+        Topology::Stream | Topology::Sent => (true, text(STREAM)),
     };
     ContainerCreateBody {
         hostname: Some(spec.room.slug.to_string()),
@@ -95,6 +106,7 @@ fn host(spec: &ContainerSpec<'_>, staged: &Staged) -> HostConfig {
     let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let texts = |all: &[&str]| Some(all.iter().map(|text| (*text).to_owned()).collect());
     let memory = limits.memory.map(signed);
+    let is_sent = spec.room.plan.topology == Topology::Sent;
     HostConfig {
         network_mode: Some("none".to_owned()),
         cap_drop: texts(&["ALL"]),
@@ -102,14 +114,20 @@ fn host(spec: &ContainerSpec<'_>, staged: &Staged) -> HostConfig {
         readonly_rootfs: Some(true),
         privileged: Some(false),
         ipc_mode: Some("private".to_owned()),
-        // The bottle's uid has no rights on this host, and its files belong to it here as they do inside.
-        userns_mode: Some("host".to_owned()),
+        // The bottle's uid has no rights on this host, and its files belong to it here as they do inside. Those that were
+        // sent belong to whomever the engine makes of them.
+        userns_mode: (!is_sent).then(|| "host".to_owned()),
         cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
         // As the engine does by itself where a container has a network of its own.
         sysctls: Some(HashMap::from([("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned())])),
         masked_paths: Some(masked()),
         readonly_paths: Some(FROZEN.iter().map(|name| format!("/proc/{name}")).collect()),
-        mounts: Some(mounts(spec, staged)),
+        // Where no file of ours can be laid over the engine's.
+        dns: if is_sent { texts(&["127.0.0.1"]) } else { None },
+        dns_options: if is_sent { texts(&["timeout:2", "attempts:2"]) } else { None },
+        dns_search: if is_sent { texts(&["."]) } else { None },
+        extra_hosts: is_sent.then(|| vec![format!("{}:127.0.0.1", spec.room.slug)]),
+        mounts: Some(if is_sent { sent::volumes(spec) } else { mounts(spec, staged) }),
         tmpfs: Some(tmpfs(spec)),
         shm_size: Some(signed(scratch_bounds(*limits).bytes)),
         memory,
@@ -237,7 +255,7 @@ mod tests {
 
     fn made_of(plan: Plan) -> ContainerCreateBody {
         let slug: Slug = "a-abcde".parse().unwrap();
-        let container = Container::of(Path::new("/run/docker.sock"), &slug, Path::new("/state"));
+        let container = Container::of(&EngineAddress::Socket("/run/docker.sock".into()), &slug, Path::new("/state"));
         let room = RoomSpec {
             slug: &slug,
             plan: &plan,
@@ -303,7 +321,9 @@ mod tests {
     #[test]
     fn a_name_is_of_one_state_directory() {
         let slug: Slug = "a-abcde".parse().unwrap();
-        let name = |state: &str| Container::of(Path::new("/run/docker.sock"), &slug, Path::new(state)).name;
+        let name = |state: &str| {
+            Container::of(&EngineAddress::Socket("/run/docker.sock".into()), &slug, Path::new(state)).name
+        };
         assert_ne!(name("/home/a/state"), name("/home/b/state"));
         assert_eq!(name("/home/a/state"), name("/home/a/state"));
     }

@@ -1,24 +1,17 @@
-//! The engine: a daemon of this machine behind a Unix socket. Every question has its time, and every answer is data of
+//! The engine: a daemon behind a socket, of this machine or another. Every question has its time, and every answer is data of
 //! somebody else.
 
 use super::{
     container::{SLUG, STATE},
+    dial::{client, get},
     error::EngineError,
+    sent,
 };
-use crate::journal::Container;
+use crate::{engine_address::EngineAddress, journal::Container};
 use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker, errors::Error, query_parameters::RemoveContainerOptions};
 use serde::{Deserialize, de::DeserializeOwned};
-use std::{
-    collections::HashMap,
-    io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::UnixStream,
-    time::{sleep, timeout},
-};
+use std::{collections::HashMap, io, path::Path, time::Duration};
+use tokio::time::{sleep, timeout};
 
 /// An engine that makes a container from an image on a slow disk may take so long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
@@ -44,24 +37,24 @@ pub(super) enum Make {
 pub(super) struct Engine {
     pub(super) docker: Docker,
     pub(super) make: Make,
-    pub(super) socket: PathBuf,
+    pub(super) address: EngineAddress,
     /// Of the API.
     pub(super) version: String,
 }
 
 impl Engine {
-    pub(super) async fn connect(socket: &Path) -> Result<Engine, EngineError> {
-        Engine::connect_for(socket, PATIENCE).await
+    pub(super) async fn connect(address: &EngineAddress) -> Result<Engine, EngineError> {
+        Engine::connect_for(address, PATIENCE).await
     }
 
     /// The same, for questions that may take so long.
-    pub(super) async fn connect_for(socket: &Path, patience: Duration) -> Result<Engine, EngineError> {
+    pub(super) async fn connect_for(address: &EngineAddress, patience: Duration) -> Result<Engine, EngineError> {
         // At no cost to it: Podman looks for the packages of all its parts when it is asked for its version.
-        let greeted = timeout(GREETING, get(socket, "/_ping", GREETING_MOST));
+        let greeted = timeout(GREETING, get(address, "/_ping", GREETING_MOST));
         let greeted = greeted.await.map_err(|_| EngineError::Late(GREETING))?;
         let (greeting, _) = greeted.map_err(|error| match error.kind() {
-            io::ErrorKind::PermissionDenied => EngineError::Forbidden(socket.to_owned(), error),
-            _ => EngineError::Gone(socket.to_owned(), error),
+            io::ErrorKind::PermissionDenied => EngineError::Forbidden(address.clone(), error),
+            _ => EngineError::Gone(address.clone(), error),
         })?;
         // The newest version of the API that both know.
         let version =
@@ -69,19 +62,37 @@ impl Engine {
         let ours = (API_DEFAULT_VERSION.major_version, API_DEFAULT_VERSION.minor_version);
         let (major_version, minor_version) = version.min(ours);
         let agreed = ClientVersion { major_version, minor_version };
-        let path = socket.to_string_lossy();
-        let docker = Docker::connect_with_unix(&path, patience.as_secs(), &agreed)
-            .map_err(|error| EngineError::Gone(socket.to_owned(), io::Error::other(error)))?;
+        let docker = client(address, patience, &agreed)
+            .map_err(|error| EngineError::Gone(address.clone(), io::Error::other(error)))?;
         let make = if said(&greeting, "libpod-api-version").is_some() { Make::Podman } else { Make::Docker };
-        Ok(Engine { docker, make, socket: socket.to_owned(), version: format!("{major_version}.{minor_version}") })
+        Ok(Engine { docker, make, address: address.clone(), version: format!("{major_version}.{minor_version}") })
     }
 
     /// Whether there was anything to remove. Returns when it is gone.
-    pub(super) async fn remove(&self, name: &str) -> Result<bool, EngineError> {
+    pub(super) async fn remove(&self, container: &Container) -> Result<bool, EngineError> {
+        let Container { name, sent, .. } = container;
+        let mut any = self.remove_container(name).await?;
+        if *sent {
+            any |= self.remove_container(&sent::courier(name)).await?;
+        }
+        if *sent || self.make == Make::Podman {
+            any |= self.remove_volumes(name).await?;
+        }
+        if *sent {
+            any |= self.remove_images(name).await?;
+        }
+        Ok(any)
+    }
+
+    pub(super) async fn remove_container(&self, name: &str) -> Result<bool, EngineError> {
         let options = RemoveContainerOptions { v: true, force: true, link: false };
-        let removed = self.until_gone(|| self.docker.remove_container(name, Some(options.clone()))).await?;
-        let volumes = self.make == Make::Podman && self.remove_volumes(name).await?;
-        Ok(removed || volumes)
+        self.until_gone(|| self.docker.remove_container(name, Some(options.clone()))).await
+    }
+
+    /// What it says of its security: `name=rootless`, `name=userns` and others.
+    pub(super) async fn security(&self) -> Result<Vec<String>, EngineError> {
+        let info: Info = self.read("/info").await?;
+        Ok(info.security_options.unwrap_or_default())
     }
 
     /// Asks for a removal until there is nothing left to remove; whether there was anything.
@@ -125,16 +136,16 @@ impl Engine {
     }
 
     /// All containers with this label, running or not.
-    async fn labelled(&self, label: &str) -> Result<Vec<Listed>, EngineError> {
+    pub(super) async fn labelled(&self, label: &str) -> Result<Vec<Listed>, EngineError> {
         let filters = serde_json::json!({ "label": [label] }).to_string();
         self.read(&format!("/containers/json?all=1&filters={}", encoded(&filters))).await
     }
 
     /// Of an answer what is needed of it, and no more: the library knows all states that a container of Docker's can be
     /// in, and takes no answer with one of Podman's.
-    async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, EngineError> {
+    pub(super) async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, EngineError> {
         let path = format!("/v{}{path}", self.version);
-        let asked = timeout(PATIENCE, get(&self.socket, &path, ANSWER_MOST)).await;
+        let asked = timeout(PATIENCE, get(&self.address, &path, ANSWER_MOST)).await;
         let (head, body) = asked.map_err(|_| EngineError::Late(PATIENCE))?.map_err(EngineError::Ask)?;
         if !head.lines().next().is_some_and(|line| line.contains(" 200 ")) {
             let said = String::from_utf8_lossy(&body);
@@ -158,11 +169,18 @@ struct State {
 }
 
 #[derive(Deserialize)]
-struct Listed {
+struct Info {
+    #[serde(rename = "SecurityOptions")]
+    security_options: Option<Vec<String>>,
+}
+
+/// A container or an image.
+#[derive(Deserialize)]
+pub(super) struct Listed {
     #[serde(rename = "Id")]
-    id: String,
-    #[serde(rename = "Labels", default)]
-    labels: HashMap<String, String>,
+    pub(super) id: String,
+    #[serde(rename = "Labels")]
+    pub(super) labels: Option<HashMap<String, String>>,
 }
 
 #[derive(Deserialize)]
@@ -171,23 +189,12 @@ struct Refusal {
 }
 
 /// For a query.
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     let one = |byte: u8| match byte {
         byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
         byte => format!("%{byte:02X}"),
     };
     text.bytes().map(one).collect()
-}
-
-/// Head and body of an answer of at most so many bytes.
-async fn get(socket: &Path, path: &str, most: u64) -> io::Result<(String, Vec<u8>)> {
-    let mut stream = UnixStream::connect(socket).await?;
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: engine\r\n\r\n").as_bytes()).await?;
-    let mut bytes = Vec::new();
-    stream.take(most).read_to_end(&mut bytes).await?;
-    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").map_or(bytes.len(), |at| at + 4);
-    let body = bytes.split_off(end);
-    Ok((String::from_utf8_lossy(&bytes).into_owned(), body))
 }
 
 /// A header's value.
@@ -220,7 +227,7 @@ pub(super) fn refused(error: Error) -> EngineError {
 
 /// Takes a container away, running or not; whether there was one.
 pub async fn remove(container: &Container) -> Result<bool, EngineError> {
-    Engine::connect(&container.engine).await?.remove(&container.name).await
+    Engine::connect(&container.engine).await?.remove(container).await
 }
 
 /// The same, for those who have no event loop.
@@ -229,26 +236,24 @@ pub fn remove_now(container: &Container) -> Result<bool, EngineError> {
 }
 
 /// Containers of bottles of this state directory, each with its bottle's name as the label has it.
-pub fn abandoned(socket: &Path, state: &Path) -> Result<Vec<(String, Container)>, EngineError> {
+pub fn abandoned(address: &EngineAddress, state: &Path) -> Result<Vec<(String, Container)>, EngineError> {
     blocking(async {
-        let engine = Engine::connect(socket).await?;
+        let engine = Engine::connect(address).await?;
         let listed = engine.labelled(&format!("{STATE}={}", state.display())).await?;
         let named = listed.into_iter().filter_map(|container| {
-            let slug = container.labels.get(SLUG)?.clone();
-            Some((slug, Container { engine: socket.to_owned(), name: container.id }))
+            let slug = container.labels?.get(SLUG)?.clone();
+            Some((slug, Container { engine: address.clone(), name: container.id, sent: false }))
         });
         let mut left: Vec<(String, Container)> = named.collect();
-        if engine.make == Make::Podman {
-            left.extend(engine.abandoned_volumes(socket, &state.display().to_string()).await?);
-        }
+        left.extend(engine.abandoned_belongings(&state.display().to_string()).await?);
         Ok(left)
     })
 }
 
 /// Who answers at the socket: the version it says it has.
-pub fn server(socket: &Path) -> Result<String, EngineError> {
+pub fn server(address: &EngineAddress) -> Result<String, EngineError> {
     blocking(async {
-        let engine = Engine::connect(socket).await?;
+        let engine = Engine::connect(address).await?;
         let version = engine.docker.version().await.map_err(refused)?;
         version.version.ok_or(EngineError::Answer("its version"))
     })
@@ -293,7 +298,7 @@ mod tests {
         let socket = directory.path().join("socket");
         let busy = "500 no\n{\"message\":\"container state improper: stopped\"}";
         let engine = engine(&socket, ["200 OK\nOK", busy, busy, "204 No Content\n", "200 OK\n{}"]);
-        let container = Container { engine: socket, name: "it".to_owned() };
+        let container = Container { engine: EngineAddress::Socket(socket), name: "it".to_owned(), sent: false };
         assert!(remove_now(&container).unwrap());
         let asked = engine.join().unwrap();
         assert!(asked[1..4].iter().all(|line| line.starts_with("DELETE ") && line.contains("/containers/it?")));
@@ -306,9 +311,10 @@ mod tests {
         let socket = directory.path().join("socket");
         let listed = r#"200 OK
 [{"Id":"0f52","State":"stopped","Labels":{"bot-bottle.slug":"a-abcde"}},{"Id":"1","State":"x","Labels":{}}]"#;
-        let engine = engine(&socket, ["200 OK\nOK", listed, "200 OK\n{}"]);
+        let engine = engine(&socket, ["200 OK\nOK", listed, "200 OK\n{}", "200 OK\n[]"]);
+        let socket = EngineAddress::Socket(socket);
         let found = abandoned(&socket, Path::new("/state")).unwrap();
-        let container = Container { engine: socket, name: "0f52".to_owned() };
+        let container = Container { engine: socket, name: "0f52".to_owned(), sent: false };
         assert_eq!(found, [("a-abcde".to_owned(), container)]);
         assert!(engine.join().unwrap()[1].contains("%22bot%2Dbottle%2Estate%3D%2Fstate%22"));
     }

@@ -1,25 +1,28 @@
 //! What can go wrong with an engine, and with a container: one variant for each operation, each saying what to do next.
 
-use crate::backend::carried::CarriedError;
+use crate::{backend::carried::CarriedError, engine_address::EngineAddress};
 use std::{io, path::PathBuf, time::Duration};
 
 /// Of talking to an engine.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     #[error(
-        "no container engine answers at {}; start it (`systemctl start docker`), or set DOCKER_HOST to its socket",
-        .0.display()
+        "no container engine answers at {}; start it (`systemctl start docker`), or set DOCKER_HOST to where it is",
+        .0
     )]
-    Gone(PathBuf, #[source] io::Error),
+    Gone(EngineAddress, #[source] io::Error),
     #[error(
         "you may not use the container engine at {}; join its group (`docker`, which is as good as root), or set \
          DOCKER_HOST to an engine of yours",
-        .0.display()
+        .0
     )]
-    Forbidden(PathBuf, #[source] io::Error),
+    Forbidden(EngineAddress, #[source] io::Error),
     #[error("the container engine did not answer within {} s", .0.as_secs())]
     Late(Duration),
-    #[error("the engine has no image {0}; `docker pull {0}` gets it one, `dockerfile:PATH` or `dir:PATH` makes one")]
+    #[error(
+        "the engine has no image {0}, and nothing is pulled by a name that says no registry; `docker pull {0}` gets it \
+         one, `docker.io/library/{0}` says Docker's registry, `dockerfile:PATH` or `dir:PATH` makes one"
+    )]
     NoImage(String),
     #[error("the engine refused: {0}")]
     Refused(String),
@@ -62,8 +65,8 @@ pub enum ContainerError {
     #[error("making the container")]
     Make(#[source] EngineError),
     #[error(
-        "the engine does not see this machine's files ({0}); use one that does: an engine of this machine, or Docker \
-         Desktop with that directory among those that it shares"
+        "the engine does not see this machine's files ({0}); `--topology sent` sends them to it, and an engine of this \
+         machine sees them, as does Docker Desktop where the directory is among those that it shares"
     )]
     Unseen(String),
     #[error("starting the container")]
@@ -79,7 +82,7 @@ pub enum ContainerError {
     Stranger { found: i32, expected: i64 },
     #[error(
         "the container's init has the uid {found} on this host instead of {expected}: the engine is rootless, and the \
-         bottle's files would not be the agent's; use an engine of root's, or the namespace backend, which needs none"
+         bottle's files would not be the agent's; `--topology sent` sends them to it"
     )]
     Uid { found: u32, expected: u32 },
     #[error("attaching to the container")]
@@ -90,6 +93,10 @@ pub enum ContainerError {
     Carried(CarriedError),
     #[error("init cannot open the bottle's doors: {0}")]
     Doors(String),
+    #[error(
+        "{} is in the agent's home or workspace, where nothing that is sent stays read-only; mount it elsewhere", .0.display()
+    )]
+    Within(PathBuf),
     #[error("init's link broke")]
     Broken(#[source] crate::socket::SocketError),
 }

@@ -1,7 +1,8 @@
 //! Images: what a user names, as an image that the engine has, by its id.
 //!
 //! What is built, loaded or imported gets a name of ours that is a digest of all that went into it: the same again is
-//! found by it and nothing is done. The names that a user gives are looked up and never pulled.
+//! found by it and nothing is done. A name that a user gives is looked up, and pulled where it says its registry and the
+//! engine has not got it.
 //!
 //! Invariant: a build runs what its Dockerfile says in the engine, with the engine's network; it is not in a bottle, and
 //! so it is begun by the user's own configuration and flags alone. What an engine says while it works is somebody else's
@@ -12,19 +13,24 @@ mod context;
 mod dockerfile;
 mod error;
 mod packed;
+mod pull;
 
 pub use error::ImageError;
+pub use pull::Login;
 
 use super::{
-    engine::{Engine, Make, refused, status},
+    engine::{Engine, refused, status},
     error::EngineError,
+    reach,
 };
+use crate::engine_address::EngineAddress;
 use bollard::{
     body_try_stream,
     errors::Error,
     models::ErrorDetail,
     query_parameters::{BuildImageOptions, CreateImageOptions, ImportImageOptions, TagImageOptions},
 };
+use bottle_spec::topology::Topology;
 use futures_util::StreamExt as _;
 use packed::Packed;
 use sha2::{Digest as _, Sha256};
@@ -37,14 +43,14 @@ use std::{
 /// All images that are made here have it.
 const REPOSITORY: &str = "bot-bottle-image";
 /// An engine may work for so long before it says its first word: it is sent gigabytes, maybe.
-const LONG: Duration = Duration::from_secs(3600);
+pub(super) const LONG: Duration = Duration::from_secs(3600);
 /// Of what a build said, what a failure shows.
 const LAST_LINES: usize = 20;
 
 /// What an image is made of. Paths are absolute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// A name or an id that the engine has.
+    /// A name or an id that the engine has, or a name that says from which registry it gets it.
     Reference(String),
     /// A Dockerfile, or a directory that holds one; what is beside it is its context.
     Dockerfile(PathBuf),
@@ -77,24 +83,25 @@ pub struct ImageFacts {
     pub env: BTreeMap<String, String>,
     /// Of `cpu`, `memory` and `pids`, what the engine can limit; empty where nothing is to be limited.
     pub controllers: BTreeSet<&'static str>,
-    /// It is in a machine of its own, where no socket of this one's leads.
-    pub elsewhere: bool,
+    /// What of this machine's it can be given.
+    pub topology: Topology,
 }
 
 /// Has the engine have it. `scratch` is a directory for what is packed on the way; nothing is left there. `limited` tells
 /// whether something of the bottle's is.
 pub fn image(
-    socket: &Path,
+    address: &EngineAddress,
     source: &Source,
     scratch: &Path,
     limited: bool,
+    logins: &dyn Fn(&str) -> Option<Login>,
     told: &mut dyn FnMut(Told<'_>),
 ) -> Result<ImageFacts, ImageError> {
     super::engine::blocking(async {
-        let engine = Engine::connect_for(socket, LONG).await?;
-        let mut maker = Maker { engine: &engine, scratch, told };
+        let engine = Engine::connect_for(address, LONG).await?;
+        let mut maker = Maker { engine: &engine, scratch, logins, told };
         let reference = match source {
-            Source::Reference(reference) => reference.clone(),
+            Source::Reference(reference) => maker.named(reference).await?,
             Source::Dockerfile(path) => maker.built(path).await?,
             Source::DockerArchive(path) => maker.loaded(path, archive::docker(path)?).await?,
             Source::OciArchive(path) => maker.loaded(path, archive::oci(path)?).await?,
@@ -104,29 +111,9 @@ pub fn image(
         let Found { id, env } = find(&engine, &reference).await?;
         // Podman takes a third of a second for it.
         let controllers = if limited { controllers(&engine).await? } else { BTreeSet::new() };
-        let elsewhere = elsewhere(&engine).await?;
-        Ok(ImageFacts { id, env, controllers, elsewhere })
+        let topology = reach::topology(&engine, scratch).await?;
+        Ok(ImageFacts { id, env, controllers, topology })
     })
-}
-
-/// Docker Desktop, which has its engine in a machine of its own, says so where it tells its version.
-async fn elsewhere(engine: &Engine) -> Result<bool, EngineError> {
-    if cfg!(not(target_os = "linux")) {
-        return Ok(true);
-    }
-    match engine.make {
-        Make::Docker => {
-            let platform = engine.docker.version().await.map_err(refused)?.platform;
-            Ok(platform.is_some_and(|platform| is_desktop(&platform.name)))
-        }
-        // On Linux it runs beside those who ask it.
-        Make::Podman => Ok(false),
-    }
-}
-
-/// `Docker Desktop 4.27.2 (137060)`; others are `Docker Engine - Community` or have no name.
-fn is_desktop(platform: &str) -> bool {
-    platform.starts_with("Docker Desktop")
 }
 
 /// An image that the engine has.
@@ -157,6 +144,8 @@ async fn controllers(engine: &Engine) -> Result<BTreeSet<&'static str>, EngineEr
 struct Maker<'a> {
     engine: &'a Engine,
     scratch: &'a Path,
+    /// What there is for the registry of an image.
+    logins: &'a dyn Fn(&str) -> Option<Login>,
     told: &'a mut dyn FnMut(Told<'_>),
 }
 
@@ -334,16 +323,4 @@ fn words(error: Error) -> String {
 
 fn said(lines: &VecDeque<String>) -> String {
     lines.iter().map(|line| format!("\n  {line}")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_desktop;
-
-    /// What each says of itself, as its release notes show it.
-    #[test]
-    fn an_engine_in_a_machine_of_its_own_is_told_from_one_of_this_machine() {
-        assert!(is_desktop("Docker Desktop 4.27.2 (137060)"));
-        assert!(!is_desktop("Docker Engine - Community") && !is_desktop(""));
-    }
 }

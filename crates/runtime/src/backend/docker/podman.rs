@@ -9,26 +9,22 @@
 //! (what of a description is heard), `libpod/options.go` and `libpod/runtime_volume_linux.go` (options of a volume).
 
 use super::{
-    container::{SLUG, STATE, Scratch},
+    container::Scratch,
     engine::{Engine, refused},
     error::EngineError,
 };
 use crate::journal::Container;
-use bollard::{
-    models::{ContainerCreateBody, Mount, MountType, ResourcesUlimits, VolumeCreateRequest},
-    query_parameters::{ListVolumesOptions, RemoveVolumeOptions},
-};
+use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, ResourcesUlimits, VolumeCreateRequest};
 use rustix::process::{Resource, getrlimit};
-use std::{collections::HashMap, fs, path::Path};
+use std::{collections::HashMap, fs};
 
-/// On a volume: the container that it was made for.
-const CONTAINER: &str = "bot-bottle.container";
 /// Of the kernel, in bytes: what a `tmpfs` counts its blocks in. Podman takes `size` for a quota of its own.
 const BLOCK: u64 = 4096;
 
 /// Says the same of the container in Podman's words.
 pub(super) fn translate(body: &mut ContainerCreateBody, name: &str, scratch: &[Scratch]) {
     let Some(host) = &mut body.host_config else { return };
+    in_its_words(host);
     host.tmpfs = None;
     let mounts = host.mounts.get_or_insert_default();
     mounts.extend(scratch.iter().map(|place| Mount {
@@ -38,6 +34,21 @@ pub(super) fn translate(body: &mut ContainerCreateBody, name: &str, scratch: &[S
         read_only: Some(false),
         ..Mount::default()
     }));
+}
+
+/// The same for one without root, which mounts no volume of the kernel's. Its memory file systems have a bound of bytes
+/// and no owner: the places are everybody's, and there is nobody but the agent.
+pub(super) fn translate_rootless(body: &mut ContainerCreateBody, scratch: &[Scratch]) {
+    let Some(host) = &mut body.host_config else { return };
+    in_its_words(host);
+    let place =
+        |place: &Scratch| (place.target.to_owned(), format!("rw,exec,nosuid,nodev,size={},mode=1777", place.bytes));
+    host.tmpfs = Some(scratch.iter().map(place).collect());
+    // It may have none to give, and cannot be given more than its user has.
+    host.ulimits.get_or_insert_default().retain(|limit| limit.name.as_deref() == Some("core"));
+}
+
+fn in_its_words(host: &mut HostConfig) {
     let masked = host.masked_paths.as_deref().unwrap_or_default().join(":");
     host.security_opt.get_or_insert_default().push(format!("mask={masked}"));
     host.ulimits.get_or_insert_default().extend(ulimits());
@@ -70,8 +81,7 @@ impl Engine {
         scratch: &[Scratch],
     ) -> Result<(), EngineError> {
         for place in scratch {
-            let mut labels = labels.clone();
-            labels.insert(CONTAINER.to_owned(), container.name.clone());
+            let labels = labels.clone();
             let Scratch { bytes, inodes, mode, owner: (uid, gid), .. } = place;
             let blocks = bytes.div_ceil(BLOCK);
             let options =
@@ -91,52 +101,11 @@ impl Engine {
         }
         Ok(())
     }
-
-    /// Whether there were any. The container is gone by now.
-    pub(super) async fn remove_volumes(&self, name: &str) -> Result<bool, EngineError> {
-        let mut any = false;
-        for (volume, labels) in self.volumes(&format!("{CONTAINER}={name}")).await? {
-            // A label that another has put on what is not ours.
-            if labels.get(CONTAINER).is_none_or(|of| of != name) {
-                continue;
-            }
-            // Podman takes a container out of its list before it lets go of what that had.
-            let options = RemoveVolumeOptions { force: true };
-            any |= self.until_gone(|| self.docker.remove_volume(&volume, Some(options.clone()))).await?;
-        }
-        Ok(any)
-    }
-
-    /// Of bottles of this state directory: each bottle's name, and the container that a volume is left of.
-    pub(super) async fn abandoned_volumes(
-        &self,
-        socket: &Path,
-        state: &str,
-    ) -> Result<Vec<(String, Container)>, EngineError> {
-        let found = self.volumes(&format!("{STATE}={state}")).await?;
-        let mut left: Vec<(String, Container)> = found
-            .into_iter()
-            .filter_map(|(_, labels)| {
-                let container = Container { engine: socket.to_owned(), name: labels.get(CONTAINER)?.clone() };
-                Some((labels.get(SLUG)?.clone(), container))
-            })
-            .collect();
-        left.dedup();
-        Ok(left)
-    }
-
-    async fn volumes(&self, label: &str) -> Result<Vec<(String, HashMap<String, String>)>, EngineError> {
-        let filters = HashMap::from([("label".to_owned(), vec![label.to_owned()])]);
-        let listed = self.docker.list_volumes(Some(ListVolumesOptions { filters: Some(filters) })).await;
-        let listed = listed.map_err(refused)?.volumes.unwrap_or_default();
-        Ok(listed.into_iter().map(|volume| (volume.name, volume.labels)).collect())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bollard::models::HostConfig;
 
     const SCRATCH: [Scratch; 2] = [
         Scratch { target: "/tmp", bytes: 8 << 20, inodes: 100, mode: "1777", owner: (7, 8) },

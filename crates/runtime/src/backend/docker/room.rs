@@ -5,7 +5,7 @@ use super::{
     engine::{Engine, Make, refused},
     error::{ContainerError, EngineError},
     places::prepare,
-    podman,
+    podman, sent,
     staging::{Staged, stage},
     stream,
 };
@@ -43,13 +43,18 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Makes a container and starts its init. Whatever of it is there when this fails goes by the container's name.
+///
+/// What is sent has been by now ([`sent::send`]).
 pub async fn create(spec: &ContainerSpec<'_>) -> Result<Room, ContainerError> {
     let image = check(spec)?;
+    if spec.room.plan.topology == Topology::Sent {
+        return stream::create(spec, &sent::image(&spec.container.name), &Staged::default()).await;
+    }
     let staged = stage(spec)?;
     prepare(&spec.room)?;
     match spec.room.plan.topology {
         Topology::Socket => by_socket(spec, image, &staged).await,
-        Topology::Stream => stream::create(spec, image, &staged).await,
+        Topology::Stream | Topology::Sent => stream::create(spec, image, &staged).await,
     }
 }
 
@@ -60,9 +65,17 @@ pub(super) async fn make(spec: &ContainerSpec<'_>, image: &str, staged: &Staged)
     let mut body = body(spec, image, staged);
     if engine.make == Make::Podman {
         let scratch = scratch(spec);
-        podman::translate(&mut body, &spec.container.name, &scratch);
-        let made = engine.make_volumes(spec.container, &labels(spec), &scratch).await;
-        made.map_err(ContainerError::Make)?;
+        let security = match spec.room.plan.topology {
+            Topology::Sent => engine.security().await.map_err(ContainerError::Make)?,
+            Topology::Socket | Topology::Stream => Vec::new(),
+        };
+        if security.iter().any(|it| it.starts_with("name=rootless")) {
+            podman::translate_rootless(&mut body, &scratch);
+        } else {
+            podman::translate(&mut body, &spec.container.name, &scratch);
+            let made = engine.make_volumes(spec.container, &labels(spec), &scratch).await;
+            made.map_err(ContainerError::Make)?;
+        }
     }
     engine.docker.create_container(Some(name), body).await.map_err(|error| match refused(error) {
         EngineError::Refused(why) if why.contains("bind source path does not exist") => ContainerError::Unseen(why),
@@ -92,7 +105,7 @@ async fn by_socket(spec: &ContainerSpec<'_>, image: &str, staged: &Staged) -> Re
     Ok(Room { pid: number, pidfd: ends.into_inner(), link, listeners })
 }
 
-fn check<'a>(spec: &'a ContainerSpec<'_>) -> Result<&'a str, ContainerError> {
+pub(super) fn check<'a>(spec: &'a ContainerSpec<'_>) -> Result<&'a str, ContainerError> {
     if let Some(mount) = spec.room.plan.mounts.iter().find(|mount| relative(&mount.target).is_none()) {
         return Err(ContainerError::MountTarget(mount.target.clone()));
     }

@@ -8,6 +8,7 @@ use crate::{
         smolmachines::MachineError,
     },
     cgroup::CgroupError,
+    engine_address::EngineAddress,
     guard::GuardError,
     host_ids::HostIdError,
     protocol::FailureKind,
@@ -15,6 +16,7 @@ use crate::{
     store::StoreError,
     workspace::clone::CloneError,
 };
+use bottle_spec::slug::Slug;
 use std::{io, path::PathBuf};
 
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +65,19 @@ pub enum StepError {
     NoSmolvm,
     #[error("the container cannot be removed; `bot-bottle cleanup` tries again")]
     Engine(#[source] EngineError),
+    #[error("the bottle's files cannot be sent to the engine")]
+    Send(#[source] FillingError),
+    #[error(
+        "what the bottle's agent did is still with the engine at {engine}; when that is there again, \
+         `bot-bottle cp {slug}:/workspace DIRECTORY` and `{slug}:/home/agent` bring it here, and then \
+         `bot-bottle cleanup {slug}` takes the rest away"
+    )]
+    Fetch {
+        engine: EngineAddress,
+        slug: Slug,
+        #[source]
+        source: FillingError,
+    },
     #[error("no container engine was named")]
     NoEngine,
     #[error("the room's init cannot be reached")]

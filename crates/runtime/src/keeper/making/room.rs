@@ -2,6 +2,7 @@
 
 use super::{super::init::Init, Making, StepError, remove};
 use crate::{
+    away,
     backend::{
         docker::{self, ContainerSpec},
         namespace,
@@ -12,10 +13,12 @@ use crate::{
     journal::{Container, Thing},
     process::{ProcessId, ended, kill_and_wait},
     provision::{self, Given},
+    workspace::fill::Order,
 };
 use bottle_spec::{
     door::{Door, LOOPBACK_NET, SYNTHETIC_NET},
     plan::{Backend, Plan, Workspace},
+    topology::Topology,
 };
 use std::{net::Ipv4Addr, os::fd::OwnedFd, path::Path, rc::Rc, time::Duration};
 
@@ -63,8 +66,13 @@ impl Making<'_> {
                 let container = self.planned_container().ok_or(StepError::NoEngine)?;
                 let (state, staging) = (&self.request.dirs.state, self.bottle.room());
                 let (runtime, program) = (&self.bottle.runtime, &self.parts.program);
-                let container = self.container.insert(container);
-                let spec = ContainerSpec { room: spec, container, state, staging: &staging, runtime, program };
+                let spec =
+                    ContainerSpec { room: spec, container: &container, state, staging: &staging, runtime, program };
+                // From here on there may be something of it.
+                self.container = Some(container.clone());
+                if container.sent {
+                    self.send(&spec).await?;
+                }
                 docker::create(&spec).await.map_err(StepError::Container)?
             }
             Backend::Smolmachines => {
@@ -76,6 +84,13 @@ impl Making<'_> {
             other @ Backend::Kubernetes => return Err(StepError::Order(other.as_str())),
         };
         self.take(made, writable)
+    }
+
+    /// Its files go before it. Where they are from then on is written down.
+    async fn send(&self, spec: &ContainerSpec<'_>) -> Result<(), StepError> {
+        let (sending, coming) = docker::sending(spec).map_err(StepError::Container)?;
+        self.ordered(&Order::Send(sending), StepError::Send).await?;
+        away::note(self.bottle, &coming).map_err(StepError::Store)
     }
 
     fn take(&mut self, room: Room, writable: Vec<String>) -> Result<Vec<Thing>, StepError> {
@@ -100,7 +115,8 @@ impl Making<'_> {
     /// The container that the room will be, where it will be one.
     pub(super) fn planned_container(&self) -> Option<Container> {
         let engine = self.request.engine.as_ref().filter(|_| self.request.plan.backend == Backend::Docker)?;
-        Some(Container::of(engine, &self.bottle.slug, &self.request.dirs.state))
+        let container = Container::of(engine, &self.bottle.slug, &self.request.dirs.state);
+        Some(Container { sent: self.request.plan.topology == Topology::Sent, ..container })
     }
 
     /// The machine that the room will be, where it will be one.
@@ -114,7 +130,8 @@ impl Making<'_> {
     pub(super) fn process_limit(&self) -> Option<u32> {
         // A machine has a kernel of its own to count.
         let own = matches!(self.request.plan.backend, Backend::Namespace | Backend::Smolmachines);
-        let counted_apart = own || self.metadata.host_id.is_some();
+        let sent = self.request.plan.topology == Topology::Sent;
+        let counted_apart = own || self.metadata.host_id.is_some() && !sent;
         self.request.plan.limits.pids.filter(|_| counted_apart)
     }
 }

@@ -29,4 +29,8 @@ pub enum ImageError {
     Load { path: PathBuf, why: String },
     #[error("{} does not hold one image but none or several; `docker load` it, and name the one you mean", .0.display())]
     Several(PathBuf),
+    #[error(
+        "the engine cannot pull {name}: {why}; see that the name is right and that the engine reaches the registry{said}"
+    )]
+    Pull { name: String, why: String, said: String },
 }

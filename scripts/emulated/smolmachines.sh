@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
 # Runs in the emulated machine: bottles as machines of their own, by the real smolvm.
 #
-#   scripts/emulated-machine --nested scripts/emulated/smolmachines.sh COMMAND...
+#   scripts/emulated-machine --nested scripts/emulated/smolmachines.sh SMOLVM COMMAND...
 #
+# SMOLVM is the directory of the one that is meant, in the cache of the tests.
 # COMMAND is what starts such bottles: the executable with the tests of the program, or xtask's escape suite.
 set -euo pipefail
+
+which="$1"
+shift
 
 cache="${BOT_BOTTLE_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/bot-bottle-tests}"
 # Machines want a disk that is one.
@@ -18,7 +22,7 @@ ip link add canary type dummy
 ip address add 10.0.2.15/24 dev canary
 ip address add 100.96.0.1/24 dev canary
 ip link set canary up
-cp -r "$cache/smolvm/." /data/smolvm/
+cp -r "$cache/$which/." /data/smolvm/
 chmod 755 /data /data/smolvm
 # A machine in an emulated one hangs in its boot once in a while. smolvm would wait 30 s for it, which are ten minutes out
 # here; a good boot takes three. The second try is the product's own.

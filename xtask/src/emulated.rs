@@ -18,6 +18,8 @@ use std::{
 const QUICK: &str = "smolmachines::life::a_machine_lives";
 /// A machine in an emulated one hangs once in a while, whatever runs in it: it gets a second try.
 const TRIES: usize = 2;
+/// Where the smolvm is that is meant where none is named, beside others.
+const TESTED: &str = "smolvm";
 /// What `scripts/emulated-machine` ends with then.
 const NEVER: i32 = 75;
 /// What all tries together may take of a run of ci, and what one needs at the least.
@@ -35,7 +37,11 @@ enum Played {
 
 pub(crate) fn run(options: &[&str]) -> Result<()> {
     if let ["smolmachines", options @ ..] = options {
-        let played = play(&command(options)?, LONG)?;
+        let (smolvm, options) = match options {
+            ["--smolvm", version, rest @ ..] => (format!("smolvm-{version}"), rest),
+            all => (TESTED.to_owned(), all),
+        };
+        let played = play(&smolvm, &command(options)?, LONG)?;
         ensure!(played == Played::ToItsEnd, "the emulated machine did not come to its end in any try");
         return Ok(());
     }
@@ -63,13 +69,14 @@ pub(crate) fn one_life() -> Result<()> {
     if starts_machines() {
         println!("with this machine's /dev/kvm");
         directly(&command, &smolvm)?;
-    } else if play(&command, CI)? == Played::Never {
+    } else if play(TESTED, &command, CI)? == Played::Never {
         println!("SKIPPED(the emulated machine did not come to its end): a bottle in a real machine");
     }
     Ok(())
 }
 
-/// The tests of the program whose names hold one of `filters`, with the real smolvm; with `escape` that suite, with
+/// The tests of the program whose names hold one of `filters`, with the real smolvm (`--smolvm VERSION` before them: another
+/// one that `scripts/install-test-needs` has put there); with `escape` that suite, with
 /// `bench` what a start costs there.
 fn command(filters: &[&str]) -> Result<Vec<PathBuf>> {
     let words: Option<Vec<&str>> = match filters {
@@ -101,7 +108,7 @@ fn directly(command: &[PathBuf], smolvm: &Path) -> Result<()> {
     Ok(())
 }
 
-fn play(command: &[PathBuf], most: Duration) -> Result<Played> {
+fn play(smolvm: &str, command: &[PathBuf], most: Duration) -> Result<Played> {
     let scripts = root().join("scripts");
     let until = Instant::now() + most;
     for turn in 1..=TRIES {
@@ -115,7 +122,7 @@ fn play(command: &[PathBuf], most: Duration) -> Result<Played> {
         if std::env::var_os("EMULATED_SECONDS").is_none() {
             machine.env("EMULATED_SECONDS", share.as_secs().to_string());
         }
-        machine.arg("--nested").arg(scripts.join("emulated/smolmachines.sh")).args(command);
+        machine.arg("--nested").arg(scripts.join("emulated/smolmachines.sh")).arg(smolvm).args(command);
         match machine.status().context("the emulated machine cannot be started")?.code() {
             Some(0) => return Ok(Played::ToItsEnd),
             Some(NEVER) => eprintln!("emulated: try {turn} of {TRIES} did not come to its end"),

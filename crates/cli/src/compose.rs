@@ -2,7 +2,7 @@
 //! environment and the home directory; everything below gets them as values.
 
 use crate::{error::CliError, ui::Ui};
-use bottle_runtime::dirs::Dirs;
+use bottle_runtime::dirs::{Dirs, Homes};
 use std::{
     collections::BTreeMap,
     env, fmt,
@@ -25,13 +25,15 @@ impl Context {
         let home = home(&environment)?;
         let base =
             |variable: &str, fallback: &str| environment.absolute_path(variable).unwrap_or_else(|| home.join(fallback));
-        let dirs =
-            Dirs::new(&base("XDG_STATE_HOME", ".local/state"), environment.absolute_path("XDG_RUNTIME_DIR").as_deref())
-                .with_cache(&base("XDG_CACHE_HOME", ".cache"));
+        let homes = Homes::HERE;
+        let of_system = || environment.absolute_path(homes.runtime_variable?);
+        let runtime = environment.absolute_path("XDG_RUNTIME_DIR").or_else(of_system);
+        let dirs = Dirs::new(&base("XDG_STATE_HOME", homes.state), runtime.as_deref())
+            .with_cache(&base("XDG_CACHE_HOME", homes.cache));
         let cwd = env::current_dir().map_err(|error| {
             CliError::host("the working directory cannot be read").because(error).next("change to one that exists")
         })?;
-        let config = base("XDG_CONFIG_HOME", ".config").join("bot-bottle");
+        let config = base("XDG_CONFIG_HOME", homes.config).join("bot-bottle");
         // Where a `command:` secret runs: the same directory at launch and, in the keeper, at every refresh.
         environment.0.insert("PWD".to_owned(), cwd.display().to_string());
         Ok(Context { config, dirs, home, cwd, ui: Ui::of_process(), environment })

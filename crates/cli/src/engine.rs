@@ -81,7 +81,8 @@ fn source(request: &Request, context: &Context) -> Result<Option<Source>, CliErr
     let image = &request.image;
     let path = |path: &Path| absolute(path, base(&image.place, &context.cwd), &context.home);
     Ok(Some(match &image.value {
-        Image::Host => return Ok(None),
+        // What is wrong with it the plan says.
+        Image::Host | Image::Smolmachine(_) => return Ok(None),
         Image::Reference(reference) => Source::Reference(reference.clone()),
         Image::Dockerfile(file) => Source::Dockerfile(path(file)),
         Image::DockerArchive(file) => Source::DockerArchive(path(file)),

@@ -1,6 +1,6 @@
 //! Gathers what resolving must know of this host. Reads, and changes nothing.
 
-use crate::{compose::Context, login::Logins};
+use crate::{compose::Context, login::Logins, smolvm};
 use bottle_runtime::cgroup::Delegation;
 use bottle_spec::{
     facts::{EngineFacts, HostFacts, PathKind},
@@ -47,6 +47,7 @@ pub(crate) fn facts(context: &Context, request: &Request, engine: Option<EngineF
         agent_program: agent_program::find(request, environment),
         skills: skills(context, request),
         engine,
+        smolvm_notice: smolvm::notice(request.backend.value, context),
         paths: kinds(&paths),
     }
 }

@@ -12,6 +12,7 @@ use bottle_spec::{
     request::{Request, base},
 };
 use docker_credential::{CredentialRetrievalError, DockerCredential};
+use std::path::Path;
 
 /// What a plan goes by; `None` where another backend is asked for, the image is a directory already, or the plan will be
 /// refused to root whatever the image is.
@@ -19,6 +20,8 @@ pub(crate) fn facts(request: &Request, context: &Context) -> Result<Option<Engin
     if request.backend.value != Backend::Smolmachines || rustix::process::geteuid().is_root() {
         return Ok(None);
     }
+    let of_request = |path: &Path| absolute(path, base(&request.image.place, &context.cwd), &context.home);
+    let mut pack = false;
     let archive = match &request.image.value {
         Image::Reference(reference) => {
             let pulled = pulled(reference, context)?;
@@ -27,8 +30,10 @@ pub(crate) fn facts(request: &Request, context: &Context) -> Result<Option<Engin
             }
             pulled.archive
         }
-        Image::OciArchive(path) | Image::DockerArchive(path) => {
-            absolute(path, base(&request.image.place, &context.cwd), &context.home)
+        Image::OciArchive(path) | Image::DockerArchive(path) => of_request(path),
+        Image::Smolmachine(path) => {
+            pack = true;
+            of_request(path)
         }
         Image::Host | Image::Dir(_) | Image::Dockerfile(_) | Image::Provider(_) => return Ok(None),
     };
@@ -37,7 +42,8 @@ pub(crate) fn facts(request: &Request, context: &Context) -> Result<Option<Engin
             context.ui.say(&format!("unpacking the image: {} of {} MiB", read >> 20, total.div_ceil(1 << 20)));
         }
     };
-    let unpacked = images::unpack(&archive, &context.dirs.images(), &mut told).map_err(not_unpacked)?;
+    let unpack = if pack { images::unpack_pack } else { images::unpack };
+    let unpacked = unpack(&archive, &context.dirs.images(), &mut told).map_err(|error| not_unpacked(error, pack))?;
     Ok(Some(EngineFacts { image_id: unpacked.id, image_env: unpacked.env, ..EngineFacts::default() }))
 }
 
@@ -105,9 +111,12 @@ fn not_pulled(error: PullError) -> CliError {
     }
 }
 
-fn not_unpacked(error: UnpackError) -> CliError {
+fn not_unpacked(error: UnpackError, pack: bool) -> CliError {
     let failed = CliError::host("the image cannot be unpacked");
     match error {
+        error @ UnpackError::Read(..) if pack => failed
+            .because(error)
+            .next("make it anew with `smolvm pack create --image`, and name the file that ends in .smolmachine"),
         error @ UnpackError::Read(..) => failed.because(error).next("make the archive anew with `docker save`"),
         error => failed.because(error),
     }

@@ -35,6 +35,11 @@ pub(crate) fn of_backend(backend: Backend, context: &Context) -> Option<Smolvm> 
     (backend == Backend::Smolmachines).then(|| find(context))
 }
 
+/// What is to be known of it before it makes a machine, where the backend is it. What may be wrong with it the launch says.
+pub(crate) fn notice(backend: Backend, context: &Context) -> Option<String> {
+    of_backend(backend, context)?.version().ok()?.notice()
+}
+
 /// Why no machine could be started here, as far as looking tells.
 pub(crate) fn without_kvm() -> Option<&'static str> {
     let device = Path::new("/dev/kvm");

@@ -21,12 +21,14 @@ use std::{
     fmt,
     num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// An authority lives as long as one run of its bottle; this ends one whose bottle was forgotten.
 const AUTHORITY_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How far behind the clock of a machine may be whose host has slept: as long as its authority lives.
+const LEAF_PAST: Duration = AUTHORITY_LIFE;
 const LEAF_LIFE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// A cached leaf is made anew long before it expires.
 const LEAF_REUSE: Duration = DAY;
@@ -65,7 +67,7 @@ fn authority_params(name: &str) -> CertificateParams {
         permitted_subtrees: Vec::new(),
         excluded_subtrees: every_address.map(GeneralSubtree::IpAddress).to_vec(),
     });
-    set_validity(&mut params, AUTHORITY_LIFE);
+    set_validity(&mut params, DAY, AUTHORITY_LIFE);
     params
 }
 
@@ -79,7 +81,15 @@ pub struct Issuer {
 #[derive(Clone)]
 struct Leaf {
     config: Arc<ServerConfig>,
-    made: Instant,
+    /// By the clock that its certificate goes by, which goes on while the host sleeps.
+    made: SystemTime,
+}
+
+impl Leaf {
+    /// A clock that was set back makes it stale.
+    fn is_fresh(&self, now: SystemTime) -> bool {
+        now.duration_since(self.made).is_ok_and(|age| age < LEAF_REUSE)
+    }
 }
 
 impl Issuer {
@@ -97,11 +107,11 @@ impl Issuer {
     /// sessions alone. TLS 1.2 and 1.3, no early data (it can be replayed).
     pub fn server_config(&self, host: &HostName) -> Result<Arc<ServerConfig>, CaError> {
         let mut leaves = self.leaves.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(leaf) = leaves.get(host).filter(|leaf| leaf.made.elapsed() < LEAF_REUSE) {
+        if let Some(leaf) = leaves.get(host).filter(|leaf| leaf.is_fresh(SystemTime::now())) {
             return Ok(Arc::clone(&leaf.config));
         }
         let config = Arc::new(self.issue(host)?);
-        leaves.put(host.clone(), Leaf { config: Arc::clone(&config), made: Instant::now() });
+        leaves.put(host.clone(), Leaf { config: Arc::clone(&config), made: SystemTime::now() });
         Ok(config)
     }
 
@@ -148,14 +158,14 @@ fn leaf_params(host: &HostName) -> Result<CertificateParams, CaError> {
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
-    set_validity(&mut params, LEAF_LIFE);
+    set_validity(&mut params, LEAF_PAST, LEAF_LIFE);
     Ok(params)
 }
 
-/// From a day ago, for clocks that run behind.
-fn set_validity(params: &mut CertificateParams, life: Duration) {
+/// From some time ago, for clocks that run behind.
+fn set_validity(params: &mut CertificateParams, past: Duration, life: Duration) {
     let now = SystemTime::now();
-    params.not_before = (now - DAY).into();
+    params.not_before = (now - past).into();
     params.not_after = (now + life).into();
 }
 
@@ -163,4 +173,37 @@ fn common_name(name: &str) -> DistinguishedName {
     let mut names = DistinguishedName::new();
     names.push(DnType::CommonName, name);
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A host that sleeps lets no time pass by its monotonic clock.
+    #[test]
+    fn a_leaf_ages_by_the_clock_that_its_certificate_goes_by() {
+        let issuer = Issuer::new(&generate(&Slug::new("a", [0; 5])).unwrap()).unwrap();
+        let host = HostName::parse("up.test").unwrap();
+        let first = issuer.server_config(&host).unwrap();
+        assert!(Arc::ptr_eq(&first, &issuer.server_config(&host).unwrap()));
+        let slept = |by: Duration| {
+            let mut leaves = issuer.leaves.lock().unwrap();
+            leaves.get_mut(&host).unwrap().made -= by;
+        };
+        slept(LEAF_REUSE);
+        let second = issuer.server_config(&host).unwrap();
+        assert!(!Arc::ptr_eq(&first, &second));
+        // And where the clock was set back.
+        issuer.leaves.lock().unwrap().get_mut(&host).unwrap().made += LEAF_LIFE;
+        assert!(!Arc::ptr_eq(&second, &issuer.server_config(&host).unwrap()));
+    }
+
+    #[test]
+    fn a_machine_whose_clock_stood_still_takes_a_new_leaf() {
+        let leaf = leaf_params(&HostName::parse("up.test").unwrap()).unwrap();
+        let at =
+            |time: SystemTime| rcgen::date_time_ymd(1970, 1, 1) + time.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let started = at(SystemTime::now() - (AUTHORITY_LIFE - DAY));
+        assert!(leaf.not_before < started && leaf.not_after > at(SystemTime::now()));
+    }
 }

@@ -15,6 +15,28 @@ pub struct Dirs {
     pub cache: PathBuf,
 }
 
+/// Where a user's files are, below the home, where no variable says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Homes {
+    pub config: &'static str,
+    pub state: &'static str,
+    pub cache: &'static str,
+    /// Names a directory of the user's alone that is emptied in time and has a short path, besides `XDG_RUNTIME_DIR`.
+    pub runtime_variable: Option<&'static str>,
+}
+
+impl Homes {
+    pub const HERE: Homes = if cfg!(target_os = "macos") { Homes::MAC } else { Homes::XDG };
+    const XDG: Homes = Homes { config: ".config", state: ".local/state", cache: ".cache", runtime_variable: None };
+    /// State is apart from the configuration, for both have a directory `bottles`.
+    const MAC: Homes = Homes {
+        config: "Library/Application Support",
+        state: "Library/Application Support/bot-bottle/state",
+        cache: "Library/Caches",
+        runtime_variable: Some("TMPDIR"),
+    };
+}
+
 impl Dirs {
     /// From `$XDG_STATE_HOME` (or its default) and `$XDG_RUNTIME_DIR`.
     pub fn new(state_home: &Path, runtime_home: Option<&Path>) -> Dirs {
@@ -47,5 +69,23 @@ impl Dirs {
 
     pub fn bottles(&self) -> PathBuf {
         self.state.join("bottles")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_kinds_of_files_share_a_directory() {
+        for homes in [Homes::XDG, Homes::MAC] {
+            let home = Path::new("/Users/you");
+            let config = home.join(homes.config).join("bot-bottle");
+            let dirs = Dirs::new(&home.join(homes.state), None).with_cache(&home.join(homes.cache));
+            assert!(!config.starts_with(&dirs.state) && dirs.bottles() != config.join("bottles"), "{dirs:?}");
+            assert!(!dirs.cache.starts_with(&config) && !dirs.cache.starts_with(&dirs.state), "{dirs:?}");
+        }
+        let mac = Dirs::new(Path::new(Homes::MAC.state), Some(Path::new("/var/folders/ab/0123456789abcdefghij/T")));
+        assert_eq!(mac.runtime, Path::new("/var/folders/ab/0123456789abcdefghij/T/bot-bottle"));
     }
 }

@@ -7,6 +7,7 @@
 mod archive;
 mod keep;
 mod layer;
+pub(crate) mod pack;
 mod registry;
 mod room;
 mod unpack;
@@ -14,13 +15,17 @@ mod unpack;
 pub use archive::ReadError;
 pub use registry::{Credentials, Pull, PullError, Pulled, pull};
 pub use room::hold;
-pub use unpack::{UnpackError, Unpacked, root, unpack};
+pub use unpack::{UnpackError, Unpacked, root, unpack, unpack_pack};
 
 use std::path::Path;
 
 /// As images call this machine's.
 pub(crate) fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
+    architecture_of(std::env::consts::ARCH)
+}
+
+fn architecture_of(processor: &'static str) -> &'static str {
+    match processor {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
@@ -45,4 +50,17 @@ fn hex_name(path: &Path) -> Option<&str> {
     let name = path.file_name()?.to_str()?;
     let (digits, _) = name.split_once('.').unwrap_or((name, ""));
     is_hex(digits).then_some(digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::architecture_of;
+
+    /// A machine has the processor of its host, on macOS as well, and runs Linux.
+    #[test]
+    fn processors_have_other_names_in_images() {
+        for (processor, image) in [("x86_64", "amd64"), ("aarch64", "arm64"), ("riscv64", "riscv64")] {
+            assert_eq!(architecture_of(processor), image);
+        }
+    }
 }

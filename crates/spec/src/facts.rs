@@ -35,6 +35,8 @@ pub struct HostFacts {
     pub skills: BTreeMap<String, PathBuf>,
     /// What the container engine said, where the request's backend has one.
     pub engine: Option<EngineFacts>,
+    /// What is to be known of the smolvm of this host, where the backend has it.
+    pub smolvm_notice: Option<String>,
     /// What stands at the paths that [`crate::request::Request::paths`] asks about; absent = nothing.
     pub paths: BTreeMap<PathBuf, PathKind>,
 }

@@ -49,7 +49,7 @@ pub enum NotationError {
     #[error("a variable's name is letters, digits and `_`, and does not start with a digit")]
     Variable,
     #[error(
-        "an image is `host`, an OCI reference, `dockerfile:`, `docker-archive:`, `oci-archive:` or `dir:` and a path, or `provider:` and a reference"
+        "an image is `host`, an OCI reference, `dockerfile:`, `docker-archive:`, `oci-archive:`, `dir:` or `smolmachine:` and a path, or `provider:` and a reference"
     )]
     Image,
     #[error("a mount is SOURCE:TARGET, read-only, or SOURCE:TARGET:rw")]
@@ -257,6 +257,7 @@ impl FromStr for Image {
             "docker-archive" => path().map(Image::DockerArchive),
             "oci-archive" => path().map(Image::OciArchive),
             "dir" => path().map(Image::Dir),
+            "smolmachine" => path().map(Image::Smolmachine),
             "provider" if is_reference(rest) => Ok(Image::Provider(rest.to_owned())),
             "provider" => Err(NotationError::Image),
             _ if is_reference(text) => Ok(Image::Reference(text.to_owned())),

@@ -204,6 +204,8 @@ pub enum Image {
     DockerArchive(PathBuf),
     OciArchive(PathBuf),
     Dir(PathBuf),
+    /// A pack that smolvm made. Smolmachines backend only.
+    Smolmachine(PathBuf),
     /// An image that the engine has, with the client of the agent's provider installed in it.
     Provider(String),
 }

@@ -54,6 +54,8 @@ pub struct Request {
     pub protect: Vec<Placed<SecretRef>>,
     pub canaries: bool,
     pub budgets: Budgets,
+    /// Whether it is to begin as a copy of one that was prepared.
+    pub warm: Option<Placed<bool>>,
     pub observe: bool,
 }
 
@@ -133,6 +135,7 @@ impl Request {
             protect: bottle.protect,
             canaries: bottle.canaries,
             budgets: bottle.budgets,
+            warm: bottle.warm,
             observe: overrides.observe,
             place: agent.place,
         };

@@ -49,6 +49,7 @@ pub fn resolve(request: &Request, host: &HostFacts) -> Result<Plan, Mistakes> {
                 resolver.check_engine(request);
             }
             resolver.check_guards(request, &workspace, &mounts);
+            resolver.note_smolvm();
         }
         Backend::Namespace | Backend::Kubernetes => {}
     }
@@ -117,6 +118,15 @@ impl Resolver<'_> {
                     .of_host(),
             );
         }
+        if let Some(warm) = request.warm.as_ref().filter(|warm| warm.value) {
+            let message = format!("the {} backend starts no bottle warm", backend.value.as_str());
+            let hint = "leave `warm` out; docs/smolmachines.md says what stands against it";
+            self.mistakes.push(Mistake::new(&warm.place, message).hint(hint));
+        }
+    }
+
+    fn note_smolvm(&mut self) {
+        self.notices.extend(self.host.smolvm_notice.clone());
     }
 
     fn check_host(&mut self, request: &Request) {
@@ -150,12 +160,18 @@ impl Resolver<'_> {
             Image::DockerArchive(path) => Image::DockerArchive(absolute(path)),
             Image::OciArchive(path) => Image::OciArchive(absolute(path)),
             Image::Dir(path) => Image::Dir(absolute(path)),
+            Image::Smolmachine(path) => Image::Smolmachine(absolute(path)),
             Image::Provider(base) => Image::Provider(base.clone()),
         };
         if backend == Backend::Namespace {
             let message = "the namespace backend shows the host's programs and takes no other image";
             let hint = "use `image: host`, the default, or `backend: docker`";
             self.mistakes.push(Mistake::new(&image.place, message).hint(hint));
+        }
+        if backend == Backend::Docker && matches!(resolved, Image::Smolmachine(_)) {
+            let message = "a pack of smolvm's is an image for the smolmachines backend alone";
+            self.mistakes
+                .push(Mistake::new(&image.place, message).hint("use `backend: smolmachines`, or another image"));
         }
         if backend == Backend::Smolmachines && matches!(resolved, Image::Dockerfile(_) | Image::Provider(_)) {
             let message = "the smolmachines backend builds no image";
@@ -314,6 +330,7 @@ impl Resolver<'_> {
             // What is wrong with it has been said.
             Image::Host => false,
             Image::Dir(_) | Image::Dockerfile(_) | Image::Provider(_) => request.backend.value == Backend::Docker,
+            Image::Smolmachine(_) => request.backend.value == Backend::Smolmachines,
             Image::Reference(_) | Image::OciArchive(_) | Image::DockerArchive(_) => true,
         };
         if is_elsewhere && self.host.engine.is_none() {

@@ -124,6 +124,16 @@ impl ImageRegistry {
         fs::write(path, bytes).expect("a file of ours");
     }
 
+    /// How many blobs it has sent so far, by its own log.
+    pub fn blobs_sent(&self) -> usize {
+        let log = fs::read_to_string(self.directory.join("log")).expect("a file of ours");
+        let is_sent = |line: &&str| {
+            let said = ["response completed", "http.request.method=GET", "/blobs/sha256:"];
+            said.iter().all(|words| line.contains(words))
+        };
+        log.lines().filter(is_sent).count()
+    }
+
     fn blob(&self, name: &str, bytes: &[u8]) -> String {
         let digest = digest(bytes);
         let begun = self.curl(&["-X", "POST", "-D", "-", &self.url(name, "blobs/uploads/")], b"");

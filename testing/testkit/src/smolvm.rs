@@ -1,10 +1,13 @@
 //! smolvm for the tests: one that stands for it where no machine can be started, and the real one where one can.
 
 use crate::{TestEnv, engine, env};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, chown},
     path::PathBuf,
+    process::Command,
 };
 
 const FAKE: &str = include_str!("smolvm/fake.py");
@@ -57,8 +60,46 @@ impl Machines {
     /// The root of the image, as one tar file.
     pub fn packed(&self, env: &TestEnv) -> Vec<u8> {
         let root = env.root().join("image");
-        let packed = std::process::Command::new("tar").arg("-C").arg(root).args(["-cf", "-", "."]).output();
+        let packed = Command::new("tar").arg("-C").arg(root).args(["-cf", "-", "."]).output();
         packed.expect("tar runs").stdout
+    }
+
+    /// The same as smolvm packs an image, with the variable `OF_THE_IMAGE`; `None`, with the reason printed, without zstd.
+    pub fn pack(&self, env: &TestEnv) -> Option<PathBuf> {
+        let layer = self.packed(env);
+        let digest: String = Sha256::digest(&layer).iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = format!("layers/{}.tar", &digest[..12]);
+        let size = layer.len();
+        env.write(&format!("pack/{path}"), layer);
+        let mut tar = Command::new("tar");
+        tar.args(["--zstd", "-C"]).arg(env.root().join("pack")).args(["-cf", "-", "."]);
+        let assets = tar.output().expect("tar runs");
+        if !assets.status.success() {
+            #[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
+            {
+                println!("SKIPPED(no zstd): a pack of smolvm's; see scripts/install-test-needs");
+            }
+            return None;
+        }
+        let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+        let manifest = json!({
+            "mode": "container", "image": "x:1", "digest": "sha256:0", "platform": format!("linux/{architecture}"),
+            "env": ["OF_THE_IMAGE=yes", "PATH=/usr/bin:/bin"], "cpus": 4, "mem": 8192,
+            "assets": {
+                "libraries": [], "agent_rootfs": { "path": "agent-rootfs.tar", "size": 0 },
+                "layers": [{ "digest": format!("sha256:{digest}"), "path": path, "size": size }],
+            },
+        });
+        let (mut bytes, manifest) = (assets.stdout, manifest.to_string());
+        let at = bytes.len() as u64;
+        bytes.extend(manifest.bytes());
+        bytes.extend(b"SMOLPACK\x01\0\0\0");
+        for number in [0, 0, at, at, manifest.len() as u64] {
+            bytes.extend(number.to_le_bytes());
+        }
+        // A sum that nobody here looks at, and nothing.
+        bytes.extend([0; 12]);
+        Some(env.write("image.smolmachine", bytes))
     }
 
     /// What is called for smolvm.

@@ -74,7 +74,7 @@ fn one(env: &TestEnv, times: &Path) -> Result<Start> {
     for line in fs::read_to_string(times)?.lines() {
         let (time, words) = line.split_once(' ').context("a time and a command")?;
         let time = Duration::from_micros(time.parse()?);
-        let is_needed = words.starts_with("--state-dir") && NEEDED.iter().any(|verb| words.contains(verb));
+        let is_needed = words.contains(" --name ") && NEEDED.iter().any(|verb| words.contains(verb));
         *(if is_needed { &mut needed } else { &mut asked }) += time;
     }
     Ok(Start { whole, needed, asked })

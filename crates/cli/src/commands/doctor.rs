@@ -146,7 +146,7 @@ fn machines(context: &Context) -> Check {
             (State::Limited, format!("no `--backend smolmachines`: {why}"), mend)
         }
         (Ok(features), None) => {
-            let newer = if features.is_newer_than_tested() { ", newer than tested" } else { "" };
+            let newer = if features.version.is_newer_than_tested() { ", newer than tested" } else { "" };
             (State::Ok, format!("smolvm {}{newer} at {}", features.version, context.short(&smolvm.program)), "")
         }
     };

@@ -162,6 +162,7 @@ fn image_name(image: &Image) -> String {
         Image::DockerArchive(path) => format!("docker-archive:{}", path.display()),
         Image::OciArchive(path) => format!("oci-archive:{}", path.display()),
         Image::Dir(path) => format!("dir:{}", path.display()),
+        Image::Smolmachine(path) => format!("smolmachine:{}", path.display()),
         Image::Provider(base) => format!("provider:{base}"),
     }
 }

@@ -13,7 +13,7 @@ use std::{fs, time::Duration};
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 pub(crate) const NAME: &str = "machine-kqzmb";
 /// Small, and with the one processor that a machine in an emulated machine can have.
-const LIMITS: [&str; 4] = ["--limit", "cpus=1", "--limit", "memory=512MiB"];
+pub(crate) const LIMITS: [&str; 4] = ["--limit", "cpus=1", "--limit", "memory=512MiB"];
 
 /// A stage with machines.
 pub(crate) struct Yard {

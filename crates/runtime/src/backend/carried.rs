@@ -2,7 +2,10 @@
 //! the link and one for each door ([`bottle_spec::machine_link`]). Who carries them there, a machine's own process or
 //! one of ours, is all that differs.
 
-use super::relay::{Relay, Switchboard};
+use super::{
+    relay::{Relay, Switchboard},
+    system::System,
+};
 use crate::socket::{AsyncLink, SocketError};
 use bottle_spec::{
     door::Door,
@@ -24,8 +27,8 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// How long the path of a socket may be: unix(7).
-pub(super) const LONGEST: usize = 107;
+/// How long the path of a socket may be.
+pub(super) const LONGEST: usize = System::HERE.longest_socket();
 
 #[derive(Debug, thiserror::Error)]
 pub enum CarriedError {

@@ -13,3 +13,4 @@ pub mod smolmachines;
 mod carried;
 mod etc;
 mod relay;
+mod system;

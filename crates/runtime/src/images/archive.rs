@@ -27,6 +27,8 @@ pub enum ReadError {
     Compressed,
     #[error("it has neither an `index.json` nor a `manifest.json`")]
     NoImage,
+    #[error("it is no pack of smolvm's: {0}")]
+    NoPack(&'static str),
     #[error("`{0}` is not in it")]
     Missing(String),
     #[error("`{0}` in it is too long")]

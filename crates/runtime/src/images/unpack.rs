@@ -4,8 +4,9 @@
 //! `config.md`), so nothing in the directory comes from bytes that were not checked against it.
 
 use super::{
-    archive::{Archived, ReadError, Source},
+    archive::{ReadError, Source},
     layer::Layers,
+    pack::Pack,
     room,
 };
 use crate::{beneath, store::private_directory};
@@ -59,20 +60,65 @@ pub fn root(images: &Path, id: &str) -> Option<PathBuf> {
     root.is_dir().then_some(root)
 }
 
+/// What an image says of itself.
+struct Said<'a> {
+    id: &'a str,
+    architecture: &'a str,
+    os: &'a str,
+    env: &'a BTreeMap<String, String>,
+}
+
+/// Puts the layers of an image over each other, and tells how many bytes of it each had.
+type Fill<'a> = &'a mut dyn FnMut(&mut Layers, &mut dyn FnMut(u64)) -> io::Result<()>;
+
 /// Unpacks what is not there yet. `told` hears how many bytes of how many of the archive have been read.
 pub fn unpack(archive: &Path, images: &Path, told: &mut dyn FnMut(u64, u64)) -> Result<Unpacked, UnpackError> {
     let read = |error| UnpackError::Read(archive.to_owned(), error);
-    let keep = |error| UnpackError::Keep(images.to_owned(), error);
     let mut source = Source::open(archive).map_err(read)?;
     let image = source.image().map_err(read)?;
+    let said = Said { id: &image.id, architecture: &image.architecture, os: &image.os, env: &image.env };
+    let total = image.layers.iter().map(|layer| layer.size).sum();
+    let mut fill = |layers: &mut Layers, done: &mut dyn FnMut(u64)| {
+        for layer in &image.layers {
+            layers.add(source.layer(layer)?, &layer.diff_id)?;
+            done(layer.size);
+        }
+        Ok(())
+    };
+    put(&said, images, total, told, &mut fill)
+}
+
+/// The same of what smolvm has packed.
+pub fn unpack_pack(path: &Path, images: &Path, told: &mut dyn FnMut(u64, u64)) -> Result<Unpacked, UnpackError> {
+    let pack = Pack::open(path).map_err(|error| UnpackError::Read(path.to_owned(), error))?;
+    let said = Said { id: &pack.id, architecture: &pack.architecture, os: &pack.os, env: &pack.env };
+    let total = pack.layers.iter().map(|layer| layer.size).sum();
+    let mut fill = |layers: &mut Layers, done: &mut dyn FnMut(u64)| {
+        for layer in &pack.layers {
+            pack.layer(layer, |bytes| layers.add(bytes, &layer.digest))?;
+            done(layer.size);
+        }
+        Ok(())
+    };
+    put(&said, images, total, told, &mut fill)
+}
+
+fn put(
+    image: &Said<'_>,
+    images: &Path,
+    total: u64,
+    told: &mut dyn FnMut(u64, u64),
+    fill: Fill<'_>,
+) -> Result<Unpacked, UnpackError> {
+    let keep = |error| UnpackError::Keep(images.to_owned(), error);
     if image.architecture != super::architecture() || image.os != "linux" {
         return Err(UnpackError::Architecture { found: format!("{} on {}", image.architecture, image.os) });
     }
     private_directory(images).map_err(|error| keep(io::Error::other(error)))?;
-    let hex = super::hex(&image.id).unwrap_or_default().to_owned();
+    let hex = super::hex(image.id).unwrap_or_default().to_owned();
     let (whole, part) = (images.join(&hex), images.join(format!("{hex}.part")));
     let unpacked =
-        |was_there| Unpacked { id: image.id.clone(), env: image.env.clone(), root: whole.join(ROOT), was_there };
+        |was_there| Unpacked { id: image.id.to_owned(), env: image.env.clone(), root: whole.join(ROOT), was_there };
     // Bottles that have it hold it likewise.
     let held = room::lock(images, &hex, FlockOperation::LockShared).map_err(keep)?;
     if kept(&whole).is_some() {
@@ -87,36 +133,36 @@ pub fn unpack(archive: &Path, images: &Path, told: &mut dyn FnMut(u64, u64)) -> 
         beneath::remove_tree(left).map_err(keep)?;
     }
     fs::create_dir_all(part.join(ROOT)).map_err(keep)?;
-    let done = fill(&mut source, &image, &part, told);
-    let done = done.and_then(|()| fs::rename(&part, &whole).map_err(keep));
-    if done.is_err() {
+    let mut read = 0;
+    let mut done = |size| {
+        read += size;
+        told(read, total);
+    };
+    let made = filled(image, &part, &mut done, fill);
+    let made = made.and_then(|()| fs::rename(&part, &whole).map_err(keep));
+    if made.is_err() {
         let _ = beneath::remove_tree(&part);
     }
     room::make(images, room::MOST);
-    done.map(|()| unpacked(false))
+    made.map(|()| unpacked(false))
 }
 
 fn kept(whole: &Path) -> Option<Facts> {
     serde_json::from_slice(&fs::read(whole.join(FACTS)).ok()?).ok()
 }
 
-fn fill(source: &mut Source, image: &Archived, part: &Path, told: &mut dyn FnMut(u64, u64)) -> Result<(), UnpackError> {
+fn filled(image: &Said<'_>, part: &Path, done: &mut dyn FnMut(u64), fill: Fill<'_>) -> Result<(), UnpackError> {
     let keep = |error| UnpackError::Keep(part.to_owned(), error);
     let mut layers = Layers::onto(&part.join(ROOT)).map_err(keep)?;
-    let (mut read, total) = (0, image.layers.iter().map(|layer| layer.size).sum());
-    for layer in &image.layers {
-        layers.add(source.layer(layer).map_err(UnpackError::Layer)?, &layer.diff_id).map_err(UnpackError::Layer)?;
-        read += layer.size;
-        told(read, total);
-    }
-    let facts = Facts { id: image.id.clone(), env: image.env.clone(), bytes: layers.bytes() };
+    fill(&mut layers, done).map_err(UnpackError::Layer)?;
+    let facts = Facts { id: image.id.to_owned(), env: image.env.clone(), bytes: layers.bytes() };
     let facts = serde_json::to_vec(&facts).map_err(io::Error::from).map_err(keep)?;
     fs::write(part.join(FACTS), facts).map_err(keep)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::pack::tests::pack, *};
     use serde_json::json;
     use sha2::{Digest as _, Sha256};
     use std::{
@@ -272,6 +318,36 @@ mod tests {
             assert_eq!(root(&stage.0.path().join("images"), &unpacked.id), Some(unpacked.root.clone()));
         }
         assert!(stage.unpack(&layout(&[base(), second])).unwrap().was_there, "both are the same image");
+    }
+
+    #[test]
+    fn a_pack_is_unpacked_by_what_its_manifest_says_of_its_layers_and_nothing_else() {
+        let stage = Stage::new();
+        let path = stage.0.path().join("x.smolmachine");
+        let second = layer(&[(FILE, "etc/.wh.gone", "", 0), (FILE, "etc/new", "new", 0o644)]);
+        let layers = [base(), second];
+        let unpack = |bytes: &[u8]| {
+            fs::write(&path, bytes).unwrap();
+            unpack_pack(&path, &stage.0.path().join("images"), &mut |_, _| {})
+        };
+        let good = pack(&layers, |_| {});
+        let unpacked = unpack(&good).unwrap();
+        assert!(!unpacked.root.join("etc/gone").exists() && unpacked.root.join("etc/new").exists());
+        assert_eq!((unpacked.env["A"].as_str(), unpacked.was_there), ("b=c", false));
+        assert!(unpack(&good).unwrap().was_there);
+        // Each is another image, and none of them is kept.
+        let zero = format!("sha256:{}", "0".repeat(64));
+        let digest = pack(&layers, |manifest| manifest["assets"]["layers"][1]["digest"] = zero.into());
+        assert!(matches!(unpack(&digest), Err(UnpackError::Layer(_))));
+        let missing = pack(&layers, |manifest| manifest["assets"]["layers"][1]["path"] = "agent-rootfs".into());
+        assert!(matches!(unpack(&missing), Err(UnpackError::Layer(_))));
+        let foreign = pack(&layers, |manifest| manifest["platform"] = "linux/s390x".into());
+        assert!(matches!(unpack(&foreign), Err(UnpackError::Architecture { .. })));
+        let mut spoilt = pack(&layers, |manifest| manifest["cpus"] = 1.into());
+        spoilt[40] ^= 1;
+        assert!(matches!(unpack(&spoilt), Err(UnpackError::Layer(_))));
+        let images = fs::read_dir(stage.0.path().join("images")).unwrap();
+        assert_eq!(images.flatten().filter(|it| it.path().is_dir()).count(), 1);
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub(super) const BOTTLE: Keys = Keys {
         "protect",
         "canaries",
         "budgets",
+        "warm",
     ],
     strict: false,
 };
@@ -56,6 +57,8 @@ pub struct Bottle {
     /// Whether false credentials are left in the home, which freeze the bottle when they leave.
     pub canaries: bool,
     pub budgets: Budgets,
+    /// Whether the bottle is to begin as a copy of one that was prepared.
+    pub warm: Option<Placed<bool>>,
 }
 
 impl Bottle {
@@ -84,6 +87,7 @@ impl Bottle {
             protect: Vec::new(),
             canaries: true,
             budgets: Budgets::default(),
+            warm: None,
         }
     }
 }
@@ -124,6 +128,9 @@ fn read(walk: &mut Walk<'_>, root: &Node, name: &str) -> Option<Bottle> {
     }
     if let Some(node) = table.take("budgets") {
         bottle.budgets = budgets(walk, node);
+    }
+    if let Some(node) = table.take("warm") {
+        bottle.warm = walk.truth(node, "`warm`").map(|wanted| walk.placed(node, wanted));
     }
     Some(bottle)
 }

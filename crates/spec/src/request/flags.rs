@@ -251,6 +251,7 @@ impl Flags {
             protect: each::<SecretRef>("--protect", &self.protect, &mut mistakes),
             canaries: !self.no_canaries,
             budgets: budget::budgets(self, &mut mistakes),
+            warm: None,
             observe: self.overrides.observe,
             place,
         };

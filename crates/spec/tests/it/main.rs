@@ -48,6 +48,7 @@ fn host() -> HostFacts {
         logins: BTreeMap::new(),
         agent_program: None,
         engine: None,
+        smolvm_notice: None,
         skills: BTreeMap::from([(text("pdf"), PathBuf::from("/home/u/.config/bot-bottle/skills/pdf"))]),
         paths: BTreeMap::from([
             (PathBuf::from("/home/u"), PathKind::Directory),
@@ -331,6 +332,33 @@ fn a_bottle_cannot_write_to_what_decides_about_it() {
     let mut without = at_home.clone();
     without.programs.remove("git");
     assert!(on(&without, "clone").is_err(), "there is no git to clone with");
+}
+
+#[test]
+fn a_warm_start_is_refused_by_name_and_a_cold_one_is_not() {
+    let with = |text: &str| {
+        let agent = agent("---\nbottle: dev\nprovider: command\ncommand: [x]\n---\nHello.\n").unwrap();
+        start(agent, bottle(text).unwrap(), &host())
+    };
+    let refused = with("warm: true\n").unwrap_err().to_string();
+    assert!(refused.contains("starts no bottle warm") && refused.contains("dev.yaml:1"), "{refused}");
+    with("warm: false\n").unwrap();
+    assert!(bottle("warm: maybe\n").is_err());
+}
+
+#[test]
+fn what_is_to_be_known_of_smolvm_is_noted() {
+    let engine = bottle_spec::facts::EngineFacts { image_id: "sha256:0".to_owned(), ..Default::default() };
+    let plan = |notice: Option<&str>| {
+        let host = HostFacts { smolvm_notice: notice.map(str::to_owned), engine: Some(engine.clone()), ..host() };
+        let edit = |flags: &mut Flags| {
+            flags.overrides.backend = flag("backend", "smolmachines");
+            flags.overrides.image = flag("image", "debian:bookworm");
+        };
+        run(edit, &host).unwrap().notices.join("; ")
+    };
+    assert!(plan(Some("smolvm is old")).contains("smolvm is old"));
+    assert!(!plan(None).contains("smolvm"));
 }
 
 #[test]

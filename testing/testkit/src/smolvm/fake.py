@@ -6,7 +6,7 @@ Beside it lie `behaviour.json`, what is different about it this time, and `calls
 
 import json
 import os
-import select
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -15,8 +15,9 @@ import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+# What `machine create --help` names since a version.
+SINCE = {"--mount-socket": (1, 6, 4), "--label": (1, 8, 0), "--user": (1, 14, 0), "--stop-on-exit": (1, 22, 0)}
 HELP = """
-      --state-dir <PATH>
   -n, --name <NAME>
       --label <KEY=VALUE>
   -I, --image <IMAGE>
@@ -73,12 +74,24 @@ def parse(arguments):
     return flags, []
 
 
+def unknown(how):
+    """Flags that the version which is played does not know are usage errors, as with the real one."""
+    try:
+        version = tuple(int(part) for part in how.get("version", "1.32.2").split("."))
+    except ValueError:
+        version = (0,)
+    return {flag for flag, since in SINCE.items() if version < since} | set(how.get("knows no", []))
+
+
 def create(state, arguments, how):
     flags, command = parse(arguments)
+    for flag, _ in flags:
+        if flag in unknown(how):
+            fail(f"unexpected argument '{flag}' found", 2)
     one = lambda name: next((value for flag, value in flags if flag == name), None)
     every = lambda name: [value for flag, value in flags if flag == name]
     name = one("--name")
-    if database(state).execute("SELECT 1 FROM vms WHERE name = ?", (name,)).fetchone():
+    if how.get("create") == "exists" or database(state).execute("SELECT 1 FROM vms WHERE name = ?", (name,)).fetchone():
         fail(f"config operation failed: create machine: machine '{name}' already exists or is being created")
     mounts = []
     for volume in every("--volume"):
@@ -93,6 +106,10 @@ def create(state, arguments, how):
         "entrypoint": [], "cmd": command, "labels": dict(it.split("=", 1) for it in every("--label")),
         "ssh_agent": False, "cuda": False, "stop_on_exit": bool(one("--stop-on-exit")), "docker_socket": False,
     }
+    # Older ones have no words for what they do not know.
+    for flag, key in {"--label": "labels", "--user": "user", "--stop-on-exit": "stop_on_exit"}.items():
+        if flag in unknown(how):
+            del record[key]
     record.update(how.get("writes", {}))
     store(state, record)
     print(f"Created machine: {name}")
@@ -109,11 +126,20 @@ def start(state, name, how):
         with open(console, "w") as log:
             log.write("a kernel that stops\n\x1b[31mhere\n")
         fail("agent operation failed: start machine: timed out waiting for the agent")
-    if how.get("boot") == "hangs":
-        time.sleep(1000)
+    if how.get("start") == "no kvm":
+        # As it says it, with its own advice.
+        fail("agent operation failed: start machine: kvm permission denied: Cannot access /dev/kvm (permission denied).\n"
+             "Add your user to the 'kvm' group:\n\nsudo usermod -aG kvm $USER\n")
+    if how.get("start") == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
     config = os.path.join(folder, "boot-config.json")
     with open(config, "w") as file:
-        json.dump(record, file)
+        json.dump({**record, "ends": how.get("boot") == "ends"}, file)
+    if how.get("boot") == "breaks":
+        with open(os.path.join(folder, "agent-startup-error.log"), "w") as log:
+            log.write("libkrunfw.so.5: \x1b[31mno such library\n")
+        fail("agent operation failed: start machine: agent operation failed: monitor agent: boot process exited (code 1) "
+             "before the agent was ready")
     pid = os.fork()
     if pid == 0:
         os.setsid()
@@ -213,10 +239,16 @@ def boot(config):
         pairs += [host, inside, "ro" if read_only else "rw"]
     namespaces = ["--user", "--map-current-user", "--keep-caps", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork"]
     command = ["unshare", *namespaces, "--kill-child", "sh", "-c", INSIDE, "sh", root, *pairs, "--", *record["cmd"]]
+    if record["ends"]:
+        print("a machine that ends at once", flush=True)
+        return open(os.path.join(folder, "agent.ready"), "w").close()
     # What is started ends with this process, as a machine does.
     ready = {**os.environ, "READY": os.path.join(folder, "agent.ready")}
     workload = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", *command], env=ready)
     workload.wait()
+    if not record.get("stop_on_exit"):
+        # The machine is there without it.
+        threading.Event().wait()
 
 
 def main():
@@ -229,11 +261,9 @@ def main():
     if arguments == ["--version"]:
         return print("smolvm " + how.get("version", "1.32.2"))
     if arguments == ["machine", "create", "--help"]:
-        dropped = how.get("knows no", [])
+        dropped = unknown(how)
         return print("\n".join(line for line in HELP.splitlines() if not any(flag in line.split() for flag in dropped)))
-    if arguments[0] != "--state-dir":
-        fail("the fake keeps no state but where it is told to", 2)
-    state, verb, rest = arguments[1], arguments[3], arguments[4:]
+    state, verb, rest = os.environ["HOME"], arguments[1], arguments[2:]
     name = rest[rest.index("--name") + 1]
     if verb == "create":
         create(state, rest, how)

@@ -71,6 +71,16 @@ fn a_machine_lives_reaches_what_it_may_is_resumed_and_reaped() {
     assert!(canary.listener.accept().is_err() && !said.contains("REACHED"), "{said}");
     let own = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a kernel");
     assert_eq!(!said.contains(own.trim()), yard.machines.are_real(), "a machine has a kernel of its own: {said}");
+    if std::env::var_os("EMULATED").is_some() {
+        // A host that slept for days: its clock is ahead at once, the machine's is not.
+        println!("sleep");
+        let set = std::process::Command::new("date").args(["-s", "+3 days"]).output().expect("date");
+        assert!(set.status.success(), "root of the emulated machine sets its clock: {set:?}");
+        let said = yard.exec("curl -s -o /dev/null -w '%{http_code}' https://up.test/echo-headers");
+        assert_eq!(said, "200", "certificates are good by the machine's clock");
+        yard.stage.upstream.take_seen();
+        assert!(env.run(&["list"]).success().contains("running"));
+    }
     println!("stop");
     env.run(&["stop", "--grace", "1", NAME]).success();
     assert_eq!(yard.machines(), Vec::<u32>::new(), "a stopped bottle has no machine");
@@ -237,6 +247,60 @@ fn a_keeper_that_is_killed_takes_its_machine_with_it() {
     assert_eq!(yard.machines().len(), 1);
     kill_process(pid_of(&yard.stage, "keeper").expect("a keeper"), Signal::KILL).expect("our own keeper");
     wait_until("the machine to end by itself", SOON, || yard.machines().is_empty());
+    yard.nothing_is_left();
+}
+
+#[test]
+fn a_machine_that_is_killed_from_outside_ends_its_bottle_which_can_be_resumed() {
+    let yard = Yard::of_stand_ins();
+    let env = &yard.stage.env;
+    yard.detached(&["--keep"], "echo kept >~/kept; sleep 1000");
+    wait_until("the agent to have written", SOON, || {
+        env.state().join("bottles").join(NAME).join("agent/home/kept").exists()
+    });
+    let machine = yard.machines()[0];
+    let machine = rustix::process::Pid::from_raw(i32::try_from(machine).expect("a pid")).expect("a pid");
+    kill_process(machine, Signal::KILL).expect("our own machine");
+    wait_until("the bottle to be known as ended", SOON, || {
+        let list = env.run(&["list"]);
+        list.success().contains("stopped") || list.stdout.contains("failed")
+    });
+    assert_eq!(yard.machines(), Vec::<u32>::new());
+    env.run(&["resume", "--detach", NAME]).success();
+    assert_eq!(yard.exec("cat ~/kept"), "kept\n");
+    env.run(&["stop", "--grace", "0", NAME]).success();
+    yard.nothing_is_left();
+}
+
+/// As a host that sleeps: everything of a bottle stands still, and goes on.
+#[test]
+fn a_bottle_that_stood_still_goes_on() {
+    let yard = Yard::of_stand_ins();
+    yard.detached(&["--allow", HOST], "sleep 1000");
+    let mut all: Vec<_> = ["keeper", "gate"].iter().map(|name| pid_of(&yard.stage, name).expect("it runs")).collect();
+    let of_machine =
+        yard.machines().into_iter().filter_map(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
+    all.extend(of_machine);
+    assert_eq!(all.len(), 3);
+    for pid in &all {
+        kill_process(*pid, Signal::STOP).expect("our own process");
+    }
+    for pid in &all {
+        wait_until("it to stand still", SOON, || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+        });
+    }
+    // Asked meanwhile it is neither dead nor an error for ever: whoever asks may wait.
+    let reach = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "https://up.test/echo-headers"];
+    let asked = yard.stage.env.spawn(&[&["exec", NAME, "--"][..], &reach].concat());
+    for pid in &all {
+        kill_process(*pid, Signal::CONT).expect("our own process");
+    }
+    let answered = asked.finish(SOON);
+    assert_eq!(answered.success(), "200", "{answered}");
+    assert!(yard.stage.env.run(&["list"]).success().contains("running"));
+    yard.stage.env.run(&["stop", "--grace", "0", NAME]).success();
     yard.nothing_is_left();
 }
 

@@ -25,7 +25,7 @@ fn a_machine_that_is_not_as_ordered_does_not_start() {
 #[test]
 fn a_version_that_is_too_old_or_lacks_a_flag_is_refused_before_anything_is_made() {
     for (how, said) in [
-        (json!({ "version": "1.7.4" }), "too old: 1.8.1"),
+        (json!({ "version": "1.7.7" }), "too old: 1.8.0"),
         (json!({ "version": "wrong" }), "no version"),
         (json!({ "knows no": ["--mount-socket"] }), "--mount-socket"),
     ] {
@@ -36,6 +36,50 @@ fn a_version_that_is_too_old_or_lacks_a_flag_is_refused_before_anything_is_made(
         assert!(!yard.machines.take_calls().join("\n").contains("--name"));
         yard.nothing_is_left();
     }
+}
+
+/// Each is told what it knows and nothing else, and what it does not know is made up for.
+#[test]
+fn older_versions_have_whole_bottles() {
+    for (version, told) in [
+        ("1.8.0", &["--label"][..]),
+        ("1.14.0", &["--label", "--user"]),
+        ("1.22.0", &["--label", "--user", "--stop-on-exit"]),
+    ] {
+        let yard = Yard::of_stand_ins();
+        yard.machines.behave(&json!({ "version": version }));
+        let reach = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "https://up.test/echo-headers"];
+        let ran = yard.run(&["--allow", crate::stage::HOST], &reach);
+        assert_eq!(ran.success(), "200", "{version}: {ran}");
+        let calls = yard.machines.take_calls().join("\n");
+        for flag in ["--label", "--user", "--stop-on-exit"] {
+            assert_eq!(calls.contains(flag), told.contains(&flag), "{version}, {flag}: {calls}");
+        }
+        yard.nothing_is_left();
+    }
+}
+
+#[test]
+fn a_version_that_nobody_tested_with_is_said_before_it_is_used() {
+    let yard = Yard::of_stand_ins();
+    yard.machines.behave(&json!({ "version": "1.99.0" }));
+    let env = &yard.stage.env;
+    env.bottle("dev", "");
+    env.agent("one", "bottle: dev\nprovider: command\ncommand: [\"true\"]");
+    let shown = env.run(&["preflight", "one"]);
+    assert!(shown.success().contains("smolvm 1.99.0 is newer than any that was tested"), "{shown}");
+    assert_eq!(yard.run(&[], &["true"]).code, Some(0));
+    yard.nothing_is_left();
+}
+
+/// What an older one says of what it does not know is believed as little.
+#[test]
+fn an_older_version_that_drops_a_socket_makes_no_bottle() {
+    let yard = Yard::of_stand_ins();
+    yard.machines.behave(&json!({ "version": "1.8.0", "writes": { "published_sockets": [] } }));
+    let ran = yard.run(&[], &["true"]);
+    assert!(ran.code == Some(4) && ran.stderr.contains("published_sockets"), "{ran}");
+    yard.nothing_is_left();
 }
 
 #[test]
@@ -56,6 +100,24 @@ fn a_machine_that_misses_its_time_once_gets_a_second_try() {
     let starts = yard.machines.take_calls().iter().filter(|call| call.contains("\"start\"")).count();
     assert_eq!(starts, 2);
     yard.nothing_is_left();
+}
+
+/// Each says what it is and what to do, and leaves nothing.
+#[test]
+fn whatever_smolvm_ends_with_is_an_error_of_its_own() {
+    for (how, said) in [
+        (json!({ "start": "no kvm" }), "join the group `kvm`"),
+        (json!({ "create": "exists" }), "`bot-bottle cleanup` takes away what a crash left"),
+        (json!({ "start": "dies" }), "`smolvm machine start` failed with 137"),
+        (json!({ "boot": "breaks" }), "its last words were:\nlibkrunfw.so.5:  [31mno such library"),
+        (json!({ "boot": "ends" }), "the end of its console:\na machine that ends at once"),
+    ] {
+        let yard = Yard::of_stand_ins();
+        yard.machines.behave(&how);
+        let ran = yard.run(&[], &["true"]);
+        assert!(ran.code == Some(4) && ran.stderr.contains(said), "{how}: {ran}");
+        yard.nothing_is_left();
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::{
     machine::{Machine, Order},
     version::{FLOOR, Features, Version},
 };
-use crate::process;
+use crate::{backend::system::System, process};
 use rustix::{
     fs::{MemfdFlags, memfd_create},
     process::{Pid, PidfdFlags, pidfd_open},
@@ -65,6 +65,11 @@ pub enum SmolvmError {
     NotRunning,
     #[error("the machine did not come up in the time that smolvm gives it; the end of its console:\n{0}")]
     Boot(String),
+    #[error(
+        "the machine's process ended before it came up; `bot-bottle doctor` says what is missing, and its last words \
+         were:\n{0}"
+    )]
+    Died(String),
     #[error("`smolvm {command}` failed with {code}: {message}")]
     Failed { command: String, code: i32, message: String },
 }
@@ -80,8 +85,7 @@ struct Ran {
 impl Smolvm {
     /// Which it is; an error where no bottle can be made with it.
     pub fn probe(&self) -> Result<Features, SmolvmError> {
-        let said = self.run("--version", vec!["--version".into()], None, PATIENCE)?.stdout;
-        let version: Version = said.parse().map_err(|()| SmolvmError::Version(first_line(&said)))?;
+        let version = self.version()?;
         if version < FLOOR {
             return Err(SmolvmError::Old(version));
         }
@@ -92,6 +96,12 @@ impl Smolvm {
         } else {
             Err(SmolvmError::Lacks { version, missing: features.missing })
         }
+    }
+
+    /// As it says itself, whether or not it can be used.
+    pub fn version(&self) -> Result<Version, SmolvmError> {
+        let said = self.run("--version", vec!["--version".into()], None, PATIENCE)?.stdout;
+        said.parse().map_err(|()| SmolvmError::Version(first_line(&said)))
     }
 
     fn run(
@@ -139,13 +149,13 @@ impl Smolvm {
 
 impl Machine {
     pub(super) fn create(&self, order: &Order) -> Result<(), SmolvmError> {
-        self.told("machine create", create(&self.state, order), PATIENCE).map(drop)
+        self.told("machine create", create(order), PATIENCE).map(drop)
     }
 
     /// With what nobody should have told it besides.
     #[cfg(test)]
     pub(super) fn create_with(&self, order: &Order, more: &[&str]) -> Result<(), SmolvmError> {
-        let mut arguments = create(&self.state, order);
+        let mut arguments = create(order);
         let command = arguments.iter().position(|it| it == "--").unwrap_or(arguments.len());
         arguments.splice(command..command, more.iter().map(OsString::from));
         self.told("machine create", arguments, PATIENCE).map(drop)
@@ -153,7 +163,7 @@ impl Machine {
 
     /// Returns when the machine has answered.
     pub(super) fn start(&self) -> Result<(), SmolvmError> {
-        self.told("machine start", named(&self.state, "start", &self.name), START_PATIENCE).map(drop)
+        self.told("machine start", named("start", &self.name), START_PATIENCE).map(drop)
     }
 
     /// The process that is the machine.
@@ -162,7 +172,7 @@ impl Machine {
         struct Status {
             pid: Option<i32>,
         }
-        let mut arguments = named(&self.state, "status", &self.name);
+        let mut arguments = named("status", &self.name);
         arguments.push("--json".into());
         let said = self.told("machine status", arguments, PATIENCE)?.stdout;
         let unreadable = |error: serde_json::Error| SmolvmError::Failed {
@@ -188,6 +198,8 @@ impl Machine {
             SmolvmError::NoKvm
         } else if says(&["not running"]) {
             SmolvmError::NotRunning
+        } else if says(&["before the agent was ready"]) {
+            SmolvmError::Died(self.last_words().unwrap_or_else(|| shown(message)))
         } else if says(&["did not become ready", "timed out", "timeout waiting"]) {
             SmolvmError::Boot(self.console().unwrap_or_else(|| shown(message)))
         } else {
@@ -197,20 +209,31 @@ impl Machine {
 
     /// The end of what the machine's kernel and smolvm's own init said.
     pub(super) fn console(&self) -> Option<String> {
-        let machines = std::fs::read_dir(self.state.join(".cache/smolvm/vms")).ok()?;
-        let logs = machines.filter_map(Result::ok).map(|entry| entry.path().join("agent-console.log"));
+        self.log("agent-console.log")
+    }
+
+    /// Of the process that was to become the machine: what its libraries said, and what the machine itself.
+    fn last_words(&self) -> Option<String> {
+        let both = ["agent-startup-error.log", "agent-console.log"].map(|name| self.log(name));
+        let said: Vec<String> = both.into_iter().flatten().filter(|text| !text.trim().is_empty()).collect();
+        (!said.is_empty()).then(|| said.join("\n"))
+    }
+
+    fn log(&self, name: &str) -> Option<String> {
+        let machines = std::fs::read_dir(self.state.join(System::HERE.cache()).join("vms")).ok()?;
+        let logs = machines.filter_map(Result::ok).map(|entry| entry.path().join(name));
         let text = logs.into_iter().find_map(|log| end_of(&log).ok())?;
         Some(shown(&text))
     }
 }
 
-/// One of the commands that a machine's name is all to.
-fn named(state: &Path, verb: &str, name: &str) -> Vec<OsString> {
-    vec!["--state-dir".into(), state.into(), "machine".into(), verb.into(), "--name".into(), name.into()]
+/// One of the commands that a machine's name is all to. Where its state is, `HOME` says.
+fn named(verb: &str, name: &str) -> Vec<OsString> {
+    vec!["machine".into(), verb.into(), "--name".into(), name.into()]
 }
 
-fn create(state: &Path, order: &Order) -> Vec<OsString> {
-    let mut arguments = named(state, "create", &order.name);
+fn create(order: &Order) -> Vec<OsString> {
+    let mut arguments = named("create", &order.name);
     let mut pair = |flag: &str, value: OsString| arguments.extend([flag.into(), value]);
     pair("--image", order.image.clone().into());
     pair("--cpus", order.cpus.to_string().into());
@@ -224,8 +247,13 @@ fn create(state: &Path, order: &Order) -> Vec<OsString> {
     for (host, inside) in &order.sockets {
         pair("--mount-socket", joined(host, inside, ""));
     }
-    pair("--user", "0:0".into());
-    arguments.extend(["--stop-on-exit".into(), "--".into()]);
+    if order.flags.user {
+        pair("--user", "0:0".into());
+    }
+    if order.flags.stop_on_exit {
+        arguments.push("--stop-on-exit".into());
+    }
+    arguments.push("--".into());
     arguments.extend(order.command.iter().map(OsString::from));
     arguments
 }
@@ -271,11 +299,12 @@ fn first_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::version::Flags, *};
     use std::collections::BTreeMap;
 
     #[test]
-    fn a_machine_is_told_whole() {
+    fn a_machine_is_told_whole_and_an_older_smolvm_what_it_knows() {
+        let newest = Flags { label: true, user: true, stop_on_exit: true };
         let order = Order {
             name: "bottle".to_owned(),
             image: "/srv/image".into(),
@@ -288,12 +317,17 @@ mod tests {
             sockets: vec![("/run/x/link".into(), "/bot-bottle/sockets/link".to_owned())],
             labels: BTreeMap::from([("bot-bottle.slug".to_owned(), "a-abcde".to_owned())]),
             command: vec!["/bot-bottle/entry/init".to_owned(), "machine".to_owned()],
+            flags: newest,
         };
         let lines = |arguments: Vec<OsString>| {
             arguments.iter().map(|it| it.to_string_lossy().into_owned()).collect::<Vec<_>>().join("\n")
         };
-        insta::assert_snapshot!(lines(create(Path::new("/state/vm"), &order)));
-        insta::assert_snapshot!(lines(named(Path::new("/state/vm"), "start", "bottle")));
+        insta::assert_snapshot!("newest", lines(create(&order)));
+        let flags = Flags { stop_on_exit: false, ..newest };
+        insta::assert_snapshot!("since-1.14", lines(create(&Order { flags, ..order.clone() })));
+        let flags = Flags { user: false, ..flags };
+        insta::assert_snapshot!("since-1.8", lines(create(&Order { flags, ..order.clone() })));
+        insta::assert_snapshot!("start", lines(named("start", "bottle")));
     }
 
     #[test]
@@ -305,7 +339,13 @@ mod tests {
         };
         let exists = "Error: config operation failed: create machine: machine 'm1' already exists or is being created";
         assert!(matches!(error(exists), SmolvmError::Exists));
-        assert!(matches!(error("Error: cannot open /dev/kvm: No such file"), SmolvmError::NoKvm));
+        // As 1.32.2 says it, and those before it.
+        let kvm = "Error: agent operation failed: start machine: kvm permission denied: Cannot access /dev/kvm (permission \
+                   denied).\nAdd your user to the 'kvm' group:";
+        assert!(matches!(error(kvm), SmolvmError::NoKvm));
+        let stopped = "Error: agent operation failed: connect: machine 'b' is not running. Use 'smolvm machine start \
+                       --name b' first.";
+        assert!(matches!(error(stopped), SmolvmError::NotRunning));
         assert!(matches!(error("Error: timed out waiting for the agent"), SmolvmError::Boot(_)));
         assert!(matches!(error("Error: machine 'm1' is not running"), SmolvmError::NotRunning));
         let other = error("Error: \u{1b}[31mno\u{1b}[0m").to_string();

@@ -6,7 +6,7 @@
 mod wheel;
 
 use super::version::TESTED;
-use crate::{beneath, store::private_directory};
+use crate::{backend::system::System, beneath, store::private_directory};
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -39,6 +39,10 @@ const AARCH64: Wheel = Wheel {
     file: "smolmachines-1.32.2-cp39-abi3-manylinux_2_28_aarch64.whl",
     sha256: "5cdd53c71369f149639f00197ce9deaafd204d2bda03b323b1ae3ee35ba4cf8b",
 };
+const MAC: Wheel = Wheel {
+    file: "smolmachines-1.32.2-cp39-abi3-macosx_11_0_arm64.whl",
+    sha256: "af690651bd2d2e329f3ab15d35acd7037a3a94581b3f79c08d1df867e8ef54f9",
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
@@ -60,9 +64,14 @@ impl Wheel {
 
     /// `None` where its authors publish none for a machine like this.
     pub fn of_this_machine() -> Option<Wheel> {
-        match (std::env::consts::OS, std::env::consts::ARCH) {
+        Wheel::of(std::env::consts::OS, std::env::consts::ARCH)
+    }
+
+    fn of(system: &str, processor: &str) -> Option<Wheel> {
+        match (system, processor) {
             ("linux", "x86_64") => Some(X86_64),
             ("linux", "aarch64") => Some(AARCH64),
+            ("macos", "aarch64") => Some(MAC),
             _ => None,
         }
     }
@@ -120,7 +129,7 @@ fn unpack(bytes: &[u8], to: &Path) -> Result<(), InstallError> {
                 write(&to.join(PROGRAM), content, 0o755).map_err(failed(to))?;
                 has_program = true;
             }
-            Some(library) if library.starts_with("libkrun") && !library.contains('/') => {
+            Some(library) if System::HERE.is_library(library) => {
                 write(&lib.join(library), content, 0o755).map_err(failed(&lib))?;
                 has_library = true;
             }
@@ -165,6 +174,24 @@ mod tests {
         header.set_size(4);
         tar.append_data(&mut header, "sbin/init", &b"init"[..]).unwrap();
         zstd::stream::encode_all(&tar.into_inner().unwrap()[..], 1).unwrap()
+    }
+
+    #[test]
+    fn each_machine_has_the_wheel_of_its_own_kind() {
+        for (system, processor, tag) in [
+            ("linux", "x86_64", Some("manylinux_2_28_x86_64")),
+            ("linux", "aarch64", Some("manylinux_2_28_aarch64")),
+            ("macos", "aarch64", Some("macosx_11_0_arm64")),
+            ("macos", "x86_64", None),
+            ("linux", "riscv64", None),
+        ] {
+            let wheel = Wheel::of(system, processor);
+            assert_eq!(wheel.is_some(), tag.is_some(), "{system} {processor}");
+            if let Some((wheel, tag)) = wheel.zip(tag) {
+                assert_eq!(wheel.file, format!("smolmachines-{TESTED}-cp39-abi3-{tag}.whl"));
+                assert!(wheel.sha256.len() == 64 && wheel.requirement() == format!("smolmachines=={TESTED}"));
+            }
+        }
     }
 
     fn names(directory: &Path) -> Vec<String> {

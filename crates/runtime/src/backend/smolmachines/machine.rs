@@ -1,6 +1,6 @@
 //! A machine as data: what smolvm is told to make, and where all of it is. Pure.
 
-use super::cli::Smolvm;
+use super::{cli::Smolvm, version::Flags};
 use crate::backend::room::RoomSpec;
 use bottle_spec::machine_link;
 use serde::{Deserialize, Serialize};
@@ -54,10 +54,19 @@ pub(super) struct Order {
     pub(super) sockets: Vec<(PathBuf, String)>,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) command: Vec<String>,
+    /// What this smolvm knows besides; labels are empty where it knows none.
+    pub(super) flags: Flags,
 }
 
 impl Order {
-    pub(super) fn new(room: &RoomSpec<'_>, name: &str, image: &Path, entry: &Path, sockets: &Path) -> Order {
+    /// `entry` is on the host what the porter finds as [`machine_link::ENTRY`], `sockets` what the keeper listens in.
+    pub(super) fn new(
+        room: &RoomSpec<'_>,
+        machine: &Machine,
+        image: &Path,
+        (entry, sockets): (&Path, &Path),
+        flags: Flags,
+    ) -> Order {
         let mut volumes = vec![
             (entry.to_owned(), machine_link::ENTRY.to_owned(), false),
             (room.home.to_owned(), machine_link::HOME.to_owned(), true),
@@ -70,17 +79,18 @@ impl Order {
         let names = machine_link::sockets(room.doors).into_keys().chain([machine_link::LINK.to_owned()]);
         let limits = room.plan.limits;
         Order {
-            name: name.to_owned(),
+            name: machine.name.clone(),
             image: image.to_owned(),
             cpus: limits.cpu_millis.map_or(CPUS, |millis| millis.div_ceil(1000).max(1)),
             memory_mib: limits.memory.map_or(MEMORY_MIB, |bytes| (bytes >> 20).max(LEAST_MEMORY_MIB)),
             volumes,
             sockets: names.map(|name| (sockets.join(&name), format!("{}/{name}", machine_link::SOCKETS))).collect(),
-            labels: BTreeMap::from([(SLUG.to_owned(), room.slug.to_string())]),
+            labels: flags.label.then(|| (SLUG.to_owned(), room.slug.to_string())).into_iter().collect(),
             command: vec![
                 format!("{}/{}", machine_link::ENTRY, machine_link::PROGRAM),
                 machine_link::PORTER.to_owned(),
             ],
+            flags,
         }
     }
 }

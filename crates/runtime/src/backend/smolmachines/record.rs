@@ -5,6 +5,7 @@
 //! asked for is an error, and so is anything that would open the machine and was never asked for.
 
 use super::machine::{Machine, Order};
+use crate::backend::system::System;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -53,7 +54,7 @@ const MUST_BE_OFF: [&str; 25] = [
 
 /// Compares the machine's record with what was ordered.
 pub(super) fn verify(machine: &Machine, order: &Order) -> Result<(), RecordError> {
-    let path = machine.state.join(".local/share/smolvm/server/smolvm.db");
+    let path = machine.state.join(System::HERE.record());
     let bytes = read(&path, &order.name).map_err(|error| RecordError::Database(path, error))?;
     let record: Value = serde_json::from_slice(&bytes).map_err(RecordError::Malformed)?;
     let found = differences(&record, order);
@@ -82,9 +83,12 @@ fn differences(record: &Value, order: &Order) -> Vec<String> {
     compare("mem", of("mem"), order.memory_mib.into());
     compare("image", of("image"), format!("local-dir:{}", order.image.display()).into());
     compare("cmd", of("cmd"), order.command.clone().into());
-    compare("user", of("user"), "0:0".into());
-    compare("stop_on_exit", of("stop_on_exit"), true.into());
-    compare("labels", of("labels"), order.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect());
+    // What an older smolvm does not know its record has no word for.
+    let or_nothing = |key: &str, nothing: Value| Some(of(key)).filter(|it| !is_off(it)).unwrap_or(nothing);
+    compare("user", or_nothing("user", Value::Null), if order.flags.user { "0:0".into() } else { Value::Null });
+    compare("stop_on_exit", or_nothing("stop_on_exit", false.into()), order.flags.stop_on_exit.into());
+    let labels = order.labels.iter().map(|(name, value)| (name.clone(), value.clone()));
+    compare("labels", or_nothing("labels", serde_json::json!({})), labels.collect());
     let mounts = order
         .volumes
         .iter()
@@ -114,7 +118,7 @@ fn is_off(value: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::version::Flags, *};
     use std::collections::BTreeMap;
 
     fn order() -> Order {
@@ -127,6 +131,7 @@ mod tests {
             sockets: vec![("/run/link".into(), "/bot-bottle/sockets/link".to_owned())],
             labels: BTreeMap::from([("bot-bottle.slug".to_owned(), "a-abcde".to_owned())]),
             command: vec!["/init".to_owned(), "machine".to_owned()],
+            flags: Flags { label: true, user: true, stop_on_exit: true },
         }
     }
 
@@ -148,6 +153,38 @@ mod tests {
     #[test]
     fn a_machine_as_ordered_has_no_differences() {
         assert_eq!(differences(&record(), &order()), [""; 0]);
+    }
+
+    /// As smolvm 1.8.1 writes it, where it was told no label.
+    #[test]
+    fn an_older_record_has_fewer_words_and_is_read_as_strictly() {
+        let flags = Flags { label: false, user: false, stop_on_exit: false };
+        let order = Order { labels: BTreeMap::new(), flags, ..order() };
+        let older = serde_json::json!({
+            "name": "bottle", "created_at": 1, "state": "created", "pid": null, "pid_start_time": null, "cpus": 1,
+            "mem": 512, "mounts": [["/home", "/bot-bottle/home", false], ["/e", "/f", true]], "ports": [],
+            "published_sockets": [
+                { "direction": "mount", "guest_path": "/bot-bottle/sockets/link", "host_path": "/run/link" }
+            ],
+            "network": false, "gpu": null, "gpu_vram_mib": null, "rosetta": null, "last_exit_code": null, "init": [],
+            "init_completed": false, "env": [], "workdir": null, "storage_gb": null, "overlay_gb": null,
+            "allowed_cidrs": null, "image": "local-dir:/srv/image", "entrypoint": [], "cmd": ["/init", "machine"],
+            "health_cmd": null, "ssh_agent": false, "cuda": false, "docker_socket": false, "ephemeral": false,
+            "runtime_managed": false
+        });
+        assert_eq!(differences(&older, &order), [""; 0]);
+        for (key, value) in [
+            ("user", serde_json::json!("1000:1000")),
+            ("stop_on_exit", true.into()),
+            ("labels", serde_json::json!({ "a": "b" })),
+            ("network", true.into()),
+            ("published_sockets", Value::Null),
+        ] {
+            let mut changed = older.clone();
+            changed[key] = value;
+            let found = differences(&changed, &order);
+            assert!(found.len() == 1 && found[0].starts_with(key), "{key}: {found:?}");
+        }
     }
 
     #[test]

@@ -6,12 +6,14 @@ use super::{
     machine::{Machine, Order},
     record,
     staging::{path_that_can_be_told, stage},
+    version::TESTED,
 };
 use crate::{
     backend::{
-        carried::{self, CarriedError, LONGEST},
+        carried::{self, CarriedError},
         relay::Switchboard,
         room::{Room, RoomSpec},
+        system::System,
     },
     beneath,
     process::ProcessId,
@@ -33,8 +35,8 @@ use tokio::{io::Interest, task::spawn_blocking, time::timeout};
 /// Init connects when the machine is up, which smolvm has waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 const END_PATIENCE: Duration = Duration::from_secs(10);
-/// What smolvm puts below the directory of its state, sockets among it.
-const BELOW: usize = "/.cache/smolvm/vms/0123456789abcdef/port-forward.sock".len();
+/// What smolvm puts below the directory of its cache, sockets among it.
+const BELOW: usize = "/vms/0123456789abcdef/port-forward.sock".len();
 
 /// What a machine is made of, besides its room.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +57,12 @@ pub async fn create(spec: &MachineSpec<'_>) -> Result<Room, MachineError> {
     let (entry, doors) = (spec.machine.staging.join("entry"), spec.runtime.join("doors"));
     let token = stage(room, ids, &entry)?;
     state(spec)?;
-    let order = Order::new(room, &spec.machine.name, &image, &entry, &doors);
+    let smolvm = spec.machine.smolvm.clone();
+    let features = blocking(move || smolvm.probe().map_err(MachineError::Probe)).await?;
+    if features.version.is_newer_than_tested() {
+        tracing::warn!(version = %features.version, tested = %TESTED, "smolvm is newer than any that was tested");
+    }
+    let order = Order::new(room, spec.machine, &image, (&entry, &doors), features.flags);
     for path in order.volumes.iter().map(|(host, ..)| host).chain([&image]) {
         path_that_can_be_told(path)?;
     }
@@ -63,7 +70,6 @@ pub async fn create(spec: &MachineSpec<'_>) -> Result<Room, MachineError> {
     let machine = spec.machine.clone();
     let wanted = order.clone();
     blocking(move || {
-        machine.smolvm.probe().map_err(MachineError::Probe)?;
         machine.create(&wanted).map_err(MachineError::Make)?;
         record::verify(&machine, &wanted).map_err(MachineError::Record)
     })
@@ -163,13 +169,20 @@ fn state(spec: &MachineSpec<'_>) -> Result<(), MachineError> {
         move |source| MachineError::Stage { path, source }
     };
     let path = &spec.machine.state;
-    if path.as_os_str().len() + BELOW > LONGEST {
-        return Err(MachineError::Carried(CarriedError::Long(path.clone())));
-    }
+    fits(System::HERE, path)?;
     let disks = spec.machine.staging.join("vm");
     beneath::remove_tree(&disks).map_err(failed(&disks))?;
     fs::DirBuilder::new().mode(0o700).recursive(true).create(&disks).map_err(failed(&disks))?;
     symlink(&disks, path).map_err(failed(path))
+}
+
+/// Whether smolvm's sockets can be below the directory of a state.
+fn fits(system: System, state: &Path) -> Result<(), MachineError> {
+    let longest = state.join(system.cache()).as_os_str().len() + BELOW;
+    if longest > system.longest_socket() {
+        return Err(MachineError::Carried(CarriedError::Long(state.to_owned())));
+    }
+    Ok(())
 }
 
 /// smolvm is waited for by a thread of its own; the keeper's loop goes on.
@@ -208,10 +221,11 @@ impl Machine {
 fn running() -> impl Iterator<Item = (PathBuf, ProcessId)> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter_map(|pid| {
+    let below = format!("/{}/", System::HERE.cache());
+    pids.filter_map(move |pid| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let path = line.split(|byte| *byte == 0).skip_while(|word| *word != b"_boot-vm").nth(1)?;
-        let (state, _) = std::str::from_utf8(path).ok()?.split_once("/.cache/smolvm/")?;
+        let (state, _) = std::str::from_utf8(path).ok()?.split_once(&below)?;
         Some((state.into(), ProcessId::of(pid).ok()?))
     })
 }
@@ -221,4 +235,21 @@ fn running() -> impl Iterator<Item = (PathBuf, ProcessId)> {
 pub fn machines(runtimes: &Path) -> Vec<(String, ProcessId)> {
     let of = |state: &Path| Some(state.strip_prefix(runtimes).ok()?.parent()?.to_str()?.to_owned());
     running().filter_map(|(state, process)| Some((of(&state)?, process))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_refused_where_a_socket_of_smolvms_would_not_fit() {
+        for (system, most) in [(System::Linux, 107), (System::Mac, 103)] {
+            let below = format!("/{}{}", system.cache(), "x".repeat(BELOW));
+            let state = |length: usize| PathBuf::from(format!("/{}", "s".repeat(length - 1)));
+            let longest = most - below.len();
+            assert!(fits(system, &state(longest)).is_ok(), "{system:?}");
+            let error = fits(system, &state(longest + 1)).unwrap_err().to_string();
+            assert!(error.contains("XDG_RUNTIME_DIR"), "{system:?}: {error}");
+        }
+    }
 }

@@ -5,30 +5,33 @@ use super::{
     cli::{Smolvm, SmolvmError},
     machine::{Machine, Order},
     record::{self, RecordError},
-    version::{FLOOR, TESTED},
+    version::{FLOOR, Flags, TESTED},
 };
 use std::{
-    collections::BTreeMap,
     fs,
     os::unix::net::UnixListener,
     path::{Path, PathBuf},
 };
 use tempfile::TempDir;
 
-/// The real one, where `scripts/install-test-needs` has put it.
-fn real() -> Option<Smolvm> {
+/// The real ones, where `scripts/install-test-needs` has put them: the newest that is tested, and one of old.
+fn real() -> Vec<Smolvm> {
     let cache = std::env::var_os("BOT_BOTTLE_TEST_CACHE").map(PathBuf::from);
     let of_home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/bot-bottle-tests"));
-    let directory = cache.or_else(of_home)?.join("smolvm");
-    if !directory.join("smolvm").is_file() {
-        #[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
-        {
-            println!("SKIPPED(no smolvm): see scripts/install-test-needs");
+    let Some(cache) = cache.or_else(of_home) else { return Vec::new() };
+    let all = ["smolvm", "smolvm-1.8.1"].map(|name| cache.join(name));
+    let there = all.into_iter().filter_map(|directory| {
+        if !directory.join("smolvm").is_file() {
+            #[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
+            {
+                println!("SKIPPED(no {}): see scripts/install-test-needs", directory.display());
+            }
+            return None;
         }
-        return None;
-    }
-    let beside = |name: &str| Some(directory.join(name));
-    Some(Smolvm { program: directory.join("smolvm"), libraries: beside("lib"), rootfs: beside("rootfs") })
+        let beside = |name: &str| Some(directory.join(name));
+        Some(Smolvm { program: directory.join("smolvm"), libraries: beside("lib"), rootfs: beside("rootfs") })
+    });
+    there.collect()
 }
 
 struct Ordered {
@@ -39,6 +42,7 @@ struct Ordered {
 }
 
 fn ordered(smolvm: &Smolvm) -> Ordered {
+    let flags = smolvm.probe().unwrap().flags;
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     for name in ["image/bin", "home", "entry", "vm"] {
@@ -56,8 +60,9 @@ fn ordered(smolvm: &Smolvm) -> Ordered {
             (at("home"), "/bot-bottle/home".to_owned(), true),
         ],
         sockets: vec![(at("link"), "/bot-bottle/sockets/link".to_owned())],
-        labels: BTreeMap::from([("bot-bottle.slug".to_owned(), "a-abcde".to_owned())]),
+        labels: flags.label.then(|| ("bot-bottle.slug".to_owned(), "a-abcde".to_owned())).into_iter().collect(),
         command: vec!["/bot-bottle/entry/init".to_owned(), "machine".to_owned()],
+        flags,
     };
     let machine = Machine::of(smolvm, root.path(), &at("room"));
     Ordered { _root: root, _socket: socket, machine, order }
@@ -65,79 +70,131 @@ fn ordered(smolvm: &Smolvm) -> Ordered {
 
 #[test]
 fn it_is_new_enough_and_knows_what_is_needed() {
-    let Some(smolvm) = real() else { return };
-    let features = smolvm.probe().unwrap();
-    assert!(features.version >= FLOOR && features.version <= TESTED, "{features:?}");
-    assert!(!features.is_newer_than_tested());
+    for smolvm in real() {
+        let features = smolvm.probe().unwrap();
+        assert!(features.version >= FLOOR && features.version <= TESTED, "{features:?}");
+        assert!(!features.version.is_newer_than_tested());
+        let all = Flags { label: true, user: true, stop_on_exit: true };
+        assert_eq!(features.flags == all, features.version == TESTED, "{features:?}");
+    }
 }
 
 #[test]
 fn what_it_is_told_stands_in_its_record() {
-    let Some(smolvm) = real() else { return };
-    let Ordered { machine, order, .. } = &ordered(&smolvm);
-    machine.create(order).unwrap();
-    record::verify(machine, order).unwrap();
-    assert_eq!(machine.pid().unwrap(), None, "it does not run");
-    assert!(matches!(machine.create(order), Err(SmolvmError::Exists)));
-    let other = |change: &dyn Fn(&mut Order)| {
-        let mut other = order.clone();
-        change(&mut other);
-        match record::verify(machine, &other) {
-            Err(RecordError::Differs(found)) => found.join("; "),
-            other => panic!("{other:?}"),
+    for smolvm in real() {
+        let Ordered { machine, order, .. } = &ordered(&smolvm);
+        machine.create(order).unwrap();
+        record::verify(machine, order).unwrap();
+        assert_eq!(machine.pid().unwrap(), None, "it does not run");
+        assert!(matches!(machine.create(order), Err(SmolvmError::Exists)));
+        let other = |change: &dyn Fn(&mut Order)| {
+            let mut other = order.clone();
+            change(&mut other);
+            match record::verify(machine, &other) {
+                Err(RecordError::Differs(found)) => found.join("; "),
+                other => panic!("{other:?}"),
+            }
+        };
+        for (key, change) in [
+            ("cpus", &(|order: &mut Order| order.cpus = 1) as &dyn Fn(&mut Order)),
+            ("mem", &|order| order.memory_mib = 1),
+            ("image", &|order| order.image = "/".into()),
+            ("cmd", &|order| order.command.push("x".to_owned())),
+            ("labels", &|order| drop(order.labels.insert("a".to_owned(), "b".to_owned()))),
+            ("user", &|order| order.flags.user = !order.flags.user),
+            ("stop_on_exit", &|order| order.flags.stop_on_exit = !order.flags.stop_on_exit),
+            ("mounts", &|order| order.volumes[0].2 = true),
+            ("mounts", &|order| drop(order.volumes.pop())),
+            ("published_sockets", &|order| order.sockets.clear()),
+        ] {
+            let found = other(change);
+            assert!(found.starts_with(key) && !found.contains("; "), "{key}: {found}");
         }
-    };
-    for (key, change) in [
-        ("cpus", &(|order: &mut Order| order.cpus = 1) as &dyn Fn(&mut Order)),
-        ("mem", &|order| order.memory_mib = 1),
-        ("image", &|order| order.image = "/".into()),
-        ("cmd", &|order| order.command.push("x".to_owned())),
-        ("labels", &|order| order.labels.clear()),
-        ("mounts", &|order| order.volumes[0].2 = true),
-        ("mounts", &|order| drop(order.volumes.pop())),
-        ("published_sockets", &|order| order.sockets.clear()),
-    ] {
-        let found = other(change);
-        assert!(found.starts_with(key) && !found.contains("; "), "{key}: {found}");
     }
 }
 
-/// Each opens the machine to something, is taken by smolvm, and must be found in the record.
+/// Each opens the machine to something, is taken by smolvm, and must be found in the record. An older one knows fewer.
 #[test]
 fn whatever_opens_a_machine_is_found_in_its_record() {
-    let Some(smolvm) = real() else { return };
-    for (key, more) in [
-        ("network", &["--net"][..]),
-        ("network", &["--allow-cidr", "10.0.0.0/8"]),
-        ("network", &["--outbound-localhost-only"]),
-        ("ports", &["--net", "--port", "18080:80"]),
-        ("env", &["--env", "A=b"]),
-        ("init", &["--init", "true"]),
-        ("ssh_agent", &["--ssh-agent"]),
-        ("docker_socket", &["--docker-socket"]),
-        ("gpu", &["--gpu"]),
-        ("nested_virt", &["--nested"]),
-        ("workdir", &["--workdir", "/x"]),
-        ("published_sockets", &["--expose-socket", "/x.sock"]),
-        ("mounts", &["--volume", "/mnt:/host-mnt:ro"]),
-    ] {
-        let Ordered { machine, order, .. } = &ordered(&smolvm);
-        machine.create_with(order, more).unwrap_or_else(|error| panic!("{more:?}: {error}"));
-        match record::verify(machine, order) {
-            Err(RecordError::Differs(found)) => {
-                assert!(found.iter().any(|it| it.starts_with(key)), "{more:?}: {found:?}");
-            }
-            other => panic!("{more:?}: {other:?}"),
+    for smolvm in real() {
+        let is_newest = smolvm.probe().unwrap().version == TESTED;
+        let mut ways = vec![
+            ("network", &["--net"][..]),
+            ("network", &["--allow-cidr", "10.0.0.0/8"]),
+            ("network", &["--outbound-localhost-only"]),
+            ("ports", &["--net", "--port", "18080:80"]),
+            ("env", &["--env", "A=b"]),
+            ("init", &["--init", "true"]),
+            ("ssh_agent", &["--ssh-agent"]),
+            ("docker_socket", &["--docker-socket"]),
+            ("gpu", &["--gpu"]),
+            ("workdir", &["--workdir", "/x"]),
+            ("published_sockets", &["--expose-socket", "/x.sock"]),
+            ("mounts", &["--volume", "/mnt:/host-mnt:ro"]),
+        ];
+        if is_newest {
+            ways.push(("nested_virt", &["--nested"]));
         }
+        for (key, more) in ways {
+            let Ordered { machine, order, .. } = &ordered(&smolvm);
+            machine.create_with(order, more).unwrap_or_else(|error| panic!("{more:?}: {error}"));
+            match record::verify(machine, order) {
+                Err(RecordError::Differs(found)) => {
+                    assert!(found.iter().any(|it| it.starts_with(key)), "{more:?}: {found:?}");
+                }
+                other => panic!("{more:?}: {other:?}"),
+            }
+        }
+    }
+}
+
+/// smolvm knows no end of a machine but ours: it goes with the directory of its state.
+#[test]
+fn a_machine_that_was_taken_away_is_unknown() {
+    for smolvm in real() {
+        let Ordered { machine, order, .. } = &ordered(&smolvm);
+        machine.create(order).unwrap();
+        assert!(machine.remove().is_ok());
+        fs::remove_dir_all(&machine.state).unwrap();
+        let error = machine.pid().unwrap_err().to_string();
+        assert!(error.contains("not found"), "{error}");
     }
 }
 
 #[test]
 fn what_is_not_there_is_said() {
-    let Some(smolvm) = real() else { return };
-    let Ordered { machine, .. } = &ordered(&smolvm);
-    let error = machine.pid().unwrap_err().to_string();
-    assert!(error.contains("`smolvm machine status` failed with 1") && error.contains("not found"), "{error}");
+    for smolvm in real() {
+        let Ordered { machine, .. } = &ordered(&smolvm);
+        let error = machine.pid().unwrap_err().to_string();
+        assert!(error.contains("`smolvm machine status` failed with 1") && error.contains("not found"), "{error}");
+    }
     let none = Smolvm { program: "/nonexistent/smolvm".into(), libraries: None, rootfs: None };
     assert!(matches!(none.probe(), Err(SmolvmError::Missing(path)) if path == Path::new("/nonexistent/smolvm")));
+}
+
+/// Packs are unpacked here and not made machines of by smolvm. What ours reads as one is one to smolvm too, and of what it
+/// was told besides the pack some things are dropped, while the pack's own stand in the record.
+#[cfg(feature = "registry")]
+#[test]
+fn smolvms_own_way_from_a_pack_drops_what_it_was_told() {
+    let Some(smolvm) = real().into_iter().find(|it| it.probe().is_ok_and(|it| it.version == TESTED)) else { return };
+    let Ordered { machine, order, _root: root, .. } = &ordered(&smolvm);
+    let mut layer = tar::Builder::new(Vec::new());
+    layer.append_path_with_name("/bin/true", "bin/sh").unwrap();
+    let layer = layer.into_inner().unwrap();
+    let bytes = crate::images::pack::tests::pack(&[layer], |manifest| manifest["workdir"] = "/of-the-pack".into());
+    let path = root.path().join("x.smolmachine");
+    fs::write(&path, bytes).unwrap();
+    let mut command = std::process::Command::new(&smolvm.program);
+    command.args(["machine", "create", "--name", "bottle", "--from"]).arg(path);
+    command.args(["--workdir", "/told", "--block-private", "--", "/x"]);
+    command.env_clear().env("HOME", &machine.state).env("PATH", "/usr/bin:/bin");
+    command.env("SMOLVM_LIB_DIR", smolvm.libraries.as_ref().unwrap());
+    let output = command.env("SMOLVM_AGENT_ROOTFS", smolvm.rootfs.as_ref().unwrap()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let Err(RecordError::Differs(found)) = record::verify(machine, order) else { panic!("it is another machine") };
+    let about = |key: &str| found.iter().filter(|it| it.starts_with(key)).cloned().collect::<Vec<_>>().join("; ");
+    assert!(about("workdir").contains("/of-the-pack"), "{found:?}");
+    assert!(about("env").contains("b=c"), "{found:?}");
+    assert_eq!(about("network"), "", "`--block-private` would have turned it on: {found:?}");
 }

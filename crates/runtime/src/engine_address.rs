@@ -23,6 +23,19 @@ impl EngineAddress {
     pub fn is_far(&self) -> bool {
         !matches!(self, EngineAddress::Socket(_))
     }
+
+    /// What may help where none answers.
+    pub fn remedy(&self) -> String {
+        match self {
+            EngineAddress::Socket(_) => "start it (`systemctl start docker`)".to_owned(),
+            EngineAddress::Tcp(_) => "start it there".to_owned(),
+            EngineAddress::Ssh(place) => {
+                let (host, port) = place.rsplit_once(':').unwrap_or((place, ""));
+                let port = if port.is_empty() { String::new() } else { format!("-p {port} ") };
+                format!("see what `ssh -o BatchMode=yes {port}{host} docker version` says without your SSH_AUTH_SOCK")
+            }
+        }
+    }
 }
 
 impl fmt::Display for EngineAddress {

@@ -29,6 +29,11 @@ pub struct Sshd {
 impl Sshd {
     /// Its files are below `root`; `owner` is whose the key is to be.
     pub fn start(root: &Path, owner: u32) -> Option<Sshd> {
+        Sshd::start_with(root, owner, "")
+    }
+
+    /// With variables besides, each `NAME=VALUE`, for what it runs.
+    pub fn start_with(root: &Path, owner: u32, variables: &str) -> Option<Sshd> {
         let program = installed("sshd")?;
         let directory = root.join("sshd");
         fs::create_dir(&directory).expect("a directory of ours");
@@ -47,7 +52,7 @@ impl Sshd {
         fs::write(&known_hosts, format!("[127.0.0.1]:{port} {host_key}")).expect("a file of ours");
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\n\
-             UsePAM no\nPermitRootLogin prohibit-password\nPasswordAuthentication no\nSetEnv PATH={PATH}\n\
+             UsePAM no\nPermitRootLogin prohibit-password\nPasswordAuthentication no\nSetEnv PATH={PATH} {variables}\n\
              AcceptEnv GIT_PROTOCOL\n",
             host.display(),
             authorized.display()
@@ -65,6 +70,16 @@ impl Sshd {
         let server = server.spawn().expect("sshd starts");
         answers(port);
         Some(Sshd { server, port, identity, known_hosts })
+    }
+
+    /// How OpenSSH's client is told of it by the name `host`.
+    pub fn client_config(&self, host: &str) -> String {
+        format!(
+            "Host {host}\nHostName 127.0.0.1\nPort {}\nIdentityFile {}\nUserKnownHostsFile {}\n",
+            self.port,
+            self.identity.display(),
+            self.known_hosts.display()
+        )
     }
 
     /// The upstream of a repository at `path`.

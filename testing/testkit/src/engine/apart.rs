@@ -1,5 +1,5 @@
 //! Engines that do not share this machine's files as its root's do: one that sees none of them and is asked over TCP, and
-//! one of an ordinary user, who has other uids in it than outside.
+//! those of an ordinary user, who has other uids in them than outside.
 
 use super::{Engine, Make, REMAPPED, SOON, possible, skipped};
 use crate::{
@@ -40,12 +40,14 @@ impl Engine {
         Some(Engine::held(Make::Docker, Kind::Far { port }, directory, &["--mount"], &prepare, ""))
     }
 
-    /// Podman's, of the ordinary user of the tests.
-    pub fn rootless() -> Option<Engine> {
-        if !possible(Make::Podman) {
+    /// Of the ordinary user of the tests.
+    pub fn rootless(make: Make) -> Option<Engine> {
+        if !possible(make) {
             return None;
         }
-        if let Some(program) = ["/usr/bin/newuidmap", "/usr/bin/newgidmap"].iter().find(|it| !Path::new(it).exists()) {
+        let needed = ["/usr/bin/newuidmap", "/usr/bin/newgidmap", "/usr/bin/rootlesskit"];
+        let needed = if make == Make::Docker { &needed[..] } else { &needed[..2] };
+        if let Some(program) = needed.iter().find(|it| !Path::new(it).exists()) {
             skipped(&format!("no {program}"));
             return None;
         }
@@ -59,9 +61,7 @@ impl Engine {
         .and_then(|()| fs::write(at("group"), format!("root:x:0:\nbottle:x:{ORDINARY}:\n")))
         .and_then(|()| fs::write(at("subid"), "bottle:600000:65536\n"))
         .expect("files of ours");
-        // A file system over another takes more of the kernel than such a user may have.
-        let serve = Make::Podman.serve(&at).replace("podman --root", "podman --storage-driver vfs --root");
-        fs::write(at("serve.sh"), serve).expect("a file of ours");
+        fs::write(at("serve.sh"), serving(make, &at)).expect("a file of ours");
         for name in ["home", "run", "data"] {
             fs::create_dir(at(name)).expect("a directory of ours");
         }
@@ -74,7 +74,7 @@ impl Engine {
             "{} && if [ -d /sys/fs/cgroup/unified ]; then umount /sys/fs/cgroup/unified; fi",
             laid.join(" && ")
         );
-        Some(Engine::held(Make::Podman, Kind::Rootless, directory.clone(), &["--net", "--mount"], &prepare, ""))
+        Some(Engine::held(make, Kind::Rootless, directory.clone(), &["--net", "--mount"], &prepare, ""))
     }
 
     /// Shell that becomes the daemon, where it is and as whom.
@@ -101,7 +101,8 @@ impl Engine {
         }
     }
 
-    /// Podman has itself run once more in the user's namespaces, and leaves there what holds them.
+    /// Podman has itself run once more in the user's namespaces, and leaves there what holds them; Docker's daemon is
+    /// started in them by what stays beside it.
     pub(super) fn end_of_rootless(&self) {
         if self.kind != Kind::Rootless {
             return;
@@ -124,5 +125,24 @@ impl Engine {
             return None;
         }
         Engine::own(Make::Docker, &format!("--userns-remap={REMAPPED}"))
+    }
+}
+
+/// Shell that becomes the daemon of a user's own. A file system over another takes more of the kernel than such a user may
+/// have.
+fn serving(make: Make, at: &dyn Fn(&str) -> String) -> String {
+    match make {
+        Make::Podman => make.serve(at).replace("podman --root", "podman --storage-driver vfs --root"),
+        // As Docker's own script for it does, but for the network: there is none to reach.
+        Make::Docker => format!(
+            "exec rootlesskit --state-dir={} --net=host --copy-up=/etc --copy-up=/run --propagation=rslave \
+             sh -c 'rm -rf /run/docker /run/containerd; exec dockerd --rootless --data-root {} --exec-root {} --pidfile {} \
+             --host unix://{} --bridge=none --iptables=false --ip6tables=false --storage-driver vfs'",
+            at("run/kit"),
+            at("data"),
+            at("run/exec"),
+            at("pid"),
+            at("docker.sock"),
+        ),
     }
 }

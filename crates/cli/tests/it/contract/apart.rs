@@ -8,14 +8,14 @@ use crate::{
     stage::{Stage, TOKEN},
 };
 use bottle_testkit::{
-    Engine, ImageRegistry,
-    engine::IMAGE,
+    Engine, ImageRegistry, Running, Sshd,
+    engine::{IMAGE, Make},
     image_registry::{PASSWORD, USER},
     wait_until,
 };
 use rustix::process::Signal;
 use serde_json::Value;
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 
 #[test]
 fn an_engine_that_sees_no_file_of_this_machine_makes_the_same_bottle() {
@@ -37,14 +37,73 @@ fn an_engine_that_maps_users_makes_the_same_bottle_and_maps_them() {
 }
 
 #[test]
-fn an_engine_without_root_makes_the_same_bottle() {
-    let Some(engine) = Engine::rootless() else { return };
+fn a_podman_without_root_makes_the_same_bottle() {
+    without_root(Make::Podman);
+}
+
+#[test]
+fn a_docker_without_root_makes_the_same_bottle() {
+    without_root(Make::Docker);
+}
+
+fn without_root(make: Make) {
+    let Some(engine) = Engine::rootless(make) else { return };
     let it = Fixture::apart(engine, Stage::ordinary());
     a_whole_life(&it);
     it.detached(&[], "sleep 1000");
     let map = it.exec("cat /proc/self/uid_map");
     assert!(map.success().contains("600000"), "its users are not this machine's: {map}");
     it.stop();
+    it.nothing_is_left();
+}
+
+/// The way there is the user's own `ssh`, which goes by the files of whoever the system says that this is: in a mount
+/// namespace it says so.
+#[test]
+fn an_engine_behind_ssh_makes_the_same_bottle() {
+    let Some(engine) = Engine::far() else { return };
+    let mut it = Fixture::apart(engine, Stage::new());
+    let there = format!("DOCKER_HOST={}", it.engine().host());
+    let Some(sshd) = Sshd::start_with(it.env().root(), it.env().user(), &there) else {
+        println!("SKIPPED(no sshd): an engine behind ssh; see scripts/install-test-needs");
+        return;
+    };
+    let root = it.env().root().to_owned();
+    it.env().write("home/.ssh/config", sshd.client_config("far"));
+    // Not below the environment's root: what has that mounted counts as the bottle's.
+    let users = tempfile::NamedTempFile::new().expect("a file of ours");
+    fs::write(&users, format!("root:x:0:0::{}:/bin/sh\n", root.join("home").display())).expect("a file of ours");
+    let mut held = Command::new("unshare");
+    held.args(["--mount", "--propagation", "slave", "sh", "-c"]);
+    held.arg(format!("mount --bind {} /etc/passwd && exec sleep infinity", users.path().display()));
+    let held = Running::start(held);
+    let is_there = || fs::read_to_string(format!("/proc/{}/comm", held.pid())).is_ok_and(|it| it == "sleep\n");
+    wait_until("a mount namespace", SOON, is_there);
+    let (program, itself) = (it.env().program().to_owned(), root.join("bin/itself"));
+    fs::rename(&program, &itself).expect("a file of ours");
+    let enter = format!(
+        "#!/bin/sh\nexec nsenter --mount=/proc/{}/ns/mnt sh -c 'cd \"$0\" && exec \"$@\"' \"$PWD\" {} \"$@\"\n",
+        held.pid(),
+        itself.display()
+    );
+    fs::write(&program, enter).expect("a file of ours");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a file of ours");
+    it.stage.env.set("DOCKER_HOST", "ssh://nowhere");
+    let refused = it.stage.run(&[], &["true"]);
+    assert!(refused.failure(4).contains("no container engine answers at ssh://nowhere"), "{refused}");
+    assert!(refused.stderr.contains("; see what `ssh -o BatchMode=yes nowhere docker version` says"), "{refused}");
+    it.stage.env.set("DOCKER_HOST", "ssh://far");
+    // Every question is a connection of its own there: as short as it can be.
+    it.env().write("work/given", "by the user");
+    it.detached(&["--keep", "--workspace", "copy", "--allow", "up.test"], "sleep 1000");
+    assert_eq!(
+        it.exec("cat given && echo mine > made && curl -sS https://up.test/echo/a >&2").success(),
+        "by the user"
+    );
+    assert_eq!(it.stage.upstream.take_seen().len(), 1);
+    it.stop();
+    let made = it.env().state().join("bottles").join(NAME).join("agent/workspace/made");
+    assert_eq!(fs::read_to_string(made).expect("it came back"), "mine\n");
     it.nothing_is_left();
 }
 
@@ -117,9 +176,7 @@ fn a_whole_life(it: &Fixture) {
     let here = |name: &str| fs::read_to_string(agent.join(name)).unwrap_or_default();
     assert_eq!((here("workspace/made").as_str(), here("home/kept").as_str()), ("mine\n", "home\n"));
     assert_eq!(here("workspace/last"), "last\n");
-    let mode = |name: &str| {
-        std::os::unix::fs::PermissionsExt::mode(&fs::symlink_metadata(agent.join(name)).expect("it came").permissions())
-    };
+    let mode = |name: &str| fs::symlink_metadata(agent.join(name)).expect("it came").permissions().mode();
     assert_eq!((mode("workspace/made") & 0o7777, mode("workspace/link") & 0o170_000), (0o755, 0o120_000));
     assert!(!agent.join("workspace/pipe").exists());
     assert!(it.containers().is_empty(), "a stopped bottle has nothing in the engine");

@@ -6,10 +6,7 @@ use std::{io, path::PathBuf, time::Duration};
 /// Of talking to an engine.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    #[error(
-        "no container engine answers at {}; start it (`systemctl start docker`), or set DOCKER_HOST to where it is",
-        .0
-    )]
+    #[error("no container engine answers at {}; {}, or set DOCKER_HOST to where it is", .0, .0.remedy())]
     Gone(EngineAddress, #[source] io::Error),
     #[error(
         "you may not use the container engine at {}; join its group (`docker`, which is as good as root), or set \

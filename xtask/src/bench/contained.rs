@@ -48,25 +48,20 @@ fn stage(program: &Path, engine: &Engine) -> TestEnv {
 /// In turns.
 fn one(env: &TestEnv, engine: &Engine, name: &str) -> Result<Table> {
     let rival = format!("`{name} run --rm --network none`");
-    let kinds = [
-        format!("{rival}, its program runs"),
-        format!("{rival}, whole"),
-        "`bot-bottle start`, the agent runs".to_owned(),
-        "`bot-bottle start`, whole".to_owned(),
-        "`bot-bottle start --topology stream`, the agent runs".to_owned(),
-        "`bot-bottle start --topology stream`, whole".to_owned(),
-    ];
-    let mut samples: [Vec<Duration>; 6] = Default::default();
+    let topologies = ["socket", "stream", "sent"];
+    let ours = topologies.map(|topology| format!("`bot-bottle start --topology {topology}`"));
+    let parts = |what: &String| [format!("{what}, the agent runs"), format!("{what}, whole")];
+    let theirs = [format!("{rival}, its program runs"), format!("{rival}, whole")];
+    let kinds: Vec<String> = theirs.into_iter().chain(ours.iter().flat_map(parts)).collect();
+    let mut samples = vec![Vec::<Duration>::new(); kinds.len()];
     for round in 0..=ROUNDS {
-        let theirs = both(|| container(engine, &["/usr/bin/date", "+%s%N"]))?;
-        let ours = both(|| env.command(&["start", "timed", "--yes"]))?;
-        let streamed = both(|| env.command(&["start", "timed", "--yes", "--topology", "stream"]))?;
+        let mut took = both(|| container(engine, &["/usr/bin/date", "+%s%N"]))?.to_vec();
+        for topology in topologies {
+            took.extend(both(|| env.command(&["start", "timed", "--yes", "--topology", topology]))?);
+        }
         // The first round fills the caches.
         if round > 0 {
-            samples
-                .iter_mut()
-                .zip(theirs.into_iter().chain(ours).chain(streamed))
-                .for_each(|(samples, took)| samples.push(took));
+            samples.iter_mut().zip(took).for_each(|(samples, took)| samples.push(took));
         }
     }
     let title = format!("One container of the same image at a time, {name}");

@@ -62,6 +62,9 @@ pub(super) struct Arena {
     secret: String,
     /// Kept open, and handed on to the control by mistake.
     leak: File,
+    /// Whether a bottle's processes are known from here by what they have mounted: not those of another kernel, and not where
+    /// nothing of this machine is.
+    seen: bool,
     _traps: Traps,
     _planted: Vec<NamedTempFile>,
     /// Dropped last: by then nothing of the above may be left.
@@ -148,6 +151,7 @@ impl Arena {
             field,
             secret,
             leak,
+            seen: !matches!(rooms, Rooms::Machines | Rooms::Containers { topology: "sent", .. }),
             _traps: traps,
             _planted: outside,
         })
@@ -220,8 +224,7 @@ impl Arena {
 
     /// Whether the program of a bottle of that agent runs.
     fn listens(&self, agent: &str) -> bool {
-        if self.machines.is_some() {
-            // Another kernel's processes are not seen from here.
+        if !self.seen {
             let bottles = self.env.bottles();
             let Some(slug) = bottles.iter().find(|slug| slug.starts_with(agent)) else { return false };
             let listening = format!(":{:04X} 00000000:0000 0A", self.field.sibling_port);

@@ -119,6 +119,7 @@ fn a_machine_whose_memory_is_taken_goes_on() {
     assert_eq!(hungry.code, Some(137), "it is ended by the kernel: {hungry}");
     println!("live");
     assert_eq!(yard.exec("echo alive"), "alive\n");
+    yard.stage.env.run(&["stop", "--grace", "1", NAME]).success();
     yard.nothing_is_left();
 }
 

@@ -65,7 +65,9 @@ pub(crate) fn run(backend: &str, options: &[&str]) -> Result<()> {
         let held = match arena.in_a_bottle() {
             Ok(held) => held,
             Err(error) => {
-                faults.push(format!("{user}, bottle: {error:#}"));
+                // What is left behind then ends this program before it comes to its faults.
+                eprintln!("escape: {user}, bottle: {error:#}");
+                faults.push(format!("{user}: no bottle"));
                 continue;
             }
         };

@@ -18,16 +18,17 @@ const LONGEST_PATTERN: usize = 860;
 /// What may stand between a name and the sign that gives it a value, and the sign.
 const GAP: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789_.- =:>\"'`,([{/\\\t;|?&%+<])}\r\n";
 
+/// A state as it is written: the first of its edges, counted within the automaton, and how many there are; the class of a
+/// repetition that begins there, how often it may come with the mark where the pattern may end after each, nought where
+/// none begins, and the state after that.
+type State = [u16; 5];
+
 #[derive(Default)]
 struct Tables {
     sets: Vec<Bytes>,
-    /// Of each state the first of its edges, counted within the automaton, and of the last state the end, too.
-    states: Vec<u16>,
+    states: Vec<State>,
     /// A set and where its bytes lead.
     edges: Vec<[u16; 2]>,
-    /// For each state the class of a repetition that begins there, how often it may come with the mark where the pattern
-    /// may end after each, and the state after that.
-    chains: Vec<[u16; 3]>,
     /// The classes that are repeated; a bit for each of them is kept of every byte.
     repeated: Vec<Bytes>,
     /// Each automaton by its pattern and whether case is folded.
@@ -51,16 +52,14 @@ impl Tables {
         for (state, edges) in automaton.states.iter().enumerate() {
             let chain = automaton.chain(state);
             let of = |(bytes, length, after): (Bytes, u16, u16)| Ok([self.repeated(&bytes)?, length, after]);
-            let chain = chain.map_or(Ok::<_, String>([0; 3]), of)?;
-            self.chains.push(chain);
-            self.states.push(u16::try_from(self.edges.len() - first).map_err(|error| error.to_string())?);
+            let [class, count, after] = chain.map_or(Ok::<_, String>([0; 3]), of)?;
+            let narrow = |it: usize| u16::try_from(it).map_err(|error| error.to_string());
+            self.states.push([narrow(self.edges.len() - first)?, narrow(edges.len())?, class, count, after]);
             for (to, bytes) in edges {
                 let set = self.set(bytes)?;
                 self.edges.push([set, *to]);
             }
         }
-        self.states.push(u16::try_from(self.edges.len() - first).map_err(|error| error.to_string())?);
-        self.chains.push([0; 3]);
         self.made.insert(key.clone(), (made.clone(), BTreeSet::new()));
         self.automata.insert(key, automaton);
         Ok(made)
@@ -126,9 +125,8 @@ pub(crate) fn all(rules: &[Spec], out: &Path) -> Result<(), Box<dyn Error>> {
     fs::write(out.join("rules.rs"), text)?;
     fs::write(out.join("first.bin"), first)?;
     let bytes = |numbers: &[u16]| numbers.iter().flat_map(|it| it.to_le_bytes()).collect::<Vec<u8>>();
-    fs::write(out.join("states.bin"), bytes(&tables.states))?;
+    fs::write(out.join("states.bin"), bytes(tables.states.as_flattened()))?;
     fs::write(out.join("edges.bin"), bytes(tables.edges.as_flattened()))?;
-    fs::write(out.join("chains.bin"), bytes(tables.chains.as_flattened()))?;
     fs::write(out.join("examples.rs"), examples(rules))?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 /// Of the places of the second map, one bit each, and of the buckets of entries; as in `scan/`. The first map has 65,536
 /// places of eight bits: a block is at its hash the bit that its second byte says.
 pub(crate) const SECOND_BITS: u32 = 17;
-pub(crate) const BUCKET_BITS: u32 = 11;
+pub(crate) const BUCKET_BITS: u32 = 13;
 /// Capitals are as small letters, and bytes beyond ASCII as those within: that leaves 64 for what may stand beside.
 fn fold(block: u32) -> u32 {
     (block | 0x2020_2020) & 0x7f7f_7f7f

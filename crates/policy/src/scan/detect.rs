@@ -11,7 +11,7 @@ use crate::scan::{
     rules::{self, Announced, Automaton, Ends, Entry, RULES, Rule, Shape},
     unnamed,
 };
-use std::{borrow::Cow, ops::Range};
+use std::ops::Range;
 
 #[cfg(test)]
 mod examples;
@@ -107,6 +107,8 @@ struct Search<'t> {
     /// Whether rules are asked that go by a name and the look of a value.
     guesses: bool,
     judged: Judged,
+    /// What is read backwards, the right way round.
+    turned: Vec<u8>,
     found: Vec<(u16, Range<usize>)>,
     /// For each rule up to where a keyword stands in a crowd; empty until it is needed.
     asked: Vec<usize>,
@@ -133,8 +135,15 @@ impl filter::Met for Search<'_> {
 
 impl<'t> Search<'t> {
     fn new(text: &'t [u8], guesses: bool) -> Search<'t> {
-        let judged = [const { None }; JUDGED];
-        Search { text, guesses, judged, found: Vec::new(), asked: Vec::new(), numbers_from: 0 }
+        Search {
+            text,
+            guesses,
+            judged: [const { None }; JUDGED],
+            turned: Vec::new(),
+            found: Vec::new(),
+            asked: Vec::new(),
+            numbers_from: 0,
+        }
     }
 
     #[inline(never)]
@@ -145,14 +154,9 @@ impl<'t> Search<'t> {
         let Some(here) = self.text.get(start..end) else { return };
         let from = if entry.reversed { end - 1 } else { start };
         let reading = Reading { text: self.text, from, back: entry.reversed };
-        let (same, exact) = if entry.reversed {
-            let pairs = || here.iter().rev().zip(keyword.text);
-            (pairs().all(|(a, b)| a.eq_ignore_ascii_case(b)), pairs().all(|(a, b)| a == b))
-        } else {
-            let exact = here == keyword.text;
-            (exact || here.eq_ignore_ascii_case(keyword.text), exact)
-        };
-        if same {
+        let alike =
+            if entry.reversed { alike(here.iter().rev(), keyword.text) } else { alike(here.iter(), keyword.text) };
+        if let Some(exact) = alike {
             for one in keyword.rules {
                 self.rule(one, reading, keyword.text.len(), exact);
             }
@@ -189,21 +193,21 @@ impl<'t> Search<'t> {
         if rule.crowds && self.crowded(index, reading, behind) {
             return;
         }
+        let Search { judged, turned, .. } = self;
         let span = match &rule.shape {
             Shape::Token { exact: pattern, folded, behind } => {
                 let (pattern, state) = if exact { (pattern, announced.exact) } else { (folded, announced.folded) };
                 match behind {
-                    None => reading.token(rule, |it| it.longest_after(pattern, state, length), length, exact),
+                    None => reading.token(rule, |it| it.longest_after(pattern, state, length), length, exact, turned),
                     Some(class) => {
                         let before = reading.run_behind(class);
-                        reading
-                            .moved_back(before)
-                            .and_then(|it| it.token(rule, |it| it.longest(pattern, 0), before + length, exact))
+                        let begins = reading.moved_back(before);
+                        begins
+                            .and_then(|it| it.token(rule, |it| it.longest(pattern, 0), before + length, exact, turned))
                     }
                 }
             }
             Shape::Assigned { value, spaced } => {
-                let judged = &mut self.judged;
                 let mut value = |offset: usize| {
                     let place = reading.span(offset, 1).start;
                     let slot = judged.get_mut((place ^ usize::from(index)) % JUDGED)?;
@@ -212,7 +216,7 @@ impl<'t> Search<'t> {
                             *length
                         }
                         _ => {
-                            let length = reading.value(rule, value, offset);
+                            let length = reading.value(rule, value, offset, turned);
                             *slot = Some((index, reading.back, place, length));
                             length
                         }
@@ -222,7 +226,7 @@ impl<'t> Search<'t> {
             }
             Shape::Led { lead, value } => reading
                 .longest_after(lead, announced.folded, length)
-                .and_then(|from| reading.value(rule, value, from).map(|length| reading.span(from, length))),
+                .and_then(|from| reading.value(rule, value, from, turned).map(|length| reading.span(from, length))),
             Shape::Own => None,
         };
         self.found.extend(span.map(|span| (index, span)));
@@ -257,13 +261,18 @@ impl<'t> Reading<'t> {
         (self.from + 1).checked_sub(offset).and_then(|end| self.text.get(..end)).unwrap_or_default()
     }
 
-    /// So many bytes from `offset` on, as they are read.
-    fn read(self, offset: usize, length: usize) -> Cow<'t, [u8]> {
+    /// So many bytes from `offset` on, as they are read; `turned` is for what is read backwards.
+    fn read<'r>(self, offset: usize, length: usize, turned: &'r mut Vec<u8>) -> &'r [u8]
+    where
+        't: 'r,
+    {
         if self.back {
-            Cow::Owned(self.backward(offset).iter().rev().take(length).copied().collect())
+            turned.clear();
+            turned.extend(self.backward(offset).iter().rev().take(length));
+            turned
         } else {
             let forward = self.forward(offset);
-            Cow::Borrowed(forward.get(..length).unwrap_or(forward))
+            forward.get(..length).unwrap_or(forward)
         }
     }
 
@@ -309,21 +318,22 @@ impl<'t> Reading<'t> {
         longest: impl FnOnce(Self) -> Option<usize>,
         head: usize,
         exact: bool,
+        turned: &mut Vec<u8>,
     ) -> Option<Range<usize>> {
         if rule.starts_word && self.in_word() {
             return None;
         }
         let length = longest(self).filter(|it| *it >= head)?;
         self.ends(rule, length).then_some(())?;
-        let token = self.read(0, length);
+        let token = self.read(0, length, turned);
         let body = if head > length - head { token.get(..head) } else { token.get(head..) }?;
         let entropy = entropy::hundredths(body);
         if entropy < rule.entropy {
             return None;
         }
-        let real = if exact || !rule.check.by_case() { rule.check.holds(&token, body) } else { true };
+        let real = if exact || !rule.check.by_case() { rule.check.holds(token, body) } else { true };
         let folded =
-            || checksum::of_one_case(&token) && entropy >= FOLDED_ENTROPY && body.iter().any(u8::is_ascii_digit);
+            || checksum::of_one_case(token) && entropy >= FOLDED_ENTROPY && body.iter().any(u8::is_ascii_digit);
         let shown = || !rule.check.proves() && checksum::placeholder(body);
         (real && (exact || folded()) && !shown()).then(|| self.span(0, length))
     }
@@ -373,21 +383,39 @@ impl<'t> Reading<'t> {
         if self.before(0) == Some(b':') && self.before(1).is_some_and(|it| it.is_ascii_digit()) {
             return true;
         }
-        let letters = (0..NAME_MAX).map_while(|it| self.before(it)).take_while(|it| is_of_name(*it));
-        let before: Vec<u8> = letters.filter(u8::is_ascii_alphabetic).map(|it| it.to_ascii_lowercase()).collect();
-        PASSING.iter().any(|name| before.iter().take(name.len()).eq(name.iter().rev()))
+        let before = (0..NAME_MAX).map_while(|it| self.before(it)).take_while(|it| is_of_name(*it));
+        let letters = before.filter(u8::is_ascii_alphabetic).map(|it| it.to_ascii_lowercase());
+        // Filled from its end, so that it reads as the text does.
+        let mut name = [0; NAME_MAX];
+        name.iter_mut().rev().zip(letters).for_each(|(slot, letter)| *slot = letter);
+        PASSING.iter().any(|word| name.ends_with(word))
     }
 
     /// The length of the value at `offset`, where there is one and it may be real.
-    fn value(self, rule: &Rule, pattern: &Automaton, offset: usize) -> Option<usize> {
+    fn value(self, rule: &Rule, pattern: &Automaton, offset: usize, turned: &mut Vec<u8>) -> Option<usize> {
         let length = self.longest(pattern, offset)?;
         let here = Reading { from: self.span(offset, 1).start, ..self };
         here.ends(rule, length).then_some(())?;
-        let value = self.read(offset, length);
-        let random = || rule.entropy == 0 || entropy::hundredths(&value) >= rule.entropy;
-        let shown = || !rule.check.proves() && checksum::placeholder(&value);
-        (rule.check.holds(&value, &value) && random() && !shown()).then_some(length)
+        let value = self.read(offset, length, turned);
+        let random = || rule.entropy == 0 || entropy::hundredths(value) >= rule.entropy;
+        let shown = || !rule.check.proves() && checksum::placeholder(value);
+        (rule.check.holds(value, value) && random() && !shown()).then_some(length)
     }
+}
+
+/// Whether bytes are those of a keyword, which is as long, but for the case of letters: and if so, whether in that, too.
+#[inline(always)]
+fn alike<'t>(here: impl Iterator<Item = &'t u8>, keyword: &[u8]) -> Option<bool> {
+    let mut other_case = false;
+    for (a, b) in here.zip(keyword) {
+        if a != b {
+            if !a.eq_ignore_ascii_case(b) {
+                return None;
+            }
+            other_case = true;
+        }
+    }
+    Some(!other_case)
 }
 
 fn is_of_name(byte: u8) -> bool {

@@ -94,18 +94,15 @@ pub(super) struct Automaton {
 }
 
 /// As in `build/filter.rs`.
-const BUCKET_BITS: u32 = 11;
+const BUCKET_BITS: u32 = 13;
 const SECOND_BITS: u32 = 17;
 const ACCEPT: u16 = 1 << 15;
 const START: u16 = 1;
-/// For each state of each automaton the number of its first edge.
+/// The states of all automata, as [`State`] reads them.
 static STATES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/states.bin"));
 /// A set of bytes, and the state they lead to with the mark where the pattern may end there.
 static EDGES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/edges.bin"));
 
-/// For each state, where a class comes again and again: the class by its bit in `CLASSES`, how often it may, and the state
-/// after that.
-static CHAINS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/chains.bin"));
 /// By the hash of four bytes: a bit for each of the second bytes with which they may announce a keyword.
 static FIRST: &[u8; 1 << 16] = include_bytes!(concat!(env!("OUT_DIR"), "/first.bin"));
 
@@ -127,55 +124,43 @@ impl Automaton {
         let (mut best, mut index) = ((state & ACCEPT != 0).then_some(begun), begun);
         let mut state = state & !ACCEPT;
         let mut bytes = bytes;
-        loop {
-            if let Some((class, count, after)) = self.chain(state) {
-                let most = usize::from(count & !ACCEPT);
-                let mut come = 0;
-                let whole = loop {
-                    if come == most {
-                        break true;
-                    }
-                    if bytes.next().is_none_or(|byte| classes(*byte) & class == 0) {
-                        break false;
-                    }
-                    come += 1;
-                };
-                index += come;
-                if come > 0 && count & ACCEPT != 0 {
+        while let Some(at) = self.state(state) {
+            if at.count == 0 {
+                let Some(next) = bytes.next().and_then(|byte| self.step(at, *byte)) else { return best };
+                (state, index) = (next & !ACCEPT, index + 1);
+                if next & ACCEPT != 0 {
                     best = Some(index);
                 }
-                if !whole {
-                    return best;
-                }
-                state = after;
                 continue;
             }
-            let Some(next) = bytes.next().and_then(|byte| self.step(state, *byte)) else { return best };
-            (state, index) = (next & !ACCEPT, index + 1);
-            if next & ACCEPT != 0 {
+            let (class, most) = (1 << (at.class & 63), at.count & !ACCEPT);
+            let mut come = 0;
+            while come < most && bytes.next().is_some_and(|byte| classes(*byte) & class != 0) {
+                come += 1;
+            }
+            index += usize::from(come);
+            if come > 0 && at.count & ACCEPT != 0 {
                 best = Some(index);
             }
+            if come < most {
+                return best;
+            }
+            state = at.after;
         }
-    }
-
-    /// The repetition that begins at `state`, if one does: the bit of its class, how often it may come, what is after it.
-    #[inline]
-    fn chain(&self, state: u16) -> Option<(u64, u16, u16)> {
-        let at = (self.states + usize::from(state)) * 6;
-        let [a, b, c, d, e, f] = *CHAINS.get(at..)?.first_chunk()?;
-        let count = u16::from_le_bytes([c, d]);
-        if count == 0 {
-            return None;
-        }
-        Some((1 << (u16::from_le_bytes([a, b]) & 63), count, u16::from_le_bytes([e, f])))
+        best
     }
 
     #[inline]
-    fn step(&self, state: u16, byte: u8) -> Option<u16> {
-        let at = (self.states + usize::from(state)) * 2;
-        let [a, b, c, d] = *STATES.get(at..at + 4)?.first_chunk()?;
-        let (first, last) = (usize::from(u16::from_le_bytes([a, b])), usize::from(u16::from_le_bytes([c, d])));
-        let edges = EDGES.get((self.edges + first) * 4..(self.edges + last) * 4)?;
+    fn state(&self, state: u16) -> Option<State> {
+        let at = (self.states + usize::from(state)) * State::SIZE;
+        STATES.get(at..)?.first_chunk().map(State::read)
+    }
+
+    /// Where `byte` leads.
+    #[inline]
+    fn step(&self, from: State, byte: u8) -> Option<u16> {
+        let first = self.edges + usize::from(from.edge);
+        let edges = EDGES.get(first * 4..(first + usize::from(from.edges)) * 4)?;
         for [a, b, c, d] in edges.as_chunks::<4>().0 {
             let set = SETS.get(usize::from(u16::from_le_bytes([*a, *b])))?;
             if has(set, byte) {
@@ -187,7 +172,31 @@ impl Automaton {
 
     /// Whether the pattern, a class, takes `byte`.
     pub(super) fn takes(&self, byte: u8) -> bool {
-        self.step(START, byte).is_some()
+        self.state(START).and_then(|start| self.step(start, byte)).is_some()
+    }
+}
+
+/// A state of an automaton.
+#[derive(Clone, Copy)]
+struct State {
+    /// Its first edge, counted within the automaton, and how many there are.
+    edge: u16,
+    edges: u16,
+    /// Where a class comes again and again: its bit in `CLASSES`; how often it may, with the mark where the pattern may end
+    /// after each, nought for no such; and the state after that.
+    class: u16,
+    count: u16,
+    after: u16,
+}
+
+impl State {
+    const SIZE: usize = 10;
+
+    #[inline]
+    fn read(bytes: &[u8; State::SIZE]) -> State {
+        let [a, b, c, d, e, f, g, h, i, j] = *bytes;
+        let [edge, edges, class, count, after] = [[a, b], [c, d], [e, f], [g, h], [i, j]].map(u16::from_le_bytes);
+        State { edge, edges, class, count, after }
     }
 }
 

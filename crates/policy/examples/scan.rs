@@ -175,7 +175,7 @@ fn find(file: &str, scanner: &Arc<Scanner>) {
         stream.push(chunk.to_vec().into(), &mut found);
     }
     stream.finish(&mut found);
-    for finding in found.iter().take(20) {
+    for finding in &found {
         let place = |at: u64| usize::try_from(at).unwrap();
         let span = finding.span.as_ref().map(|it| place(it.start)..place(it.end));
         let shown = match span.filter(|_| std::env::var_os("SHOW").is_some()) {

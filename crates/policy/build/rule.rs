@@ -119,6 +119,11 @@ fn check(spec: &Spec) -> Result<(), String> {
     if spec.positive.len() < 2 || spec.near_miss.len() < 2 {
         return Err("at least two positive and two near_miss examples".to_owned());
     }
+    let mut examples: Vec<&String> = spec.positive.iter().chain(&spec.near_miss).collect();
+    examples.sort();
+    if let Some(same) = examples.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(format!("`{}` is an example twice", same[0]));
+    }
     if !matches!(spec.ends.len(), 0 | 1) && spec.ends != "word" {
         return Err("ends is `word` or one character".to_owned());
     }

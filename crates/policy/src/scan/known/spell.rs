@@ -38,6 +38,7 @@ pub(super) fn exact(value: &[u8], give: &mut Give<'_>) {
         let mut reversed = Zeroizing::new(part.to_vec());
         reversed.reverse();
         give(reversed, none.then(Step::Reversed));
+        in_strings(part, &mut |bytes| give(bytes, none.then(Step::Escapes)));
         for alphabet in [STANDARD, URL_SAFE] {
             grouped(part, 3, 4, 6, alphabet, &mut |bytes| give(bytes, none.then(Step::Base64)));
         }
@@ -69,6 +70,34 @@ pub(super) fn loose(value: &[u8], give: &mut Give<'_>) {
         reversed.reverse();
         give_long(&reversed, none.then(Step::Reversed), give);
     }
+}
+
+/// As strings of JSON and of programs have it (RFC 8259, 7), where they write it otherwise: a text's own escapes of this
+/// kind are not undone, as it is full of them. Within a string within a string, too, and with the line ends of Windows.
+fn in_strings(part: &[u8], give: &mut dyn FnMut(Zeroizing<Vec<u8>>)) {
+    let once = in_string(part, b"\\n");
+    if once.as_slice() == part {
+        return;
+    }
+    give(in_string(&once, b"\\n"));
+    give(once);
+    if part.contains(&b'\n') && !part.contains(&b'\r') {
+        give(in_string(part, b"\\r\\n"));
+    }
+}
+
+fn in_string(bytes: &[u8], line_end: &[u8]) -> Zeroizing<Vec<u8>> {
+    let mut out = Zeroizing::new(Vec::with_capacity(bytes.len() * 4));
+    for byte in bytes {
+        match byte {
+            b'\n' => out.extend_from_slice(line_end),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
+            _ => out.push(*byte),
+        }
+    }
+    out
 }
 
 fn give_long(bytes: &[u8], steps: Steps, give: &mut Give<'_>) {

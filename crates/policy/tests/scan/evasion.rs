@@ -1,12 +1,20 @@
 //! Each way to hide a value, for one that a rule detects, one that is known and one that was planted.
 
-use super::{CANARY, SECRET, TOKEN, hide, scanner, subjects, through};
-use bottle_policy::scan::{Finding, Place, Shape};
+use super::{CANARY, SECRET, TOKEN, hide, in_chunks, scanner, subjects, through};
+use bottle_policy::scan::{Finding, Known, Place, Scanner, Shape};
+use proptest::prelude::*;
+use std::sync::Arc;
 
 type Way = (&'static str, fn(&str) -> Vec<u8>);
 
 const ASCII85: &[u8] = b"!\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstu";
 const RFC1924: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~";
+const Z85: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
+
+/// As it stands in a URL or a token.
+fn unpadded(text: &str) -> Vec<u8> {
+    hide::base64(text.as_bytes()).trim_end_matches('=').replace('+', "-").replace('/', "_").into()
+}
 
 /// Ways that whoever gets it can undo exactly, so that the rules must see through them as well.
 static EXACT: &[Way] = &[
@@ -19,6 +27,9 @@ static EXACT: &[Way] = &[
     ("base64 after three", |it| format!("zzz{}", hide::base64(it.as_bytes())).into()),
     ("base64 for URLs", |it| hide::base64(it.as_bytes()).replace('+', "-").replace('/', "_").into()),
     ("base64 without padding", |it| hide::base64(it.as_bytes()).trim_end_matches('=').into()),
+    ("base64 for URLs without padding", unpadded),
+    ("the same, aligned otherwise", |it| unpadded(&format!("x{it}"))),
+    ("the same, the third way", |it| unpadded(&format!("xy{it}"))),
     ("base64 in lines", |it| {
         let text = hide::base64(it.as_bytes());
         text.as_bytes().chunks(20).map(|it| str::from_utf8(it).unwrap()).collect::<Vec<_>>().join("\r\n").into()
@@ -31,6 +42,7 @@ static EXACT: &[Way] = &[
     ("base32 in lower case", |it| hide::base32(it.as_bytes()).to_lowercase().into()),
     ("base85", |it| hide::base85(it.as_bytes(), RFC1924).into()),
     ("ascii85", |it| format!("<~{}~>", hide::base85(it.as_bytes(), ASCII85)).into()),
+    ("z85", |it| hide::base85(it.as_bytes(), Z85).into()),
     ("hexadecimal", |it| hide::hex(it.as_bytes(), "", "").into()),
     ("hexadecimal in capitals", |it| hide::hex(it.as_bytes(), "", "").to_uppercase().into()),
     ("hexadecimal after 0x", |it| format!("0x{}", hide::hex(it.as_bytes(), "", "")).into()),
@@ -47,6 +59,9 @@ static EXACT: &[Way] = &[
     ("references", |it| it.chars().map(|it| format!("&#{};", u32::from(it))).collect::<String>().into()),
     ("references in hexadecimal", |it| {
         it.chars().map(|it| format!("&#x{:X};", u32::from(it))).collect::<String>().into()
+    }),
+    ("a name for each sign", |it| {
+        it.replace('_', "&lowbar;").replace('-', "&#45;").replace('/', "&sol;").replace('=', "&equals;").into()
     }),
     ("\\u", |it| it.chars().map(|it| format!("\\u{:04x}", u32::from(it))).collect::<String>().into()),
     ("\\\\u in a string in a string", |it| {
@@ -165,6 +180,83 @@ fn every_way_that_can_be_undone_is_seen_through() {
         .flat_map(|way| subjects().into_iter().flat_map(|(subject, is)| missed(way, subject, is)))
         .collect();
     assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Whatever hides it, whatever the body is said to be, wherever chunks end: what is found is the same, and what leaves
+    /// is what came.
+    #[test]
+    fn what_is_hidden_is_found_however_it_is_cut(
+        way in 0..EXACT.len(), subject in 0usize..3, shape in 0usize..4, before in 0usize..20_000,
+        mut cuts in prop::collection::vec(0usize..200, 0..6), far in prop::collection::vec(0usize..20_000, 0..4),
+    ) {
+        let shape = [Shape::Raw, Shape::Json, Shape::Text, Shape::EventStream][shape].clone();
+        let (value, is) = subjects()[subject];
+        let mut text = b"just words, ".repeat(before / 12);
+        // Near the value most of all.
+        cuts.iter_mut().for_each(|cut| *cut += text.len());
+        cuts.extend(far);
+        text.extend_from_slice(&(EXACT[way].1)(value));
+        text.extend_from_slice(b" and some more words");
+        cuts.retain(|cut| *cut < text.len());
+        cuts.sort_unstable();
+        let ends = cuts.iter().copied().chain([text.len()]);
+        let chunks = [0].into_iter().chain(cuts.iter().copied()).zip(ends).map(|(from, to)| &text[from..to]);
+        let (out, found) = in_chunks(&scanner(), &shape, chunks);
+        prop_assert!(found.iter().any(is), "{}, {:?}: {:?}", EXACT[way].0, shape, found);
+        prop_assert!(out == text);
+        let rules = |found: &[Finding]| found.iter().map(|it| it.rule).collect::<std::collections::BTreeSet<_>>();
+        let (_, whole) = through(&shape, &text, usize::MAX);
+        prop_assert_eq!(rules(&found), rules(&whole), "{}, {:?}", EXACT[way].0, shape);
+    }
+}
+
+/// A key in a file is longer than what is compared in one piece; a part of it is as bad, and a JSON string writes its lines
+/// and signs otherwise.
+#[test]
+fn a_long_value_and_one_full_of_signs_are_known() {
+    let lines: Vec<String> = (0u32..12)
+        .map(|it| hide::base64(format!("{:>3}/a key's own bytes {:>24}", it * 7, it * it).as_bytes()))
+        .collect();
+    let key = format!("-----BEGIN THING-----\n{}\n-----END THING-----\n", lines.join("\n"));
+    let signs = "pa\"ss\\w/ord\twith\nlines&<tags>'";
+    let known = Known::builder().secret("key", key.as_bytes()).secret("signs", signs.as_bytes()).build();
+    let scanner = Arc::new(Scanner::new(known));
+    let json = |value: &str| serde_json::json!({ "content": value }).to_string();
+    let ways: Vec<(&str, String)> = vec![
+        ("plain", key.clone()),
+        ("a part", lines[3..9].join("\n")),
+        ("a string of JSON", json(&key)),
+        ("a string of JSON in a string of JSON", json(&json(&key))),
+        ("base64", hide::base64(key.as_bytes())),
+        ("base64 in lines", {
+            let text = hide::base64(key.as_bytes());
+            text.as_bytes().chunks(76).map(|it| str::from_utf8(it).unwrap()).collect::<Vec<_>>().join("\r\n")
+        }),
+        ("hexadecimal", hide::hex(key.as_bytes(), "", "")),
+        ("percent", hide::percent(&key, 1)),
+        ("other line ends", key.replace('\n', "\r\n")),
+        ("signs: plain", signs.to_owned()),
+        ("signs: a string of JSON", json(signs)),
+        ("signs: a string of JSON, solidus and all", json(signs).replace('/', "\\/")),
+        (
+            "signs: references",
+            signs.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;"),
+        ),
+        ("signs: percent", hide::percent(signs, 1)),
+    ];
+    for (way, text) in ways {
+        for shape in [Shape::Raw, Shape::Json] {
+            for size in [13, 4096] {
+                let (_, found) = in_chunks(&scanner, &shape, text.as_bytes().chunks(size));
+                let name = if way.starts_with("signs") { "signs" } else { "key" };
+                let told = found.iter().any(|it| it.name.as_deref() == Some(name));
+                assert!(told, "{way}, {shape:?}: {text}: {found:?}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -75,8 +75,10 @@ fn a_stream_stays_within_its_memory() {
     ];
     let scanner = scanner();
     let _ = scanner.piece(bottle_policy::scan::Place::Body, b"warm");
-    for (name, text) in texts {
-        for shape in [Shape::Form, Shape::EventStream] {
+    let multipart = Shape::of(Some(b"multipart/form-data; boundary=xyz"));
+    let others = [Shape::Json, Shape::Raw, multipart, Shape::Xml, Shape::WebSocketMessages];
+    for ((name, text), other) in texts.into_iter().zip(others.into_iter().cycle()) {
+        for shape in [Shape::Form, Shape::EventStream, other] {
             let chunks: Vec<Bytes> = text.chunks(16 * 1024).map(Bytes::copy_from_slice).collect();
             let mut found = Vec::with_capacity(4000);
             let before = NOW.get();

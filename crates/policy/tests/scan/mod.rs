@@ -34,9 +34,17 @@ pub(crate) fn subjects() -> [Subject; 3] {
 
 /// What a stream gives back and finds, in chunks of `size`.
 pub(crate) fn through(shape: &Shape, text: &[u8], size: usize) -> (Vec<u8>, Vec<Finding>) {
-    let mut stream = scanner().stream(shape.clone());
+    in_chunks(&scanner(), shape, text.chunks(size))
+}
+
+pub(crate) fn in_chunks<'t>(
+    scanner: &Arc<Scanner>,
+    shape: &Shape,
+    chunks: impl Iterator<Item = &'t [u8]>,
+) -> (Vec<u8>, Vec<Finding>) {
+    let mut stream = scanner.stream(shape.clone());
     let (mut out, mut found) = (Vec::new(), Vec::new());
-    for chunk in text.chunks(size) {
+    for chunk in chunks {
         out.extend_from_slice(&stream.push(Bytes::copy_from_slice(chunk), &mut found));
     }
     out.extend_from_slice(&stream.finish(&mut found));

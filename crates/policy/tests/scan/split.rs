@@ -126,6 +126,32 @@ fn over_the_fields_of_a_body() {
     }
 }
 
+/// What is encoded first and then split: no part decodes to anything by itself.
+#[test]
+fn encoded_and_then_over_fields() {
+    for (value, is) in subjects() {
+        for encoded in [
+            super::hide::base64(value.as_bytes()),
+            super::hide::base64(value.as_bytes()).trim_end_matches('=').replace('+', "-").replace('/', "_"),
+            super::hide::hex(value.as_bytes(), "", ""),
+            super::hide::base32(value.as_bytes()),
+        ] {
+            let [a, b, c] = thirds(&encoded);
+            head("api.test", &format!("/v1?x={a}&y={b}&z={c}"), &[], is);
+            head("api.test", &format!("/{a}/{b}/{c}"), &[], is);
+            head("api.test", "/", &[("x-a", a), ("x-b", b), ("x-c", c)], is);
+            head("api.test", "/", &[("cookie", &format!("a={a}; b={b}; c={c}"))], is);
+            body(&Shape::Json, &format!(r#"{{"a":"{a}","b":"{b}","c":["{c}"]}}"#), is);
+            body(&Shape::Form, &format!("a={a}&b={b}&c={c}"), is);
+            body(&Shape::Xml, &format!("<svg><text>{a}</text><text>{b}</text><text>{c}</text></svg>"), is);
+            body(&Shape::EventStream, &format!("data: {a}\n\ndata: {b}\n\ndata: {c}\n\n"), is);
+            let multipart = Shape::of(Some(b"multipart/form-data; boundary=xyz"));
+            let part = |text: &str| format!("--xyz\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n{text}\r\n");
+            body(&multipart, &format!("{}{}{}--xyz--\r\n", part(a), part(b), part(c)), is);
+        }
+    }
+}
+
 #[test]
 fn over_messages() {
     for (value, is) in subjects() {

@@ -103,3 +103,29 @@ fn a_pipelock_file_is_taken_over_or_refused_by_name() {
     assert!(refused.stderr.contains("mcp_input_scanning") && refused.stderr.contains(":5:"), "{refused}");
     env.run(&["policy", "import", &file, "--without", "mcp_input_scanning"]).success();
 }
+
+/// A secret that nothing injects, in a file of the user's: named by a flag and by a manifest. What runs in the bottle has its
+/// lines alone, for the command line of a bottle may not hold it.
+#[test]
+fn a_protected_file_does_not_leave_in_a_request() {
+    let stage = Stage::new();
+    let file = stage.env.root().join("own-key");
+    fs::write(&file, "line one of it\nand \"two\" of it\n").expect("a file of ours");
+    let script = format!(
+        r#"send() {{ curl -s -o /dev/null -w '%{{http_code}} ' --data-binary @- https://{HOST}/echo; }}
+        printf '{{"k":"%s\\n%s\\n"}}' 'line one of it' 'and \"two\" of it' | send
+        printf '%s\n%s\n' 'line one of it' 'and "two" of it' | base64 -w0 | send
+        printf '%s' 'line one of it' | send"#
+    );
+    let flag = format!("file:{}", file.display());
+    let ran = stage.run(&["--allow", HOST, "--protect", &flag], &["sh", "-c", &script]);
+    assert_eq!(ran.success(), "403 403 200 ", "{ran}");
+    let ran = stage.run(&["--allow", HOST], &["sh", "-c", &script]);
+    assert_eq!(ran.success(), "200 200 200 ", "the control: {ran}");
+    stage.env.bottle("own", &format!("protect: [\"{flag}\"]\negress: {{ routes: [{{ host: {HOST} }}] }}\n"));
+    fs::write(stage.env.root().join("body"), fs::read(&file).expect("a file of ours")).expect("a file of ours");
+    let body = stage.env.root().join("body").display().to_string();
+    let url = format!("https://{HOST}/echo");
+    let asked = stage.env.run(&["policy", "check", "--bottle", "own", "--body-file", &body, &url]);
+    assert!(asked.failure(5).is_empty() && asked.stdout.contains("known-secret"), "{asked}");
+}

@@ -5,6 +5,7 @@
 mod asked;
 mod budgets;
 mod cost;
+mod cuts;
 mod floods;
 mod freezing;
 mod hardening;
@@ -21,4 +22,6 @@ mod screening;
 mod secrets;
 mod slow;
 mod streams;
+mod trailers;
 mod transparent;
+mod wire;

@@ -3,7 +3,7 @@
 use super::{
     cuts::Noting,
     harness::{Gate, LIMIT, Setup},
-    screening::{SECRET, findings, protected},
+    screening::{SECRET, findings, noise, protected},
     wire::{self, END_STREAM, answered, frame, h2, headers, post},
 };
 use bottle_testkit::{TlsUpstream, wait_until};
@@ -83,6 +83,27 @@ fn a_trailer_that_may_not_pass_stops_a_body_that_is_on_its_way() {
         assert!(!came.whole && came.trailers.is_none(), "{trailer:?}: {came:?}");
         assert_eq!(gate.denials(), [reason]);
     }
+}
+
+#[test]
+fn trailers_go_with_a_body_that_is_held_for_the_operator() {
+    let upstream = TlsUpstream::options(&["api.test"]).alpn(&["h2"]).start();
+    let gate = protected(&upstream, json!({ "on_finding": "ask" })).start();
+    let body = noise(6 * (16 << 10));
+    let length = body.len().to_string();
+    let fields = [(":method", "POST"), (":scheme", "https"), (":authority", "api.test"), (":path", "/echo")];
+    let fields = [&fields[..], &[("content-length", &length)]].concat();
+    let mut connection = h2(&gate, &wire::opening());
+    // More may be sent at once than by default, once that has been agreed to.
+    while wire::next(&mut connection).unwrap().0 != wire::SETTINGS {}
+    let mut bytes = [&[0, 0, 0, wire::SETTINGS, 1, 0, 0, 0, 0][..], &headers(0, &fields)].concat();
+    bytes.extend(body.chunks(16 << 10).flat_map(|piece| frame(wire::DATA, 0, piece)));
+    bytes.extend(headers(END_STREAM, &[("x-checksum", "42")]));
+    connection.write_all(&bytes).unwrap();
+    wait_until("the request", LIMIT, || !upstream.seen().is_empty());
+    let seen = upstream.take_seen().pop().unwrap();
+    assert!(seen.body == body, "{} bytes", seen.body.len());
+    assert_eq!(seen.trailers, [("x-checksum".to_owned(), "42".to_owned())]);
 }
 
 #[test]

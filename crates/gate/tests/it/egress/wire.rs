@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 pub(super) const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+pub(super) const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 pub(super) const END_STREAM: u8 = 1;

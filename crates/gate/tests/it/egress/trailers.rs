@@ -86,6 +86,19 @@ fn a_trailer_that_may_not_pass_stops_a_body_that_is_on_its_way() {
 }
 
 #[test]
+fn a_trailer_that_is_refused_when_the_answer_has_begun_is_written_down() {
+    let upstream = TlsUpstream::start(&["api.test"]);
+    let gate = injecting(&upstream).start();
+    let mut tls = h2(&gate, &[post("/pipe"), frame(wire::DATA, 0, b"hello")].concat());
+    while wire::next(&mut tls).unwrap().2 != b"hello" {}
+    tls.write_all(&headers(END_STREAM, &[("authorization", "Bearer the-agents-own")])).unwrap();
+    let (answer, whole) = answered(&mut tls);
+    assert!(!whole, "{answer}");
+    drop(tls);
+    gate.denied("request_malformed");
+}
+
+#[test]
 fn trailers_go_with_a_body_that_is_held_for_the_operator() {
     let upstream = TlsUpstream::options(&["api.test"]).alpn(&["h2"]).start();
     let gate = protected(&upstream, json!({ "on_finding": "ask" })).start();

@@ -16,6 +16,8 @@ pub const MAX_STREAMS: u32 = 128;
 pub const MAX_HEAD_BYTES: usize = 64 << 10;
 /// Header fields of one message.
 pub const MAX_HEADERS: usize = 128;
+/// The trailers of a request, in bytes. hyper reads no more of HTTP/1's; h2 cuts a list off at 64 KiB and says nothing.
+pub const MAX_TRAILER_BYTES: usize = 16 << 10;
 /// From the first byte of a connection or request to the end of its head.
 pub const HEAD_TIME: Duration = Duration::from_secs(15);
 /// A TLS handshake, either side.

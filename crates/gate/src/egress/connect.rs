@@ -56,7 +56,7 @@ async fn tunnel_asked(egress: Arc<Egress>, mut stream: Downstream, place: Place)
         let live = egress.live.load_full();
         match live.rules.tunnel(&origin.host, origin.port)? {
             Tls::Passthrough => Ok((origin, Some(tunnel::permit(&egress, &live, &mut facts)?))),
-            Tls::Intercept => egress.allow(&facts, false).map(|_| (origin, None)),
+            Tls::Intercept => egress.allow(&tunnel::told(&egress, &facts), false).map(|_| (origin, None)),
         }
     });
     match decided {

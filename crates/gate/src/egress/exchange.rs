@@ -288,7 +288,7 @@ impl Session {
             (StatusCode::SWITCHING_PROTOCOLS, Some(upgrade)) => {
                 let once = live.rules.route(route).and_then(|route| route.granted.as_ref()).is_some_and(|it| it.once);
                 let lasting = Lasting::request(&self.egress, facts.clone(), method_override).for_once(once);
-                let relay = Relay::new(&scanner, &judge);
+                let relay = Relay::new(&scanner, Arc::clone(&judge));
                 let filters = Filters { up: Some(relay), down: scrubber, flow: Some(flow) };
                 self.switch(response, upgrade, filters, lasting, facts).map(|response| response.map(Returned::from))
             }

@@ -45,6 +45,8 @@ pub(crate) struct Flow {
     /// 0 = none came.
     status: AtomicU16,
     over: OnceLock<Over>,
+    /// Why the screen stopped its body.
+    refused: OnceLock<Reason>,
     /// Somebody else writes down that it was refused.
     told: AtomicBool,
 }
@@ -62,6 +64,7 @@ impl Flow {
             received: AtomicU64::new(0),
             status: AtomicU16::new(0),
             over: OnceLock::new(),
+            refused: OnceLock::new(),
             told: AtomicBool::new(false),
         })
     }
@@ -88,20 +91,33 @@ impl Flow {
         self.status.store(status, Ordering::Relaxed);
     }
 
-    /// For which budget its body was stopped. Who asks writes it down.
+    /// For which budget its body was stopped. Who asks writes it down, as whatever else stopped it.
     pub(crate) fn over(&self) -> Option<Over> {
         let over = self.over.get().copied();
-        self.told.fetch_or(over.is_some(), Ordering::Relaxed);
+        self.told.fetch_or(over.is_some() || self.refused.get().is_some(), Ordering::Relaxed);
         over
+    }
+
+    /// Notes why its body goes no further; of a finding the log has heard.
+    fn refuse(&self, error: &BodyError) {
+        if let BodyError::Refused(reason) = error
+            && *reason != Reason::Finding
+        {
+            let _ = self.refused.set(*reason);
+        }
     }
 }
 
 impl Drop for Flow {
     fn drop(&mut self) {
-        // The answer had begun when the budget was spent: the log alone hears of it.
-        if let Some(over) = self.over.get().filter(|_| !self.told.load(Ordering::Relaxed)) {
-            let facts = Facts { over: Some(*over), ..self.facts.clone() };
-            self.egress.deny(&facts, Reason::BudgetExceeded);
+        // The answer had begun when the budget was spent, or the body refused: the log alone hears of it.
+        if !*self.told.get_mut() {
+            if let Some(over) = self.over.get() {
+                let facts = Facts { over: Some(*over), ..self.facts.clone() };
+                self.egress.deny(&facts, Reason::BudgetExceeded);
+            } else if let Some(reason) = self.refused.get() {
+                self.egress.deny(&self.facts, *reason);
+            }
         }
         let took = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let status = Some(*self.status.get_mut()).filter(|status| *status > 0);
@@ -175,6 +191,9 @@ impl Body for Sent {
             return Poll::Ready(Some(Err(BodyError::Frozen)));
         }
         let polled = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        if let Some(Err(error)) = &polled {
+            this.flow.refuse(error);
+        }
         let length = match &polled {
             Some(Ok(frame)) => frame.data_ref().map_or_else(|| frame.trailers_ref().map_or(0, head_length), Bytes::len),
             Some(Err(_)) | None => 0,

@@ -6,7 +6,8 @@
 //! Invariant: no byte of a message goes on unsearched, in data and control frames alike; what is not a frame of this
 //! protocol, or carries bits that an extension would have to explain, ends the connection.
 
-use super::judge::{Judge, Replaceable};
+use super::judge::Judge;
+pub(crate) use super::judge::Replaceable;
 use bottle_policy::scan::{Finding, Place, Scanner, Shape, Stream};
 use bottle_spec::verdict::Reason;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -19,11 +20,29 @@ const CLOSE: u8 = 8;
 /// Control frames carry no more (section 5.5).
 const MAX_CONTROL: u64 = 125;
 
+/// Says what becomes of a finding.
+pub(crate) trait Verdict {
+    /// Empties the list; an error ends the connection.
+    fn verdict(&self, found: &mut Vec<Finding>, replaceable: Replaceable) -> Result<(), Reason>;
+    /// Where findings are replaced: the rules for which they are not.
+    fn spared(&self) -> Option<&[String]>;
+}
+
+impl Verdict for Arc<Judge> {
+    fn verdict(&self, found: &mut Vec<Finding>, replaceable: Replaceable) -> Result<(), Reason> {
+        self.judge(found, replaceable)
+    }
+
+    fn spared(&self) -> Option<&[String]> {
+        self.redacts().then(|| self.exempt())
+    }
+}
+
 /// One direction of one WebSocket.
 #[derive(Debug)]
-pub(crate) struct Relay {
+pub(crate) struct Relay<V = Arc<Judge>> {
     scanner: Arc<Scanner>,
-    judge: Arc<Judge>,
+    judge: V,
     stream: Stream,
     found: Vec<Finding>,
     /// Not taken apart yet.
@@ -51,13 +70,16 @@ pub(crate) struct Head {
     pub(crate) bytes: usize,
 }
 
-impl Relay {
-    pub(crate) fn new(scanner: &Arc<Scanner>, judge: &Arc<Judge>) -> Relay {
-        let stream = scanner.stream(Shape::WebSocketMessages);
+impl<V: Verdict> Relay<V> {
+    pub(crate) fn new(scanner: &Arc<Scanner>, judge: V) -> Relay<V> {
+        let mut stream = scanner.stream(Shape::WebSocketMessages);
+        if let Some(spared) = judge.spared() {
+            stream = stream.redacting(spared);
+        }
         Relay {
             scanner: Arc::clone(scanner),
-            judge: Arc::clone(judge),
-            stream: if judge.redacts() { stream.redacting(judge.exempt()) } else { stream },
+            judge,
+            stream,
             found: Vec::new(),
             input: BytesMut::new(),
             frame: None,
@@ -113,7 +135,7 @@ impl Relay {
             let rest = self.stream.flush(&mut self.found);
             clean = if clean.is_empty() { rest } else { [clean, rest].concat().into() };
         }
-        self.judge.judge(&mut self.found, Replaceable::InPlace)?;
+        self.judge.verdict(&mut self.found, Replaceable::InPlace)?;
         if ended || !clean.is_empty() {
             let opcode = self.message.replace(CONTINUATION).unwrap_or(CONTINUATION);
             write(out, ended, opcode, frame.mask, &clean);
@@ -138,7 +160,7 @@ impl Relay {
         let mut payload = self.input.split_to(length);
         unmask(&mut payload, head.mask);
         self.found.extend(self.scanner.piece(Place::Message, &payload));
-        self.judge.judge(&mut self.found, Replaceable::Not)?;
+        self.judge.verdict(&mut self.found, Replaceable::Not)?;
         write(out, true, head.opcode, head.mask, &payload);
         Ok(true)
     }

@@ -6,7 +6,8 @@
 //!
 //! Sans-I/O. Invariant: the verdict does not depend on how the bytes were cut; all that passes, hyper reads the same.
 
-use crate::limits::{MAX_HEAD_BYTES, MAX_HEADERS};
+use super::trailers::is_forbidden;
+use crate::limits::{MAX_HEAD_BYTES, MAX_HEADERS, MAX_TRAILER_BYTES};
 use bottle_spec::verdict::Reason;
 
 /// Why bytes are not passed on.
@@ -160,18 +161,18 @@ impl Framing {
 
     fn trailers(&mut self, bytes: &[u8], read: usize) -> Result<usize, Violation> {
         let Some(end) = bytes.iter().position(|b| *b == b'\n') else {
-            return if read + bytes.len() > MAX_HEAD_BYTES { Err(Violation::TooLong) } else { Ok(0) };
+            return if read + bytes.len() > MAX_TRAILER_BYTES { Err(Violation::TooLong) } else { Ok(0) };
         };
         let line = bytes.get(..end).and_then(|line| line.strip_suffix(b"\r")).ok_or(Violation::Malformed)?;
-        if read + end > MAX_HEAD_BYTES {
+        if read + end > MAX_TRAILER_BYTES {
             return Err(Violation::TooLong);
         }
         if line.is_empty() {
             self.state = State::Head;
         } else {
             let (name, _) = field(line)?;
-            let framing = ["host", "content-length", "transfer-encoding", "authorization", "connection", "trailer"];
-            if framing.iter().any(|f| name.eq_ignore_ascii_case(f.as_bytes())) {
+            // A carrier of our own is known later; `screened_body` asks again.
+            if std::str::from_utf8(name).ok().is_none_or(|name| is_forbidden(name, None)) {
                 return Err(Violation::Malformed);
             }
             self.state = State::Trailers(read + end + 1);

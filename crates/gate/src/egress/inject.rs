@@ -203,6 +203,13 @@ pub(crate) fn is_replaced(name: &HeaderName, carrier: Option<&Carrier>) -> bool 
     own || CREDENTIALS.contains(name)
 }
 
+/// Whether clients carry credentials by a header of this name, or `carrier` carries ours by it; in small letters, with
+/// `-` for `_`.
+pub(crate) fn is_credential(plain: &str, carrier: Option<&Carrier>) -> bool {
+    CREDENTIALS.iter().any(|name| *name == plain)
+        || matches!(carrier, Some(Carrier::Header(own)) if own.to_ascii_lowercase().replace('_', "-") == plain)
+}
+
 /// Removes every header that the agent could make itself known by in the secret's place; `_` counts as `-`, as CGI and
 /// its heirs read it.
 fn strip_credentials(headers: &mut HeaderMap, carrier: &Carrier) {
@@ -213,11 +220,7 @@ fn strip_credentials(headers: &mut HeaderMap, carrier: &Carrier) {
         headers.remove(name.as_str());
     }
     if headers.keys().any(|name| name.as_str().contains('_')) {
-        let own = |name: &HeaderName| {
-            let plain = name.as_str().replace('_', "-");
-            CREDENTIALS.iter().any(|name| *name == plain.as_str())
-                || matches!(carrier, Carrier::Header(own) if own.replace('_', "-") == plain)
-        };
+        let own = |name: &HeaderName| is_credential(&name.as_str().replace('_', "-"), Some(carrier));
         let spelled: Vec<HeaderName> = headers.keys().filter(|name| own(name)).cloned().collect();
         for name in spelled {
             headers.remove(name);

@@ -14,6 +14,7 @@ use bottle_spec::{
     policy::{Carrier, OnFinding},
     verdict::Reason,
 };
+use http::{HeaderMap, header};
 use serde::Serialize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -135,6 +136,12 @@ impl Judge {
         self.rules.route(self.route)?.auth.as_ref().map(|auth| &auth.carrier)
     }
 
+    /// Notes what trailers say, beside what other requests have said.
+    pub(crate) fn trailers(&self, trailers: &HeaderMap) -> Result<(), Reason> {
+        let host = self.facts.host().unwrap_or_default();
+        self.egress.piece_of_trailers(host, trailers, self)
+    }
+
     /// Judges what was found, and empties the list. An error stops the request.
     pub(crate) fn judge(&self, found: &mut Vec<Finding>, replaceable: Replaceable) -> Result<(), Reason> {
         if found.is_empty() {
@@ -142,10 +149,12 @@ impl Judge {
         }
         found.retain(|finding| !self.is_exempt(finding));
         let mut verdict = Ok(());
+        // What one finding stands in is not told beside another.
+        let facts = found.iter().fold(self.facts.clone(), |facts, finding| facts.without(&finding.place));
         for finding in found.iter().take(MAX_TOLD) {
             let action = self.action(finding, replaceable);
             self.egress.metrics.found(action);
-            let recorded = self.egress.audit.record(self.event(finding, action));
+            let recorded = self.egress.audit.record(event(&facts, finding, action));
             if action == FindingAction::Block {
                 verdict = Err(Reason::Finding);
                 let _ = self.blocked.set(Arc::new(Found::of(finding)));
@@ -206,22 +215,21 @@ impl Judge {
     pub(crate) fn exempt(&self) -> &[String] {
         self.rules.route(self.route).map(|route| route.exempt.as_slice()).unwrap_or_default()
     }
+}
 
-    fn event(&self, finding: &Finding, action: FindingAction) -> AuditEvent {
-        let found = Found::of(finding);
-        let facts = self.facts.without(&finding.place);
-        AuditEvent::Finding(FindingEvent {
-            action,
-            rule: found.rule.to_owned(),
-            name: found.name.as_deref().map(str::to_owned),
-            place: found.place,
-            shown: found.shown,
-            through: found.through,
-            host: facts.host().map(str::to_owned),
-            method: facts.method.as_ref().map(|method| method.as_str().to_owned()),
-            path: facts.target.as_ref().map(|target| target.path().to_owned()),
-        })
-    }
+fn event(facts: &Facts, finding: &Finding, action: FindingAction) -> AuditEvent {
+    let found = Found::of(finding);
+    AuditEvent::Finding(FindingEvent {
+        action,
+        rule: found.rule.to_owned(),
+        name: found.name.as_deref().map(str::to_owned),
+        place: found.place,
+        shown: found.shown,
+        through: found.through,
+        host: facts.host().map(str::to_owned),
+        method: facts.method.as_ref().map(|method| method.as_str().to_owned()),
+        path: facts.target.as_ref().map(|target| target.path().to_owned()),
+    })
 }
 
 impl Facts {
@@ -230,6 +238,8 @@ impl Facts {
         let mut facts = self.clone();
         match place {
             Place::Host => facts.origin = None,
+            // HTTP/1 names it there, too.
+            Place::Header(name) if name.as_ref() == header::HOST.as_str() => facts.origin = None,
             Place::Path | Place::Query | Place::Target => facts.target = None,
             Place::Method => facts.method = None,
             _ => {}

@@ -46,6 +46,7 @@ mod respond;
 mod screen;
 mod screened_body;
 mod scrub;
+mod trailers;
 mod tunnel;
 mod upstream;
 mod waiting;

@@ -11,6 +11,7 @@ use super::{
 };
 use bottle_policy::scan::Finding;
 use bottle_spec::{host::HostName, verdict::Reason};
+use http::HeaderMap;
 use std::sync::PoisonError;
 
 /// Of a body so much is looked at, in bytes; a longer one that is all of pieces is a finding of the screen's.
@@ -47,7 +48,7 @@ impl Egress {
         for (name, value) in screened.parts.headers.iter().filter(|(name, _)| !is_replaced(name, replacement)) {
             note(&["header", host, name.as_str()], value.as_bytes());
         }
-        if let RequestBody::Held(Some(body)) = &screened.body {
+        if let RequestBody::Held(Some(body)) | RequestBody::Trailed(body, _) = &screened.body {
             if body.len() <= MAX_WORDS {
                 let word = |byte: &u8| byte.is_ascii_whitespace() || b"\"{}[]:,=&<>".contains(byte);
                 note(&["body", host], body);
@@ -57,6 +58,22 @@ impl Egress {
                     .for_each(|(word, at)| note(&["word", host, at], word));
             }
             found = found.or_else(|| fragments.text(now, body.get(..body.len().min(MAX_BODY)).unwrap_or_default()));
+        }
+        drop(fragments);
+        judge.judge(&mut found.into_iter().collect(), Replaceable::Not)
+    }
+
+    /// The same of trailers, which may come when the rest is on its way.
+    pub(crate) fn piece_of_trailers(&self, host: &str, trailers: &HeaderMap, judge: &Judge) -> Result<(), Reason> {
+        let scanned = self.knowledge.scanned(&self.vault);
+        let mut fragments = scanned.fragments.lock().unwrap_or_else(PoisonError::into_inner);
+        if fragments.is_empty() || !self.is_scanning() {
+            return Ok(());
+        }
+        let now = self.opened.elapsed();
+        let mut found: Option<Finding> = None;
+        for (name, value) in trailers {
+            found = found.or_else(|| fragments.value(now, &["trailer", host, name.as_str()], value.as_bytes()));
         }
         drop(fragments);
         judge.judge(&mut found.into_iter().collect(), Replaceable::Not)

@@ -200,7 +200,8 @@ impl Screened {
         }
         let body = std::mem::replace(&mut self.body, RequestBody::Held(None));
         let whole = body.collect().await.map_err(|error| error.reason())?;
-        self.body = RequestBody::held(whole.to_bytes());
+        let trailers = whole.trailers().cloned();
+        self.body = RequestBody::ended(whole.to_bytes(), trailers);
         Ok(())
     }
 

@@ -2,16 +2,19 @@
 //!
 //! Invariant: a byte goes on only after it was searched, of a compressed body also what it says. A compressed piece is
 //! held until the decoder has told all that is in it. What is found stops the body with an error: an HTTP/1.1 upstream
-//! sees its connection closed within the body, an HTTP/2 one a reset, and neither an end.
+//! sees its connection closed within the body, an HTTP/2 one a reset, and neither an end. Trailers go on when all of
+//! their names may ([`is_forbidden`]) and nothing was found in them.
 
 use super::{
     body::BodyError,
     decode::{Coding, Decoded},
     decoders::Claim,
+    flow::head_length,
     judge::{Judge, Replaceable},
     lingering::Lingering,
+    trailers::is_forbidden,
 };
-use crate::limits::FLUSH_PAUSE;
+use crate::limits::{FLUSH_PAUSE, MAX_HEADERS, MAX_TRAILER_BYTES};
 use bottle_policy::scan::{CANARY, Finding, KNOWN_SECRET, Place, Scanner, Shape, Stream};
 use bottle_spec::verdict::Reason;
 use bytes::{Bytes, BytesMut};
@@ -264,6 +267,13 @@ impl ScreenedBody {
     }
 
     fn screened(&mut self, trailers: HeaderMap) -> Result<HeaderMap, BodyError> {
+        if trailers.len() > MAX_HEADERS || head_length(&trailers) > MAX_TRAILER_BYTES {
+            return Err(BodyError::Refused(Reason::LimitExceeded));
+        }
+        let carrier = self.judge.replacement();
+        if trailers.keys().any(|name| is_forbidden(name.as_str(), carrier)) {
+            return Err(BodyError::Refused(Reason::RequestMalformed));
+        }
         let mut joined = Vec::new();
         for (name, value) in &trailers {
             self.found.extend(self.scanner.piece(Place::Trailers, name.as_str().as_bytes()));
@@ -274,6 +284,7 @@ impl ScreenedBody {
             self.found.extend(self.scanner.piece(Place::Trailers, &joined));
         }
         self.judge.judge(&mut self.found, Replaceable::Not).map_err(BodyError::Refused)?;
+        self.judge.trailers(&trailers).map_err(BodyError::Refused)?;
         Ok(trailers)
     }
 }

@@ -18,6 +18,7 @@ use super::{
     websocket::{Filters, splice},
 };
 use crate::limits::{HANDSHAKE_TIME, HEAD_TIME};
+use bottle_policy::scan::{self, Finding};
 use bottle_spec::{host::HostName, policy::Tls, verdict::Reason};
 use std::sync::Arc;
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
@@ -32,12 +33,23 @@ pub(crate) fn permit(egress: &Arc<Egress>, live: &Live, facts: &mut Facts) -> Re
     let origin = facts.origin.clone().ok_or(Reason::PolicyError)?;
     let route = live.rules.tunnel_route(&origin.host, origin.port)?;
     let judge = Judge::new(egress, &live.rules, route, facts);
-    let mut found = egress.knowledge.scanner(&egress.vault).request_head(origin.host.as_str(), "/", std::iter::empty());
+    let mut found = found_in_name(egress, &origin.host);
     let judged = judge.judge(&mut found, Replaceable::Not).and_then(|()| egress.piece_of_name(&origin.host, &judge));
     judged.map_err(|reason| exchange::blamed(reason, &judge, facts))?;
     egress.afford(&live.rules, route, facts, 0, 0)?;
     let seq = egress.allow(facts, false)?;
     Ok(Flow::new(egress, &live.rules, facts, seq))
+}
+
+/// What is written down of a tunnel whose requests are judged one by one: not its name, where that holds what must not
+/// leave. It goes nowhere before them.
+pub(crate) fn told(egress: &Egress, facts: &Facts) -> Facts {
+    let clean = facts.origin.as_ref().is_none_or(|origin| found_in_name(egress, &origin.host).is_empty());
+    if clean { facts.clone() } else { facts.without(&scan::Place::Host) }
+}
+
+fn found_in_name(egress: &Egress, host: &HostName) -> Vec<Finding> {
+    egress.knowledge.scanner(&egress.vault).request_head(host.as_str(), "/", std::iter::empty())
 }
 
 /// Goes on with a CONNECT that the policy has allowed; `handed_on` is there where its TLS is not ended here.

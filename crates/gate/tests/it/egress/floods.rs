@@ -87,7 +87,7 @@ fn a_head_in_endless_continuations_ends_the_connection() {
 }
 
 /// What `fill` writes, in a coding.
-fn encoded(coding: &str, fill: impl AsyncFn(&mut (dyn AsyncWrite + Unpin))) -> Vec<u8> {
+pub(super) fn encoded(coding: &str, fill: impl AsyncFn(&mut (dyn AsyncWrite + Unpin))) -> Vec<u8> {
     macro_rules! with {
         ($encoder:expr) => {{
             let mut encoder = $encoder;

@@ -1,7 +1,10 @@
 //! Messages that two parsers could read in two ways, byte by byte: none of them reaches the upstream, and the message
 //! beside each, from which it differs by the trick alone, does.
 
-use super::harness::{Gate, LIMIT, Tls, setup};
+use super::{
+    harness::{Gate, LIMIT, Tls, setup},
+    wire::{request, until_ended},
+};
 use bottle_testkit::{TlsUpstream, wait_until};
 use serde_json::json;
 use std::{
@@ -152,23 +155,6 @@ fn no_request_with_two_readings_arrives_and_its_neighbour_does() {
     }
 }
 
-/// One field, neither indexed nor compressed (RFC 7541, section 6.2.2).
-fn field(name: &str, value: &str) -> Vec<u8> {
-    [&[0, name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()].concat()
-}
-
-/// A request in HTTP/2 frames: the fields, and what stands in its body.
-fn h2(fields: &[(&str, &str)], body: &str) -> Vec<u8> {
-    let block: Vec<u8> = fields.iter().flat_map(|(name, value)| field(name, value)).collect();
-    let frame = |kind: u8, flags: u8, payload: &[u8]| {
-        [&(payload.len() as u32).to_be_bytes()[1..], &[kind, flags, 0, 0, 0, 1], payload].concat()
-    };
-    let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
-    let end = u8::from(body.is_empty());
-    let data = if body.is_empty() { Vec::new() } else { frame(0, 1, body.as_bytes()) };
-    [preface, frame(1, 4 | end, &block), data].concat()
-}
-
 /// A name, the fields of a request, and its body.
 type Fields = (&'static str, Vec<(&'static str, &'static str)>, &'static str);
 
@@ -236,30 +222,15 @@ fn no_http2_request_with_two_readings_arrives_and_its_neighbour_does() {
             tls.write_all(bytes).unwrap();
             tls
         };
-        let mut bad = ask(&h2(&fields, body));
+        let mut bad = ask(&request(&fields, body));
         // Until the stream or the connection ends, or an answer begins: what would arrive has arrived by then.
         let ended = until_ended(&mut bad);
         let seen = upstream.take_seen();
         assert!(seen.iter().all(|seen| name == "a wrong length" && seen.body.len() < 5), "{name} arrived: {seen:?}");
         assert!(ended, "{name} was left open");
-        let neighbour = ask(&h2(&good, ""));
+        let neighbour = ask(&request(&good, ""));
         wait_until(&format!("the neighbour of {name}"), LIMIT, || upstream.seen().len() == 1);
         drop((bad, neighbour));
         upstream.take_seen();
-    }
-}
-
-/// Reads frames until HEADERS, RST_STREAM or GOAWAY, or the end.
-fn until_ended(tls: &mut Tls) -> bool {
-    loop {
-        let mut head = [0; 9];
-        match tls.read_exact(&mut head) {
-            Ok(()) if [1, 3, 7].contains(&head[3]) => return true,
-            Ok(()) => {
-                let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-                let _ = tls.read_exact(&mut vec![0; length]);
-            }
-            Err(error) => return error.kind() != std::io::ErrorKind::WouldBlock,
-        }
     }
 }

@@ -5,6 +5,8 @@
 mod asked;
 mod budgets;
 mod cost;
+mod cuts;
+mod findings;
 mod floods;
 mod freezing;
 mod hardening;
@@ -19,6 +21,9 @@ mod pieces;
 mod refusals;
 mod screening;
 mod secrets;
+mod shapes;
 mod slow;
 mod streams;
+mod trailers;
 mod transparent;
+mod wire;

@@ -1,6 +1,9 @@
 //! The screen: what must not leave does not, wherever it stands and however late it comes.
 
-use super::harness::{Gate, LIMIT, Setup, head, setup, until_closed};
+use super::{
+    floods::encoded,
+    harness::{Gate, LIMIT, Setup, head, setup, until_closed},
+};
 use bottle_spec::{
     event::{AuditEvent, AuditRecord, FindingAction, FindingEvent},
     gate_link::GateToKeeper,
@@ -9,23 +12,30 @@ use bottle_testkit::{TlsUpstream, wait_until};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::json;
 use std::io::{Read, Write};
+use tokio::io::AsyncWriteExt;
 
-const SECRET: &str = "correct-horse-battery-staple";
+pub(super) const SECRET: &str = "correct-horse-battery-staple";
 
-fn protected(upstream: &TlsUpstream, route: serde_json::Value) -> Setup {
+pub(super) fn protected(upstream: &TlsUpstream, route: serde_json::Value) -> Setup {
     let mut route = route;
     route.as_object_mut().unwrap().entry("host").or_insert(json!("api.test"));
     setup(upstream, json!([route, { "host": "other.test" }])).secret("env:HORSE", SECRET)
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
+const CODINGS: [&str; 4] = ["gzip", "deflate", "br", "zstd"];
+
+fn packed(coding: &str, bytes: &[u8]) -> Vec<u8> {
+    encoded(coding, async |encoder| encoder.write_all(bytes).await.unwrap())
+}
+
 /// Text in which nothing repeats, so that it stays long when it is compressed.
-fn noise(length: usize) -> Vec<u8> {
+pub(super) fn noise(length: usize) -> Vec<u8> {
     let mut state = 1u32;
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -34,7 +44,7 @@ fn noise(length: usize) -> Vec<u8> {
     (0..length).map(|_| next()).collect()
 }
 
-fn findings(gate: &Gate) -> Vec<FindingEvent> {
+pub(super) fn findings(gate: &Gate) -> Vec<FindingEvent> {
     let log = std::fs::read_to_string(gate.path("audit")).unwrap();
     assert!(!log.contains(SECRET), "{log}");
     let records = log.lines().map(|line| serde_json::from_str::<AuditRecord>(line).unwrap().event);
@@ -45,26 +55,31 @@ fn findings(gate: &Gate) -> Vec<FindingEvent> {
 fn a_secret_is_refused_wherever_it_stands() {
     let upstream = TlsUpstream::start(&["api.test"]);
     let gate = protected(&upstream, json!({})).start();
-    let (body, packed) = (gate.path("body"), gate.path("packed"));
+    let body = gate.path("body");
     std::fs::write(&body, format!("{{\"a\":\"{SECRET}\"}}")).unwrap();
-    std::fs::write(&packed, gzip(format!("say {SECRET}").as_bytes())).unwrap();
-    let (body, packed) = (format!("@{}", body.display()), format!("@{}", packed.display()));
+    let body = format!("@{}", body.display());
     let header = format!("X-Note: {SECRET}");
-    let cases: [(&[&str], &str); 7] = [
+    let packed = CODINGS.map(|coding| {
+        let file = gate.path(coding);
+        std::fs::write(&file, packed(coding, format!("say {SECRET}").as_bytes())).unwrap();
+        (format!("Content-Encoding: {coding}"), format!("@{}", file.display()))
+    });
+    let packed = packed.each_ref().map(|(coding, data)| ["-H", coding, "--data-binary", data, "https://api.test/echo"]);
+    let cases: [(&[&str], &str); 6] = [
         (&[&format!("https://api.test/echo/{SECRET}/x")], "path"),
         (&[&format!("https://api.test/echo?q={SECRET}")], "query"),
         (&["-H", &header, "https://api.test/echo"], "header"),
         (&["--data-binary", &body, "https://api.test/echo"], "body"),
         (&["-H", "Transfer-Encoding: chunked", "--data-binary", &body, "https://api.test/echo"], "body"),
-        (&["-H", "Content-Encoding: gzip", "--data-binary", &packed, "https://api.test/echo"], "body"),
         (&["-X", SECRET, "https://api.test/echo"], "method"),
     ];
     for version in ["--http1.1", "--http2"] {
-        for (args, place) in &cases {
+        let packed = packed.iter().map(|args| (&args[..], "body"));
+        for (args, place) in cases.iter().copied().chain(packed) {
             if version == "--http2" && args.contains(&"Transfer-Encoding: chunked") {
                 continue;
             }
-            let answer = gate.curl(&[&[version], *args].concat());
+            let answer = gate.curl(&[&[version], args].concat());
             assert_eq!((answer.status, answer.reason().as_str()), (403, "finding"), "{version} {place} {answer:?}");
             let shown = &answer.json()["finding"];
             assert_eq!(shown["rule"], "known-secret", "{answer:?}");
@@ -95,6 +110,31 @@ fn a_secret_as_the_name_of_a_host_that_is_handed_on_is_refused() {
     }
     let gate = protected(&upstream, json!({ "tls": "passthrough" })).start();
     drop(gate.connect("api.test:443"));
+}
+
+#[test]
+fn a_secret_as_the_name_of_a_host_whose_requests_are_read_is_refused() {
+    let upstream = TlsUpstream::start(&["api.test"]);
+    for name in ["correct-horse-battery-staple.api.test", "correct.horse.battery.staple.api.test"] {
+        let mut setup = protected(&upstream, json!({ "host": "*.api.test" }));
+        setup.policy["resolve"][name] = json!(upstream.address().to_string());
+        let gate = setup.start();
+        for args in [
+            ["--http1.1", &format!("https://{name}/echo")],
+            ["--http2", &format!("https://{name}/echo")],
+            ["--http1.1", &format!("http://{name}/echo")],
+        ] {
+            let answer = gate.curl(&args);
+            assert_eq!((answer.status, answer.reason().as_str()), (403, "finding"), "{args:?} {answer:?}");
+            assert!(!answer.body.contains("battery"), "{answer:?}");
+            let place = findings(&gate).pop().unwrap().place;
+            assert!(["host", "header host"].contains(&place.as_str()), "{args:?} {place}");
+        }
+        let log = std::fs::read_to_string(gate.path("audit")).unwrap();
+        assert!(!log.contains("battery"), "{log}");
+        assert_eq!(gate.denials(), ["finding"; 3]);
+    }
+    assert_eq!(upstream.seen(), []);
 }
 
 #[test]
@@ -195,29 +235,40 @@ fn a_credential_that_ours_replaces_is_none() {
 fn what_cannot_be_read_is_refused() {
     let upstream = TlsUpstream::start(&["api.test"]);
     let gate = protected(&upstream, json!({})).start();
-    let trailing = [gzip(b"hello"), SECRET.as_bytes().to_vec()].concat();
-    let mut bomb = GzEncoder::new(Vec::new(), Compression::best());
-    bomb.write_all(&vec![0; 3 << 20]).unwrap();
-    let bomb = bomb.finish().unwrap();
-    assert!(bomb.len() < 6_000, "it is judged before anything goes upstream");
-    for (name, coding, bytes, reason) in [
-        ("unknown", "rot13", b"hello".to_vec(), "body_unscannable"),
-        ("several", "gzip, gzip", gzip(&gzip(b"hello")), "body_unscannable"),
-        ("not", "gzip", b"hello".to_vec(), "body_unscannable"),
-        ("trailing", "gzip", trailing, "body_unscannable"),
-        ("bomb", "gzip", bomb, "body_unscannable"),
-    ] {
-        let file = gate.path(name);
+    let mut cases = vec![
+        ("an unknown coding".to_owned(), "rot13", b"hello".to_vec()),
+        ("several codings".to_owned(), "gzip, gzip", gzip(&gzip(b"hello"))),
+        ("two of them".to_owned(), "br, gzip", gzip(&packed("br", b"hello"))),
+    ];
+    for coding in CODINGS {
+        let bomb = packed(coding, &vec![0; 3 << 20]);
+        assert!(bomb.len() < 6_000, "{coding}: it is judged before anything goes upstream");
+        let mut cut = packed(coding, &noise(3_000));
+        cut.truncate(cut.len() / 2);
+        let trailing = [packed(coding, b"hello"), SECRET.as_bytes().to_vec()].concat();
+        let bodies = [("a bomb", bomb), ("what goes on after its end", trailing), ("half of one", cut)];
+        cases.extend(bodies.map(|(name, body)| (format!("{coding}: {name}"), coding, body)));
+        cases.push((format!("{coding}: none"), coding, b"hello, this is plain text".to_vec()));
+    }
+    for (name, coding, bytes) in cases {
+        let file = gate.path("body");
         std::fs::write(&file, bytes).unwrap();
         let (coding, data) = (format!("Content-Encoding: {coding}"), format!("@{}", file.display()));
         let answer = gate.curl(&["-H", &coding, "--data-binary", &data, "https://api.test/echo"]);
         assert_eq!(answer.exit, Some(0), "{name} {answer:?}");
-        assert_eq!((answer.status, answer.reason().as_str()), (403, reason), "{name} {answer:?}");
+        assert_eq!((answer.status, answer.reason().as_str()), (403, "body_unscannable"), "{name} {answer:?}");
     }
     assert_eq!(upstream.seen(), []);
+    for coding in CODINGS {
+        let file = gate.path("body");
+        std::fs::write(&file, packed(coding, b"hello")).unwrap();
+        let (coding, data) = (format!("Content-Encoding: {coding}"), format!("@{}", file.display()));
+        let answer = gate.curl(&["-H", &coding, "--data-binary", &data, "https://api.test/echo"]);
+        assert_eq!(answer.status, 200, "{coding} {answer:?}");
+    }
 }
 
-fn websocket(gate: &Gate) -> super::harness::Tls {
+pub(super) fn websocket(gate: &Gate) -> super::harness::Tls {
     let mut tls = gate.tunnel("api.test:443", "api.test").unwrap();
     tls.write_all(
         b"GET /ws HTTP/1.1\r\nHost: api.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -231,7 +282,7 @@ fn websocket(gate: &Gate) -> super::harness::Tls {
 }
 
 /// A frame as a client sends it.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [7, 1, 250, 66];
     let masked = payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key);
     [&[first, 0x80 | payload.len() as u8][..], &mask].concat().into_iter().chain(masked).collect()

@@ -2,6 +2,8 @@
 //! emulated machine (`cargo xtask emulated smolmachines`) the same tests run with the real one.
 
 #[cfg(feature = "registry")]
+mod cache;
+#[cfg(feature = "registry")]
 mod images;
 mod life;
 mod refused;

@@ -7,6 +7,7 @@ mod cache;
 mod images;
 mod life;
 mod refused;
+mod told;
 
 use crate::stage::Stage;
 use bottle_testkit::{Machines, wait_until};

@@ -6,7 +6,9 @@ use bottle_runtime::dirs::{Dirs, Homes};
 use std::{
     collections::BTreeMap,
     env, fmt,
+    fs::File,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 #[derive(Debug, Clone)]
@@ -17,6 +19,19 @@ pub(crate) struct Context {
     pub(crate) cwd: PathBuf,
     pub(crate) environment: Environment,
     pub(crate) ui: Ui,
+    pub(crate) held: Held,
+}
+
+/// Images that bottles of this process have, each with its lock: between a plan and the keeper that holds the image itself
+/// nobody may remove it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Held(Arc<Mutex<BTreeMap<String, File>>>);
+
+impl Held {
+    #[cfg_attr(not(feature = "registry"), expect(dead_code, reason = "without a registry nobody unpacks images"))]
+    pub(crate) fn hold(&self, id: &str, lock: File) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), lock);
+    }
 }
 
 impl Context {
@@ -36,7 +51,7 @@ impl Context {
         let config = base("XDG_CONFIG_HOME", homes.config).join("bot-bottle");
         // Where a `command:` secret runs: the same directory at launch and, in the keeper, at every refresh.
         environment.0.insert("PWD".to_owned(), cwd.display().to_string());
-        Ok(Context { config, dirs, home, cwd, ui: Ui::of_process(), environment })
+        Ok(Context { config, dirs, home, cwd, ui: Ui::of_process(), environment, held: Held::default() })
     }
 
     pub(crate) fn agents(&self) -> PathBuf {

@@ -47,7 +47,7 @@ pub(crate) fn facts(context: &Context, request: &Request, engine: Option<EngineF
         agent_program: agent_program::find(request, environment),
         skills: skills(context, request),
         engine,
-        smolvm_notice: smolvm::notice(request.backend.value, context),
+        smolvm: smolvm::facts(request.backend.value, context),
         paths: kinds(&paths),
     }
 }

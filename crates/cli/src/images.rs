@@ -3,16 +3,20 @@
 use crate::{compose::Context, error::CliError};
 use bottle_runtime::{
     backend::docker::Login,
-    images::{self, Credentials, Pull, PullError, Pulled, UnpackError},
+    images::{self, Cache, Credentials, Pull, PullError, Pulled, UnpackError},
 };
 use bottle_spec::{
     escape::Escaped,
     facts::{EngineFacts, absolute},
+    notation::Size,
     plan::{Backend, Image},
     request::{Request, base},
 };
 use docker_credential::{CredentialRetrievalError, DockerCredential};
 use std::path::Path;
+
+/// What all images together may take, as `10GiB`.
+const LIMIT: &str = "BOT_BOTTLE_IMAGES_LIMIT";
 
 /// What a plan goes by; `None` where another backend is asked for, the image is a directory already, or the plan will be
 /// refused to root whatever the image is.
@@ -22,12 +26,15 @@ pub(crate) fn facts(request: &Request, context: &Context) -> Result<Option<Engin
     }
     let of_request = |path: &Path| absolute(path, base(&request.image.place, &context.cwd), &context.home);
     let mut pack = false;
+    // An archive of ours stays until it is unpacked.
+    let mut held = None;
     let archive = match &request.image.value {
         Image::Reference(reference) => {
             let pulled = pulled(reference, context)?;
             if !pulled.was_there {
                 context.ui.say(&format!("pulled {}: {}", Escaped(&pulled.name), pulled.digest));
             }
+            held = Some(pulled.held);
             pulled.archive
         }
         Image::OciArchive(path) | Image::DockerArchive(path) => of_request(path),
@@ -43,8 +50,22 @@ pub(crate) fn facts(request: &Request, context: &Context) -> Result<Option<Engin
         }
     };
     let unpack = if pack { images::unpack_pack } else { images::unpack };
-    let unpacked = unpack(&archive, &context.dirs.images(), &mut told).map_err(|error| not_unpacked(error, pack))?;
+    let directory = context.dirs.images();
+    let cache = Cache { directory: &directory, most: most(context)? };
+    let unpacked = unpack(&archive, cache, &mut told).map_err(|error| not_unpacked(error, pack))?;
+    drop(held);
+    context.held.hold(&unpacked.id, unpacked.held);
     Ok(Some(EngineFacts { image_id: unpacked.id, image_env: unpacked.env, ..EngineFacts::default() }))
+}
+
+fn most(context: &Context) -> Result<u64, CliError> {
+    let Some(text) = context.environment.value(LIMIT) else { return Ok(Cache::MOST) };
+    let size: Size = text.parse().map_err(|error| {
+        CliError::usage(format!("{LIMIT} is no size: {}", Escaped(text)))
+            .because(error)
+            .next("set it as 10GiB, or unset it")
+    })?;
+    Ok(size.0)
 }
 
 /// From its registry, where it is not kept yet.
@@ -54,7 +75,9 @@ pub(crate) fn pulled(image: &str, context: &Context) -> Result<Pulled, CliError>
     let credentials = credentials(image, context)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CliError::host("the event loop cannot be started").because(error))?;
-    let wanted = Pull { reference: image, images: &context.dirs.images(), credentials };
+    let directory = context.dirs.images();
+    let cache = Cache { directory: &directory, most: most(context)? };
+    let wanted = Pull { reference: image, cache, credentials };
     let mut told = |come: u64, total: u64| {
         if context.ui.stderr_is_terminal {
             context.ui.say(&format!("pulling: {} of {} MiB", come >> 20, total.div_ceil(1 << 20)));

@@ -5,7 +5,7 @@ pub(crate) mod install;
 
 use crate::compose::Context;
 use bottle_runtime::backend::smolmachines::Smolvm;
-use bottle_spec::plan::Backend;
+use bottle_spec::{facts::SmolvmFacts, plan::Backend};
 use std::path::{Path, PathBuf};
 
 /// Names the program where it is neither in `PATH` nor in the cache.
@@ -36,8 +36,9 @@ pub(crate) fn of_backend(backend: Backend, context: &Context) -> Option<Smolvm> 
 }
 
 /// What is to be known of it before it makes a machine, where the backend is it. What may be wrong with it the launch says.
-pub(crate) fn notice(backend: Backend, context: &Context) -> Option<String> {
-    of_backend(backend, context)?.version().ok()?.notice()
+pub(crate) fn facts(backend: Backend, context: &Context) -> Option<SmolvmFacts> {
+    let version = of_backend(backend, context)?.version().ok()?;
+    Some(SmolvmFacts { version: version.to_string(), notice: version.notice() })
 }
 
 /// Why no machine could be started here, as far as looking tells.

@@ -226,6 +226,7 @@ fn plan(arguments: &Arguments) -> Plan {
         canaries: false,
         limits: Limits::default(),
         ports: Vec::new(),
+        machine: None,
         notices: Vec::new(),
     }
 }

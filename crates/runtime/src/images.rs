@@ -14,7 +14,7 @@ mod unpack;
 
 pub use archive::ReadError;
 pub use registry::{Credentials, Pull, PullError, Pulled, pull};
-pub use room::hold;
+pub use room::{Cache, hold};
 pub use unpack::{UnpackError, Unpacked, root, unpack, unpack_pack};
 
 use std::path::Path;

@@ -35,10 +35,18 @@ pub struct HostFacts {
     pub skills: BTreeMap<String, PathBuf>,
     /// What the container engine said, where the request's backend has one.
     pub engine: Option<EngineFacts>,
-    /// What is to be known of the smolvm of this host, where the backend has it.
-    pub smolvm_notice: Option<String>,
+    /// The smolvm of this host, where the backend has it and it says which it is.
+    pub smolvm: Option<SmolvmFacts>,
     /// What stands at the paths that [`crate::request::Request::paths`] asks about; absent = nothing.
     pub paths: BTreeMap<PathBuf, PathKind>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SmolvmFacts {
+    /// As `1.32.2`.
+    pub version: String,
+    /// What is to be known of it before it makes a machine.
+    pub notice: Option<String>,
 }
 
 /// What an engine says of the request's image, and of itself.

@@ -16,6 +16,9 @@ pub struct Plan {
     /// Where the backend has an engine.
     #[serde(default, skip_serializing_if = "Topology::is_socket")]
     pub topology: Topology,
+    /// Where the backend makes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<MachineProfile>,
     pub provider: PlannedProvider,
     /// Never empty.
     pub command: Vec<String>,
@@ -51,6 +54,31 @@ pub struct Plan {
     pub ports: Vec<u16>,
     /// What the preflight must say: limits that cannot be enforced here, wildcards over a public suffix, and the like.
     pub notices: Vec<String>,
+}
+
+/// By what a machine is made, and what it has of the world. There is one kind of each: a machine with a network would be
+/// another profile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MachineProfile {
+    /// Its version when the plan was made.
+    pub smolvm: String,
+    pub doors: MachineDoors,
+    pub network: MachineNetwork,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MachineDoors {
+    /// A Unix socket of the host's for each, carried in.
+    Sockets,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MachineNetwork {
+    /// No device.
+    None,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -6,7 +6,9 @@
 use crate::{
     facts::{HostFacts, PathKind},
     manifest::{Mistake, Mistakes, Place, Placed},
-    plan::{Backend, Image, Limits, Mount, Plan, PlannedSecret, Workspace},
+    plan::{
+        Backend, Image, Limits, MachineDoors, MachineNetwork, MachineProfile, Mount, Plan, PlannedSecret, Workspace,
+    },
     policy::{Auth, EgressPolicy},
     request::{Request, WorkspaceMode, base},
     secret::SecretRef,
@@ -58,6 +60,7 @@ pub fn resolve(request: &Request, host: &HostFacts) -> Result<Plan, Mistakes> {
         bottle: request.bottle.clone(),
         backend: request.backend.value,
         topology: resolver.topology(request),
+        machine: resolver.machine(request.backend.value),
         provider: provided.provider,
         command: provided.command,
         prompt: request.prompt.clone(),
@@ -126,7 +129,13 @@ impl Resolver<'_> {
     }
 
     fn note_smolvm(&mut self) {
-        self.notices.extend(self.host.smolvm_notice.clone());
+        self.notices.extend(self.host.smolvm.as_ref().and_then(|smolvm| smolvm.notice.clone()));
+    }
+
+    fn machine(&self, backend: Backend) -> Option<MachineProfile> {
+        let smolvm = self.host.smolvm.as_ref().filter(|_| backend == Backend::Smolmachines)?;
+        let smolvm = smolvm.version.clone();
+        Some(MachineProfile { smolvm, doors: MachineDoors::Sockets, network: MachineNetwork::None })
     }
 
     fn check_host(&mut self, request: &Request) {

@@ -7,7 +7,7 @@ use crate::{compose::Context, error::CliError, launch::LaunchArgs, terminal::win
 use bottle_spec::{
     escape::Escaped,
     git::{Approval, GitRepository, RefPattern},
-    plan::{Image, Limits, Plan, PlannedSecret, Workspace},
+    plan::{Image, Limits, MachineDoors, MachineNetwork, MachineProfile, Plan, PlannedSecret, Workspace},
     policy::{Auth, Budget, Budgets, Carrier, Inbound, OnFinding, Route, Tls},
     request::Request,
     secret::SecretRef,
@@ -70,6 +70,10 @@ pub(crate) fn render(plan: &Plan, request: &Request, slugs: &[Slug]) -> String {
 }
 
 fn backend(plan: &Plan) -> String {
+    if let Some(MachineProfile { smolvm, doors: MachineDoors::Sockets, network: MachineNetwork::None }) = &plan.machine
+    {
+        return format!("{}, by smolvm {smolvm}: its doors are sockets, and it has no network", plan.backend.as_str());
+    }
     match plan.topology {
         Topology::Socket => plan.backend.as_str().to_owned(),
         Topology::Stream => format!("{}, by {}", plan.backend.as_str(), plan.topology),

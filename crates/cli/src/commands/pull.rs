@@ -25,7 +25,7 @@ pub(crate) fn run(args: &PullArgs, context: &Context) -> Result<ExitCode, CliErr
 }
 
 fn show(pulled: &Pulled, as_json: bool, context: &Context) -> Result<(), CliError> {
-    let Pulled { name, digest, archive, size, was_there } = pulled;
+    let Pulled { name, digest, archive, size, was_there, held: _ } = pulled;
     if as_json {
         return context.ui.json(&json!({
             "name": name, "digest": digest, "archive": archive, "bytes": size, "was_there": was_there,

@@ -15,7 +15,7 @@ mod walls;
 
 use crate::stage::Stage;
 use bottle_testkit::{
-    Engine, Ran, TestEnv, comes_within,
+    Engine, Machines, Ran, TestEnv, comes_within,
     engine::{IMAGE, Make},
     env,
 };
@@ -35,15 +35,21 @@ pub(crate) enum Backend {
     DockerSent,
     Podman,
     PodmanStream,
+    /// By the stand-in for smolvm, and for an ordinary user alone: root is refused.
+    Smolmachines,
 }
 
 impl Backend {
     fn make(self) -> Option<Make> {
         match self {
-            Backend::Namespace => None,
+            Backend::Namespace | Backend::Smolmachines => None,
             Backend::Docker | Backend::DockerStream | Backend::DockerSent => Some(Make::Docker),
             Backend::Podman | Backend::PodmanStream => Some(Make::Podman),
         }
+    }
+
+    fn refuses_root(self) -> bool {
+        self == Backend::Smolmachines
     }
 
     fn is_stream(self) -> bool {
@@ -56,6 +62,7 @@ impl Backend {
 macro_rules! contract {
     (all { $($all:tt)* } containers { $($containers:tt)* } engines { $($engines:tt)* }) => {
         mod namespace { contract!(@tests Namespace $($all)*); }
+        mod smolmachines { contract!(@tests Smolmachines $($all)* refusals { root_is_refused }); }
         mod docker { contract!(@tests Docker $($all)* $($containers)* $($engines)*); }
         mod docker_stream { contract!(@tests DockerStream $($all)* $($containers)*); }
         mod docker_sent { contract!(@tests DockerSent $($all)* $($containers)*); }
@@ -143,10 +150,11 @@ contract! {
 pub(crate) struct Fixture {
     pub(crate) stage: Stage,
     engine: Option<Engine>,
+    _machines: Option<Machines>,
 }
 
 impl Fixture {
-    /// For root, where this process is. `None` where the backend is not to be had, which is said.
+    /// For root, where this process is and the backend takes it. `None` where the backend is not to be had, which is said.
     pub(crate) fn new(backend: Backend) -> Option<Fixture> {
         Fixture::on(backend, Stage::new)
     }
@@ -172,7 +180,8 @@ impl Fixture {
             Some(make) => Some(Engine::shared(make)?),
             None => None,
         };
-        Some(Fixture::with(backend, engine, stage()))
+        let stage = if backend.refuses_root() { Stage::ordinary() } else { stage() };
+        Some(Fixture::with(backend, engine, stage))
     }
 
     fn with(backend: Backend, engine: Option<Engine>, mut stage: Stage) -> Fixture {
@@ -183,17 +192,18 @@ impl Fixture {
             match backend {
                 Backend::DockerStream | Backend::PodmanStream => stage.env.set("BOT_BOTTLE_TOPOLOGY", "stream"),
                 Backend::DockerSent => stage.env.set("BOT_BOTTLE_TOPOLOGY", "sent"),
-                Backend::Namespace | Backend::Docker | Backend::Podman => {}
+                Backend::Namespace | Backend::Docker | Backend::Podman | Backend::Smolmachines => {}
             }
         }
-        Fixture { stage, engine }
+        let machines = (backend == Backend::Smolmachines).then(|| Machines::install(&mut stage.env));
+        Fixture { stage, engine, _machines: machines }
     }
 
-    /// Once for each kind of user that this process can be; nothing is left by either.
+    /// Once for each kind of user that this process can be and the backend takes; nothing is left by either.
     pub(crate) fn for_each_user(backend: Backend, test: impl Fn(&Fixture)) {
         let stages: [fn() -> Stage; 2] = [Stage::new, Stage::ordinary];
-        let skipped = usize::from(!env::is_root());
-        if skipped > 0 {
+        let skipped = usize::from(!env::is_root() || backend.refuses_root());
+        if skipped > 0 && !backend.refuses_root() {
             println!("SKIPPED(not root): the part of root");
         }
         for stage in stages.into_iter().skip(skipped) {

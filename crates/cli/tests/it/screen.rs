@@ -8,7 +8,7 @@ use rustix::{
 use std::{
     fs::File,
     io::{Read as _, Write as _},
-    os::unix::ffi::OsStrExt as _,
+    os::unix::{ffi::OsStrExt as _, fs::chown, process::CommandExt as _},
     process::{Child, Command},
     sync::{Arc, Mutex},
     time::Duration,
@@ -40,6 +40,11 @@ impl Screen {
         command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
         if let Some(directory) = inner.get_current_dir() {
             command.current_dir(directory);
+        }
+        // Whoever the environment's user is, and their terminal.
+        if env.user() != rustix::process::getuid().as_raw() {
+            chown(&path, Some(env.user()), None).expect("root may give a terminal away");
+            command.uid(env.user()).gid(env.user());
         }
         let (stdin, stdout, stderr) = (slave(), slave(), slave());
         let program = command.stdin(stdin).stdout(stdout).stderr(stderr).spawn().expect("setsid starts");

@@ -2,9 +2,12 @@
 //! emulated machine (`cargo xtask emulated smolmachines`) the same tests run with the real one.
 
 #[cfg(feature = "registry")]
+mod cache;
+#[cfg(feature = "registry")]
 mod images;
 mod life;
 mod refused;
+mod told;
 
 use crate::stage::Stage;
 use bottle_testkit::{Machines, wait_until};

@@ -2,7 +2,7 @@
 
 use super::{
     keep::{Archive, Indexed},
-    room,
+    room::{self, Cache},
 };
 use crate::store::private_directory;
 use oci_client::{
@@ -14,7 +14,8 @@ use oci_client::{
 };
 use rustix::fs::FlockOperation;
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     net::Ipv4Addr,
     path::{Path, PathBuf},
     time::Duration,
@@ -63,12 +64,12 @@ pub struct Pull<'a> {
     /// As `debian:bookworm` or `registry.example/team/image@sha256:…`; without a registry Docker's.
     pub reference: &'a str,
     /// All archives are kept there.
-    pub images: &'a Path,
+    pub cache: Cache<'a>,
     pub credentials: Credentials,
 }
 
 /// An image that is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Pulled {
     /// The reference with all that it left out.
     pub name: String,
@@ -78,6 +79,8 @@ pub struct Pulled {
     pub size: u64,
     /// It was kept already.
     pub was_there: bool,
+    /// As long as this is there the archive stays.
+    pub held: File,
 }
 
 impl Pull<'_> {
@@ -94,7 +97,9 @@ fn parsed(reference: &str) -> Result<Reference, PullError> {
 /// Asks what the reference stands for, and gets what is not kept. `told` hears how many bytes of how many have come.
 pub async fn pull(wanted: Pull<'_>, told: &mut dyn FnMut(u64, u64)) -> Result<Pulled, PullError> {
     let reference = parsed(wanted.reference)?;
-    if let Some(kept) = kept(&reference, wanted.images) {
+    let images = wanted.cache.directory;
+    room::sweep(images);
+    if let Some(kept) = kept(&reference, images) {
         return Ok(kept);
     }
     let client = client(reference.registry());
@@ -107,22 +112,23 @@ pub async fn pull(wanted: Pull<'_>, told: &mut dyn FnMut(u64, u64)) -> Result<Pu
     client.auth(&reference, &auth, RegistryOperation::Pull).await.map_err(registry)?;
     let (_, digest) = client.pull_image_manifest(&reference, &auth).await.map_err(registry)?;
     let hex = hex_of(&digest)?.to_owned();
-    let keep = |source| PullError::Keep { path: wanted.images.to_owned(), source };
-    private_directory(wanted.images).map_err(|error| keep(io::Error::other(error)))?;
-    let (images, digits) = (wanted.images.to_owned(), hex.clone());
-    let locking = move || room::lock(&images, &digits, FlockOperation::LockExclusive);
+    let keep = |source| PullError::Keep { path: images.to_owned(), source };
+    private_directory(images).map_err(|error| keep(io::Error::other(error)))?;
+    let (directory, digits) = (images.to_owned(), hex.clone());
+    let locking = move || room::lock(&directory, &digits, FlockOperation::LockExclusive);
     let locked = tokio::task::spawn_blocking(locking).await;
-    let _lock = locked.map_err(io::Error::other).and_then(|locked| locked).map_err(keep)?;
-    let archive = wanted.images.join(format!("{hex}.tar"));
-    let pulled = |size, was_there| Pulled {
+    let lock = locked.map_err(io::Error::other).and_then(|locked| locked).map_err(keep)?;
+    let archive = images.join(format!("{hex}.tar"));
+    let pulled = |size, was_there, held| Pulled {
         name: reference.whole(),
         digest: digest.clone(),
         archive: archive.clone(),
         size,
         was_there,
+        held,
     };
     if let Ok(metadata) = fs::metadata(&archive) {
-        return Ok(pulled(metadata.len(), true));
+        return Ok(pulled(metadata.len(), true, lock));
     }
     let pinned = reference.clone_with_digest(digest.clone());
     let (raw, _) = client.pull_manifest_raw(&pinned, &auth, &MANIFESTS).await.map_err(registry)?;
@@ -131,7 +137,7 @@ pub async fn pull(wanted: Pull<'_>, told: &mut dyn FnMut(u64, u64)) -> Result<Pu
     let blobs = blobs(&manifest)?;
     let total = blobs.iter().map(|(_, _, size)| size).sum();
     // Taken away again unless all of it is there.
-    let unfinished = Unfinished(wanted.images.join(format!("{hex}.part")));
+    let unfinished = Unfinished(images.join(format!("{hex}.part")));
     let mut tar = Archive::create(&unfinished.0).map_err(keep)?;
     tar.blob(&hex, &raw).map_err(keep)?;
     let (mut come, mut last) = (0, 0);
@@ -152,8 +158,8 @@ pub async fn pull(wanted: Pull<'_>, told: &mut dyn FnMut(u64, u64)) -> Result<Pu
     tar.finish(&indexed).map_err(keep)?;
     fs::rename(&unfinished.0, &archive).map_err(keep)?;
     let size = fs::metadata(&archive).map_err(keep)?.len();
-    room::make(wanted.images, room::MOST);
-    Ok(pulled(size, false))
+    room::make(wanted.cache);
+    Ok(pulled(size, false, lock))
 }
 
 /// What is named by the digest that it is kept under: nobody needs to be asked for it.
@@ -161,9 +167,12 @@ fn kept(reference: &Reference, images: &Path) -> Option<Pulled> {
     let digest = reference.digest()?;
     let hex = super::hex(digest)?;
     let archive = images.join(format!("{hex}.tar"));
+    if !archive.exists() {
+        return None;
+    }
+    let held = room::lock(images, hex, FlockOperation::LockShared).ok()?;
     let size = fs::metadata(&archive).ok()?.len();
-    let _ = room::lock(images, hex, FlockOperation::LockShared);
-    Some(Pulled { name: reference.whole(), digest: digest.to_owned(), archive, size, was_there: true })
+    Some(Pulled { name: reference.whole(), digest: digest.to_owned(), archive, size, was_there: true, held })
 }
 
 /// One of this machine is spoken to in the clear, as engines do.

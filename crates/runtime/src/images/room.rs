@@ -10,8 +10,17 @@ use std::{
     time::SystemTime,
 };
 
-/// What all archives and all unpacked images together may take.
-pub(super) const MOST: u64 = 40 << 30;
+/// Where images are, and what all archives and all unpacked images together may take there.
+#[derive(Debug, Clone, Copy)]
+pub struct Cache<'a> {
+    pub directory: &'a Path,
+    pub most: u64,
+}
+
+impl Cache<'_> {
+    /// Where nobody says otherwise.
+    pub const MOST: u64 = 40 << 30;
+}
 
 /// The lock of one image.
 pub(super) fn lock(images: &Path, hex: &str, how: FlockOperation) -> io::Result<File> {
@@ -27,14 +36,12 @@ pub fn hold(images: &Path, id: &str) -> io::Result<File> {
     lock(images, hex, FlockOperation::LockShared)
 }
 
-/// Removes what nobody holds until all of it takes no more than `most` bytes. Best effort: an image is there without it.
-pub(super) fn make(images: &Path, most: u64) {
-    let mut all: Vec<(SystemTime, u64, PathBuf)> = fs::read_dir(images)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| {
-            let path = entry.path();
+/// Removes what nobody holds until all of it takes no more than there may be. Best effort: an image is there without it.
+pub(super) fn make(cache: Cache<'_>) {
+    let images = cache.directory;
+    sweep(images);
+    let mut all: Vec<(SystemTime, u64, PathBuf)> = entries(images)
+        .filter_map(|path| {
             let lock = images.join(format!("{}.lock", hex_name(&path)?));
             let used = fs::metadata(lock).and_then(|it| it.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
             Some((used, size(&path)?, path))
@@ -43,24 +50,45 @@ pub(super) fn make(images: &Path, most: u64) {
     all.sort();
     let mut taken: u64 = all.iter().map(|(_, size, _)| size).sum();
     for (_, size, path) in all {
-        if taken <= most {
+        if taken <= cache.most {
             break;
         }
-        match remove(images, &path) {
-            Ok(true) => taken = taken.saturating_sub(size),
-            Ok(false) => {}
-            Err(error) => tracing::warn!(%error, image = %path.display(), "an image stays"),
+        if removed(images, &path) {
+            taken = taken.saturating_sub(size);
         }
     }
 }
 
-/// Of an archive its own, of a directory what is written in it; `None` for what is neither.
+/// Removes what somebody was making or removing who was killed at it: nobody holds it, and nobody will go on.
+pub(super) fn sweep(images: &Path) {
+    for path in entries(images).filter(|path| is_part(path)) {
+        removed(images, &path);
+    }
+}
+
+fn entries(images: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(images).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+fn is_part(path: &Path) -> bool {
+    path.extension().is_some_and(|it| it == "part")
+}
+
+/// Of an archive and of what somebody is making its own, of a directory what is written in it; `None` for what is neither.
 fn size(path: &Path) -> Option<u64> {
-    if path.extension().is_some_and(|it| it == "tar") {
+    if is_part(path) || path.extension().is_some_and(|it| it == "tar") {
         return fs::metadata(path).ok().map(|it| it.len());
     }
     let facts: super::unpack::Facts = serde_json::from_slice(&fs::read(path.join(FACTS)).ok()?).ok()?;
     Some(facts.bytes)
+}
+
+/// What cannot be removed is said.
+fn removed(images: &Path, path: &Path) -> bool {
+    remove(images, path).unwrap_or_else(|error| {
+        tracing::warn!(%error, image = %path.display(), "an image stays");
+        false
+    })
 }
 
 /// `false` = somebody holds it. The lock stays: somebody may be about to take it.
@@ -70,13 +98,23 @@ fn remove(images: &Path, path: &Path) -> io::Result<bool> {
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         return Ok(false);
     }
-    beneath::remove_tree(path).map(|()| true)
+    // An image is there whole or not at all, also for whoever comes when this was killed.
+    let part = images.join(format!("{hex}.part"));
+    if path != part {
+        beneath::remove_tree(&part)?;
+        fs::rename(path, &part)?;
+    }
+    beneath::remove_tree(&part).map(|()| true)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use std::{
+        io::{BufRead as _, BufReader},
+        process::{Command, Stdio},
+        time::Duration,
+    };
 
     #[test]
     fn what_was_used_least_lately_goes_and_what_is_held_stays() {
@@ -93,15 +131,46 @@ mod tests {
         }
         fs::write(images.join(format!("{}.tar", hex("d"))), [0; 500]).unwrap();
         let there = || ["a", "b", "c"].map(|digit| images.join(hex(digit)).exists());
-        make(images, 4000);
+        let make = |most| make(Cache { directory: images, most });
+        make(4000);
         assert_eq!(there(), [true; 3]);
         let held = hold(images, &format!("sha256:{}", hex("a"))).unwrap();
         held.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
-        make(images, 2000);
+        make(2000);
         assert_eq!(there(), [true, false, true], "the archive that nobody used, then the older one that nobody holds");
         assert!(!images.join(format!("{}.tar", hex("d"))).exists());
         drop(held);
-        make(images, 0);
+        make(0);
         assert_eq!(there(), [false; 3]);
+    }
+
+    /// A process of its own holds the lock, as whoever unpacks does, until it is killed.
+    #[test]
+    fn what_a_killed_process_was_making_goes_and_what_a_living_one_makes_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let images = dir.path();
+        let at = |digit: &str, end: &str| images.join(format!("{}{end}", digit.repeat(64)));
+        let make_part = |digit: &str| {
+            let script = "mkdir -p \"$0/root/deep\" && echo x >\"$0/root/deep/file\" && echo ready && exec sleep 1000";
+            let mut command = Command::new("flock");
+            command.arg("--no-fork").arg(at(digit, ".lock")).args(["sh", "-c", script]).arg(at(digit, ".part"));
+            let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+            let mut said = String::new();
+            BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
+            assert_eq!(said, "ready\n");
+            child
+        };
+        let (mut killed, mut alive) = (make_part("a"), make_part("b"));
+        fs::write(at("c", ".part"), [0; 500]).unwrap();
+        make(Cache { directory: images, most: Cache::MOST });
+        assert!(at("a", ".part").exists() && at("b", ".part").exists(), "both are at work");
+        assert!(!at("c", ".part").exists(), "of an archive that nobody pulls any more");
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+        sweep(images);
+        let left = (at("a", ".part").exists(), at("b", ".part").exists());
+        alive.kill().unwrap();
+        alive.wait().unwrap();
+        assert_eq!(left, (false, true));
     }
 }

@@ -7,17 +7,20 @@ use super::{
     archive::{ReadError, Source},
     layer::Layers,
     pack::Pack,
-    room,
+    room::{self, Cache},
 };
 use crate::{beneath, store::private_directory};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
+/// Between making an image and holding it others may remove it.
+const TRIES: u32 = 5;
 /// Of an image that is unpacked, beside its root.
 pub(super) const FACTS: &str = "facts.json";
 const ROOT: &str = "root";
@@ -32,10 +35,12 @@ pub enum UnpackError {
     Layer(#[source] io::Error),
     #[error("{} cannot be written", .0.display())]
     Keep(PathBuf, #[source] io::Error),
+    #[error("other processes remove the image as soon as it is unpacked; give images more room, or try again")]
+    Taken,
 }
 
 /// An image that is there as a directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Unpacked {
     /// `sha256:…` of its configuration, as engines call an image.
     pub id: String,
@@ -43,6 +48,8 @@ pub struct Unpacked {
     pub env: BTreeMap<String, String>,
     pub root: PathBuf,
     pub was_there: bool,
+    /// As long as this is there the image stays; whoever shows it to a bottle holds it likewise ([`hold`](super::hold)).
+    pub held: File,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -72,7 +79,7 @@ struct Said<'a> {
 type Fill<'a> = &'a mut dyn FnMut(&mut Layers, &mut dyn FnMut(u64)) -> io::Result<()>;
 
 /// Unpacks what is not there yet. `told` hears how many bytes of how many of the archive have been read.
-pub fn unpack(archive: &Path, images: &Path, told: &mut dyn FnMut(u64, u64)) -> Result<Unpacked, UnpackError> {
+pub fn unpack(archive: &Path, cache: Cache<'_>, told: &mut dyn FnMut(u64, u64)) -> Result<Unpacked, UnpackError> {
     let read = |error| UnpackError::Read(archive.to_owned(), error);
     let mut source = Source::open(archive).map_err(read)?;
     let image = source.image().map_err(read)?;
@@ -85,11 +92,11 @@ pub fn unpack(archive: &Path, images: &Path, told: &mut dyn FnMut(u64, u64)) -> 
         }
         Ok(())
     };
-    put(&said, images, total, told, &mut fill)
+    put(&said, cache, total, told, &mut fill)
 }
 
 /// The same of what smolvm has packed.
-pub fn unpack_pack(path: &Path, images: &Path, told: &mut dyn FnMut(u64, u64)) -> Result<Unpacked, UnpackError> {
+pub fn unpack_pack(path: &Path, cache: Cache<'_>, told: &mut dyn FnMut(u64, u64)) -> Result<Unpacked, UnpackError> {
     let pack = Pack::open(path).map_err(|error| UnpackError::Read(path.to_owned(), error))?;
     let said = Said { id: &pack.id, architecture: &pack.architecture, os: &pack.os, env: &pack.env };
     let total = pack.layers.iter().map(|layer| layer.size).sum();
@@ -100,51 +107,57 @@ pub fn unpack_pack(path: &Path, images: &Path, told: &mut dyn FnMut(u64, u64)) -
         }
         Ok(())
     };
-    put(&said, images, total, told, &mut fill)
+    put(&said, cache, total, told, &mut fill)
 }
 
 fn put(
     image: &Said<'_>,
-    images: &Path,
+    cache: Cache<'_>,
     total: u64,
     told: &mut dyn FnMut(u64, u64),
     fill: Fill<'_>,
 ) -> Result<Unpacked, UnpackError> {
+    let images = cache.directory;
     let keep = |error| UnpackError::Keep(images.to_owned(), error);
     if image.architecture != super::architecture() || image.os != "linux" {
         return Err(UnpackError::Architecture { found: format!("{} on {}", image.architecture, image.os) });
     }
     private_directory(images).map_err(|error| keep(io::Error::other(error)))?;
+    room::sweep(images);
     let hex = super::hex(image.id).unwrap_or_default().to_owned();
     let (whole, part) = (images.join(&hex), images.join(format!("{hex}.part")));
-    let unpacked =
-        |was_there| Unpacked { id: image.id.to_owned(), env: image.env.clone(), root: whole.join(ROOT), was_there };
-    // Bottles that have it hold it likewise.
-    let held = room::lock(images, &hex, FlockOperation::LockShared).map_err(keep)?;
-    if kept(&whole).is_some() {
-        return Ok(unpacked(true));
+    let mut was_there = true;
+    for _ in 0..TRIES {
+        // Bottles that have it hold it likewise.
+        let held = room::lock(images, &hex, FlockOperation::LockShared).map_err(keep)?;
+        if kept(&whole).is_some() {
+            let (id, env) = (image.id.to_owned(), image.env.clone());
+            return Ok(Unpacked { id, env, root: whole.join(ROOT), was_there, held });
+        }
+        drop(held);
+        let _lock = room::lock(images, &hex, FlockOperation::LockExclusive).map_err(keep)?;
+        if kept(&whole).is_some() {
+            continue;
+        }
+        for left in [&whole, &part] {
+            beneath::remove_tree(left).map_err(keep)?;
+        }
+        fs::create_dir_all(part.join(ROOT)).map_err(keep)?;
+        let mut read = 0;
+        let mut done = |size| {
+            read += size;
+            told(read, total);
+        };
+        let made = filled(image, &part, &mut done, fill);
+        let made = made.and_then(|()| fs::rename(&part, &whole).map_err(keep));
+        if made.is_err() {
+            let _ = beneath::remove_tree(&part);
+        }
+        room::make(cache);
+        made?;
+        was_there = false;
     }
-    drop(held);
-    let _lock = room::lock(images, &hex, FlockOperation::LockExclusive).map_err(keep)?;
-    if kept(&whole).is_some() {
-        return Ok(unpacked(true));
-    }
-    for left in [&whole, &part] {
-        beneath::remove_tree(left).map_err(keep)?;
-    }
-    fs::create_dir_all(part.join(ROOT)).map_err(keep)?;
-    let mut read = 0;
-    let mut done = |size| {
-        read += size;
-        told(read, total);
-    };
-    let made = filled(image, &part, &mut done, fill);
-    let made = made.and_then(|()| fs::rename(&part, &whole).map_err(keep));
-    if made.is_err() {
-        let _ = beneath::remove_tree(&part);
-    }
-    room::make(images, room::MOST);
-    made.map(|()| unpacked(false))
+    Err(UnpackError::Taken)
 }
 
 fn kept(whole: &Path) -> Option<Facts> {
@@ -260,6 +273,10 @@ mod tests {
         archive(&files)
     }
 
+    fn cache(directory: &Path) -> Cache<'_> {
+        Cache { directory, most: Cache::MOST }
+    }
+
     struct Stage(tempfile::TempDir);
 
     impl Stage {
@@ -270,7 +287,7 @@ mod tests {
         fn unpack(&self, archive: &[u8]) -> Result<Unpacked, UnpackError> {
             let path = self.0.path().join("archive.tar");
             fs::write(&path, archive).unwrap();
-            unpack(&path, &self.0.path().join("images"), &mut |_, _| {})
+            unpack(&path, cache(&self.0.path().join("images")), &mut |_, _| {})
         }
     }
 
@@ -321,6 +338,27 @@ mod tests {
     }
 
     #[test]
+    fn what_was_unpacked_stays_for_as_long_as_it_is_held() {
+        let stage = Stage::new();
+        let unpacked = stage.unpack(&saved(&[base()])).unwrap();
+        let images = stage.0.path().join("images");
+        let none = Cache { directory: &images, most: 0 };
+        room::make(none);
+        assert!(unpacked.root.is_dir());
+        let again = stage.unpack(&saved(&[base()])).unwrap();
+        drop(unpacked);
+        room::make(none);
+        assert!(again.was_there && again.root.is_dir());
+        let keeper = room::hold(&images, &again.id).unwrap();
+        drop(again.held);
+        room::make(none);
+        assert!(again.root.is_dir(), "taken over without a moment between");
+        drop(keeper);
+        room::make(none);
+        assert!(!again.root.exists() && root(&images, &again.id).is_none());
+    }
+
+    #[test]
     fn a_pack_is_unpacked_by_what_its_manifest_says_of_its_layers_and_nothing_else() {
         let stage = Stage::new();
         let path = stage.0.path().join("x.smolmachine");
@@ -328,7 +366,7 @@ mod tests {
         let layers = [base(), second];
         let unpack = |bytes: &[u8]| {
             fs::write(&path, bytes).unwrap();
-            unpack_pack(&path, &stage.0.path().join("images"), &mut |_, _| {})
+            unpack_pack(&path, cache(&stage.0.path().join("images")), &mut |_, _| {})
         };
         let good = pack(&layers, |_| {});
         let unpacked = unpack(&good).unwrap();

@@ -3,7 +3,7 @@
 mod topology;
 
 use bottle_spec::{
-    facts::{AgentProgram, HostFacts, PathKind},
+    facts::{AgentProgram, HostFacts, PathKind, SmolvmFacts},
     manifest::{
         AGENT_SCHEMA, AGENT_TABLES, Agent, BOTTLE_SCHEMA, BOTTLE_TABLES, Bottle, CONFIG_SCHEMA, CONFIG_TABLES, Keys,
         Mistakes, PROVIDER_SCHEMA, PROVIDER_TABLES, Place, Placed,
@@ -48,7 +48,7 @@ fn host() -> HostFacts {
         logins: BTreeMap::new(),
         agent_program: None,
         engine: None,
-        smolvm_notice: None,
+        smolvm: None,
         skills: BTreeMap::from([(text("pdf"), PathBuf::from("/home/u/.config/bot-bottle/skills/pdf"))]),
         paths: BTreeMap::from([
             (PathBuf::from("/home/u"), PathKind::Directory),
@@ -350,12 +350,16 @@ fn a_warm_start_is_refused_by_name_and_a_cold_one_is_not() {
 fn what_is_to_be_known_of_smolvm_is_noted() {
     let engine = bottle_spec::facts::EngineFacts { image_id: "sha256:0".to_owned(), ..Default::default() };
     let plan = |notice: Option<&str>| {
-        let host = HostFacts { smolvm_notice: notice.map(str::to_owned), engine: Some(engine.clone()), ..host() };
+        let smolvm = Some(SmolvmFacts { version: "1.32.2".to_owned(), notice: notice.map(str::to_owned) });
+        let host = HostFacts { smolvm, engine: Some(engine.clone()), ..host() };
         let edit = |flags: &mut Flags| {
             flags.overrides.backend = flag("backend", "smolmachines");
             flags.overrides.image = flag("image", "debian:bookworm");
         };
-        run(edit, &host).unwrap().notices.join("; ")
+        let plan = run(edit, &host).unwrap();
+        assert_eq!(plan.machine.as_ref().map(|machine| machine.smolvm.as_str()), Some("1.32.2"));
+        assert_eq!(run(|_| (), &host).unwrap().machine, None, "another backend makes none");
+        plan.notices.join("; ")
     };
     assert!(plan(Some("smolvm is old")).contains("smolvm is old"));
     assert!(!plan(None).contains("smolvm"));

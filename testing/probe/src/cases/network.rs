@@ -40,6 +40,8 @@ pub(super) const CASES: &[Case] = &[
     case!("metadata fd00:ec2::254", NotOnHost, |_| beyond("[fd00:ec2::254]:80")),
     case!("carrier-grade NAT 100.64.0.1", NotOnHost, |_| beyond("100.64.0.1:80")),
     case!("gateway 10.0.2.2", NotOnHost, |_| beyond("10.0.2.2:80")),
+    case!("gateway of a machine, 100.96.0.1", NotOnHost, |field| reach(field, "100.96.0.1")),
+    case!("gateway of a machine, host.smolvm.internal", NotOnHost, |field| reach(field, "host.smolvm.internal")),
     case!("documentation address 192.0.2.1", NotOnHost, |_| beyond("192.0.2.1:443")),
     case!("IPv6 documentation address 2001:db8::1", NotOnHost, |_| beyond("[2001:db8::1]:443")),
     case!("IPv6 private address fd12::1", NotOnHost, |_| beyond("[fd12::1]:80")),

@@ -125,8 +125,13 @@ def start(state, name, how):
         open(tried, "w").close()
         with open(console, "w") as log:
             log.write("a kernel that stops\n\x1b[31mhere\n")
-        fail("agent operation failed: start machine: timed out waiting for the agent")
+        fail("agent operation failed: start machine: agent operation failed: monitor agent: agent did not become ready "
+             "within 30 seconds: no boot progress for 30 seconds")
     if how.get("start") == "no kvm":
+        fail("agent operation failed: start machine: kvm not available: /dev/kvm does not exist")
+    if how.get("start") == "no disk":
+        fail("storage operation failed: write disk tail: No space left on device (os error 28)")
+    if how.get("start") == "not allowed":
         # As it says it, with its own advice.
         fail("agent operation failed: start machine: kvm permission denied: Cannot access /dev/kvm (permission denied).\n"
              "Add your user to the 'kvm' group:\n\nsudo usermod -aG kvm $USER\n")

@@ -10,7 +10,7 @@ use bottle_runtime::journal::STEPS;
 use bottle_testkit::wait::comes_within;
 use rustix::process::Signal;
 
-/// Where a container is about to be there, or is: before that an engine knows nothing of the bottle.
+/// Where a container or a machine is about to be there, or is: before that nobody else knows anything of the bottle.
 const AROUND_A_CONTAINER: [&str; 9] =
     ["gate.done", "room", "room.done", "serve.done", "probe", "agent.done", "end", "drain", "remove"];
 

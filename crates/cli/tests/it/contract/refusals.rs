@@ -1,6 +1,8 @@
 //! What a backend cannot do, and that it says so, with what to do instead, before anything is made.
 
 use super::{Backend, Fixture};
+use crate::stage::Stage;
+use bottle_testkit::{Machines, env};
 
 impl Backend {
     /// Flags that ask for it, the exit code, and a part of what is said.
@@ -23,6 +25,18 @@ impl Backend {
                     (&["--backend", "namespace"], 2, "`backend: docker`"),
                 ]
             }
+            Backend::Smolmachines => &[
+                (&["--image", "host"], 2, "name an image"),
+                (&["--image", "dockerfile:Dockerfile"], 2, "`docker save --output FILE NAME`"),
+                (&["--image", "provider:no-such-image:1"], 2, "`docker save --output FILE NAME`"),
+                (&["--image", "docker-archive:image.tar"], 4, "cannot be read as an image"),
+                (&["--image", "smolmachine:image.smolmachine"], 4, "`smolvm pack create --image`"),
+                // What this host would run in such a directory could not be guarded.
+                (&["--workspace", "mount"], 2, "use `--workspace clone` or `--workspace copy`"),
+                (&["--mount", "/tmp:/data:rw"], 2, "make the mount read-only"),
+                (&["--topology", "stream"], 2, "use `backend: docker`"),
+                (&["--backend", "namespace"], 2, "`backend: docker`"),
+            ],
         }
     }
 }
@@ -35,6 +49,21 @@ pub(super) fn what_cannot_be_is_said_before_anything_is_made(backend: Backend) {
     }
     assert!(it.env().bottles().is_empty());
     it.nothing_is_left();
+}
+
+/// The process that is the machine gets no right of root's, and could not reach what root keeps for the bottle.
+pub(super) fn root_is_refused(backend: Backend) {
+    if !env::is_root() {
+        println!("SKIPPED(not root): what root is told");
+        return;
+    }
+    let mut stage = Stage::new();
+    let machines = Machines::install(&mut stage.env);
+    let ran = stage.run(&[], &["true"]);
+    assert!(backend.refuses_root() && ran.failure(4).contains("an ordinary user who may use /dev/kvm"), "{ran}");
+    let calls = machines.take_calls().join("\n");
+    assert!(!calls.contains("\"machine\""), "nothing is made for who is refused: {calls}");
+    assert!(stage.env.bottles().is_empty());
 }
 
 pub(super) fn an_engine_that_is_not_there_is_told(backend: Backend) {

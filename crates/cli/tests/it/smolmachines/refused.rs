@@ -107,8 +107,10 @@ fn a_machine_that_misses_its_time_once_gets_a_second_try() {
 fn whatever_smolvm_ends_with_is_an_error_of_its_own() {
     for (how, said) in [
         (json!({ "start": "no kvm" }), "join the group `kvm`"),
+        (json!({ "start": "not allowed" }), "join the group `kvm`"),
+        (json!({ "start": "no disk" }), "`bot-bottle cleanup` takes away what ended bottles left"),
         (json!({ "create": "exists" }), "`bot-bottle cleanup` takes away what a crash left"),
-        (json!({ "start": "dies" }), "`smolvm machine start` failed with 137"),
+        (json!({ "start": "dies" }), "`smolvm machine start` failed with 137; `bot-bottle doctor`"),
         (json!({ "boot": "breaks" }), "its last words were:\nlibkrunfw.so.5:  [31mno such library"),
         (json!({ "boot": "ends" }), "the end of its console:\na machine that ends at once"),
     ] {

@@ -245,6 +245,7 @@ mod tests {
             canaries: false,
             limits: Limits { cpu_millis: Some(1500), memory: Some(1 << 30), pids: Some(64), disk: None },
             ports: Vec::new(),
+            machine: None,
             notices: Vec::new(),
         }
     }

@@ -229,6 +229,7 @@ mod tests {
             canaries: false,
             limits: Limits::default(),
             ports: Vec::new(),
+            machine: None,
             notices: Vec::new(),
         }
     }

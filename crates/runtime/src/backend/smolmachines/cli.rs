@@ -4,6 +4,7 @@
 //! leaves running keeps no pipe of ours open.
 
 use super::{
+    error::SmolvmError,
     machine::{Machine, Order},
     version::{FLOOR, Features, Version},
 };
@@ -28,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// smolvm gives a machine 30 s to answer; making its disks comes before.
 const START_PATIENCE: Duration = Duration::from_secs(120);
 const MOST_OUTPUT: u64 = 1 << 20;
+/// What it is asked before every machine.
+const VERSION: &[&str] = &["--version"];
+const HELP: &[&str] = &["machine", "create", "--help"];
 
 /// Where smolvm is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,40 +42,6 @@ pub struct Smolvm {
     pub libraries: Option<PathBuf>,
     #[serde(default)]
     pub rootfs: Option<PathBuf>,
-}
-
-/// Of running smolvm.
-#[derive(Debug, thiserror::Error)]
-pub enum SmolvmError {
-    #[error("there is no smolvm at {}; `pip install smolmachines` has it, and `bot-bottle doctor` says where it is looked for", .0.display())]
-    Missing(PathBuf),
-    #[error("smolvm at {} cannot be run", .0.display())]
-    Run(PathBuf, #[source] io::Error),
-    #[error("`smolvm {command}` did not end within {} s", patience.as_secs())]
-    Late { command: String, patience: Duration },
-    #[error("`smolvm --version` says {0:?}, which is no version")]
-    Version(String),
-    #[error("smolvm {0} is too old: {FLOOR} or newer is needed; `pip install --upgrade smolmachines` has it")]
-    Old(Version),
-    #[error("smolvm {version} knows no {}; is it a build of its own? `pip install --upgrade smolmachines` has one that does", missing.join(", "))]
-    Lacks { version: Version, missing: Vec<&'static str> },
-    #[error(
-        "this machine has no /dev/kvm that you may use; load the module kvm_intel or kvm_amd, and join the group `kvm`"
-    )]
-    NoKvm,
-    #[error("a machine of this name is there already; `bot-bottle cleanup` takes away what a crash left")]
-    Exists,
-    #[error("the machine is not running")]
-    NotRunning,
-    #[error("the machine did not come up in the time that smolvm gives it; the end of its console:\n{0}")]
-    Boot(String),
-    #[error(
-        "the machine's process ended before it came up; `bot-bottle doctor` says what is missing, and its last words \
-         were:\n{0}"
-    )]
-    Died(String),
-    #[error("`smolvm {command}` failed with {code}: {message}")]
-    Failed { command: String, code: i32, message: String },
 }
 
 /// What a run gave.
@@ -89,8 +59,7 @@ impl Smolvm {
         if version < FLOOR {
             return Err(SmolvmError::Old(version));
         }
-        let help = ["machine", "create", "--help"].map(OsString::from).to_vec();
-        let features = Features::of(version, &self.run("machine create --help", help, None, PATIENCE)?.stdout);
+        let features = Features::of(version, &self.run("machine create --help", words(HELP), None, PATIENCE)?.stdout);
         if features.missing.is_empty() {
             Ok(features)
         } else {
@@ -100,7 +69,7 @@ impl Smolvm {
 
     /// As it says itself, whether or not it can be used.
     pub fn version(&self) -> Result<Version, SmolvmError> {
-        let said = self.run("--version", vec!["--version".into()], None, PATIENCE)?.stdout;
+        let said = self.run("--version", words(VERSION), None, PATIENCE)?.stdout;
         said.parse().map_err(|()| SmolvmError::Version(first_line(&said)))
     }
 
@@ -172,9 +141,7 @@ impl Machine {
         struct Status {
             pid: Option<i32>,
         }
-        let mut arguments = named("status", &self.name);
-        arguments.push("--json".into());
-        let said = self.told("machine status", arguments, PATIENCE)?.stdout;
+        let said = self.told("machine status", status(&self.name), PATIENCE)?.stdout;
         let unreadable = |error: serde_json::Error| SmolvmError::Failed {
             command: "machine status".to_owned(),
             code: 0,
@@ -185,25 +152,29 @@ impl Machine {
 
     fn told(&self, what: &str, arguments: Vec<OsString>, patience: Duration) -> Result<Ran, SmolvmError> {
         let ran = self.smolvm.run(what, arguments, Some(&self.state), patience)?;
-        if ran.code == 0 { Ok(ran) } else { Err(self.failure(what, &ran)) }
+        if ran.code == 0 { Ok(ran) } else { Err(self.failure(what, ran.code, &ran.stderr)) }
     }
 
     /// Its exit code tells little: 1 is every error of its own.
-    fn failure(&self, what: &str, ran: &Ran) -> SmolvmError {
-        let message = ran.stderr.trim();
+    pub(super) fn failure(&self, what: &str, code: i32, said: &str) -> SmolvmError {
+        let message = said.trim();
         let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
         if says(&["already exists"]) {
             SmolvmError::Exists
-        } else if says(&["/dev/kvm", "KVM is not available", "kvm not available"]) {
+        } else if says(&["No space left on device", "database or disk is full"]) {
+            SmolvmError::DiskFull(shown(message))
+        } else if says(&["/dev/kvm", "KVM is not available", "kvm not available", "kvm permission denied", "KvmOpen"]) {
             SmolvmError::NoKvm
         } else if says(&["not running"]) {
             SmolvmError::NotRunning
+        } else if says(&["vm not found: ", "machine not found: "]) || names_no_machine(message) {
+            SmolvmError::NotFound
         } else if says(&["before the agent was ready"]) {
             SmolvmError::Died(self.last_words().unwrap_or_else(|| shown(message)))
         } else if says(&["did not become ready", "timed out", "timeout waiting"]) {
             SmolvmError::Boot(self.console().unwrap_or_else(|| shown(message)))
         } else {
-            SmolvmError::Failed { command: what.to_owned(), code: ran.code, message: shown(message) }
+            SmolvmError::Failed { command: what.to_owned(), code, message: shown(message) }
         }
     }
 
@@ -225,6 +196,16 @@ impl Machine {
         let text = logs.into_iter().find_map(|log| end_of(&log).ok())?;
         Some(shown(&text))
     }
+}
+
+fn words(words: &[&str]) -> Vec<OsString> {
+    words.iter().map(OsString::from).collect()
+}
+
+fn status(name: &str) -> Vec<OsString> {
+    let mut arguments = named("status", name);
+    arguments.push("--json".into());
+    arguments
 }
 
 /// One of the commands that a machine's name is all to. Where its state is, `HOME` says.
@@ -256,6 +237,12 @@ fn create(order: &Order) -> Vec<OsString> {
     arguments.push("--".into());
     arguments.extend(order.command.iter().map(OsString::from));
     arguments
+}
+
+/// As `machine 'NAME' not found`; an image or a file that is not found is something else.
+fn names_no_machine(message: &str) -> bool {
+    let after = message.rsplit_once("machine '").and_then(|(_, rest)| rest.split_once('\''));
+    after.is_some_and(|(_, rest)| rest.starts_with(" not found"))
 }
 
 fn joined(host: &Path, inside: &str, end: &str) -> OsString {
@@ -328,26 +315,75 @@ mod tests {
         let flags = Flags { user: false, ..flags };
         insta::assert_snapshot!("since-1.8", lines(create(&Order { flags, ..order.clone() })));
         insta::assert_snapshot!("start", lines(named("start", "bottle")));
+        insta::assert_snapshot!("status", lines(status("bottle")));
+        insta::assert_snapshot!("version", lines(words(VERSION)));
+        insta::assert_snapshot!("help", lines(words(HELP)));
     }
 
     #[test]
     fn what_smolvm_says_is_an_error_of_its_kind() {
         let smolvm = Smolvm { program: "/smolvm".into(), libraries: None, rootfs: None };
         let machine = Machine::of(&smolvm, Path::new("/nonexistent"), Path::new("/nonexistent"));
-        let error = |message: &str| {
-            machine.failure("machine start", &Ran { code: 1, stdout: String::new(), stderr: message.to_owned() })
+        let error = |message: &str| machine.failure("machine start", 1, message);
+        let kind = |message: &str| match error(message) {
+            SmolvmError::Exists => "exists",
+            SmolvmError::NoKvm => "no kvm",
+            SmolvmError::NotRunning => "not running",
+            SmolvmError::NotFound => "not found",
+            SmolvmError::DiskFull(_) => "disk full",
+            SmolvmError::Boot(_) => "boot",
+            SmolvmError::Died(_) => "died",
+            SmolvmError::Failed { .. } => "failed",
+            other => panic!("{other:?}"),
         };
-        let exists = "Error: config operation failed: create machine: machine 'm1' already exists or is being created";
-        assert!(matches!(error(exists), SmolvmError::Exists));
-        // As 1.32.2 says it, and those before it.
-        let kvm = "Error: agent operation failed: start machine: kvm permission denied: Cannot access /dev/kvm (permission \
-                   denied).\nAdd your user to the 'kvm' group:";
-        assert!(matches!(error(kvm), SmolvmError::NoKvm));
-        let stopped = "Error: agent operation failed: connect: machine 'b' is not running. Use 'smolvm machine start \
-                       --name b' first.";
-        assert!(matches!(error(stopped), SmolvmError::NotRunning));
-        assert!(matches!(error("Error: timed out waiting for the agent"), SmolvmError::Boot(_)));
-        assert!(matches!(error("Error: machine 'm1' is not running"), SmolvmError::NotRunning));
+        // Where not said otherwise the words are those of 1.32.2.
+        let start = "Error: agent operation failed: start machine: ";
+        for (message, expected) in [
+            (
+                "Error: config operation failed: create machine: machine 'm1' already exists or is being created",
+                "exists",
+            ),
+            (
+                &format!(
+                    "{start}kvm permission denied: Cannot access /dev/kvm (permission denied).\nAdd your user to the 'kvm' \
+                     group:"
+                ),
+                "no kvm",
+            ),
+            (&format!("{start}kvm not available: /dev/kvm does not exist"), "no kvm"),
+            (
+                &format!(
+                    "{start}agent operation failed: monitor agent: Then log out and log back in for the change to take \
+                     effect.); libkrun detail: build microVM: Internal error while starting microVM: \
+                     KvmContext(KvmOpen(Error(13))) (boot process exited (code 1) before the agent was ready)"
+                ),
+                "no kvm",
+            ),
+            (
+                "Error: agent operation failed: connect: machine 'b' is not running. Use 'smolvm machine start --name b' \
+                 first.",
+                "not running",
+            ),
+            ("Error: machine 'm1' is not running", "not running"),
+            ("Error: config operation failed: machine status: machine 'c' not found", "not found"),
+            ("Error: vm not found: b", "not found"),
+            // Of a program or a file that smolvm lacks.
+            ("Error: mkfs.ext4 not found - required for creating disks", "failed"),
+            ("Error: storage operation failed: write disk tail: No space left on device (os error 28)", "disk full"),
+            ("Error: database operation failed: database or disk is full", "disk full"),
+            (
+                &format!(
+                    "{start}agent operation failed: monitor agent: agent did not become ready within 30 seconds: no boot \
+                     progress for 30 seconds"
+                ),
+                "boot",
+            ),
+            // Of older ones.
+            (&format!("{start}timed out waiting for the agent"), "boot"),
+            (&format!("{start}boot process exited (code 1) before the agent was ready"), "died"),
+        ] {
+            assert_eq!(kind(message), expected, "{message}");
+        }
         let other = error("Error: \u{1b}[31mno\u{1b}[0m").to_string();
         assert!(other.contains("failed with 1") && !other.contains('\u{1b}'), "{other}");
     }

@@ -23,8 +23,8 @@ mod staging;
 mod tests;
 mod version;
 
-pub use cli::{Smolvm, SmolvmError};
-pub use error::MachineError;
+pub use cli::Smolvm;
+pub use error::{MachineError, SmolvmError};
 #[cfg(feature = "registry")]
 pub use install::{InstallError, PACKAGE, Wheel, install, installed};
 pub use machine::Machine;

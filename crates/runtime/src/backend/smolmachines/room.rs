@@ -1,8 +1,7 @@
 //! Makes the machine, starts it, and waits for its init.
 
 use super::{
-    cli::SmolvmError,
-    error::MachineError,
+    error::{MachineError, SmolvmError},
     machine::{Machine, Order},
     record,
     staging::{path_that_can_be_told, stage},

@@ -44,6 +44,7 @@ pub fn websocket(data: &[u8]) {
             found => assert_eq!(found, whole, "what comes later changes it"),
         }
     }
+    bare(data);
     let Ok(Some(head)) = whole else { return };
     let payload = data.get(head.bytes..).unwrap_or_default();
     let mut made = BytesMut::new();
@@ -126,6 +127,21 @@ impl Verdict for Verdicts {
 
     fn spared(&self) -> Option<&[String]> {
         self.redacts.then_some(&[])
+    }
+}
+
+/// As an upstream writes it.
+fn bare(data: &[u8]) {
+    let whole = frames::bare_head(data);
+    for cut in 0..data.len().min(12) {
+        match frames::bare_head(data.get(..cut).unwrap_or_default()) {
+            Ok(None) => {}
+            found => assert_eq!(found, whole, "what comes later changes it"),
+        }
+    }
+    if let Ok(Some(head)) = whole {
+        assert!(head.bytes <= data.len() && head.bytes <= 10, "a head is there");
+        assert_eq!(frames::head(data), Err(bottle_spec::verdict::Reason::RequestMalformed), "a frame is of one side");
     }
 }
 

@@ -4,6 +4,7 @@
 //! `fuzz/seeds` run as tests here.
 
 use crate::{
+    inbound::{Act, Cut, Cutter, Piece, Reader, Tools},
     path::{Pattern, Readings},
     scan::{Finding, Known, Place, Scanner, Shape},
 };
@@ -84,6 +85,44 @@ pub fn messages(data: &[u8]) {
     }
 }
 
+/// What comes back, in chunks of the size that the first byte says.
+pub fn inbound(data: &[u8]) {
+    let [size, text @ ..] = data else { return };
+    let size = usize::from(*size) + 1;
+    assert_eq!(read(Act::Strip, usize::MAX, text), read(Act::Strip, size, text), "the cuts make a difference");
+    assert_eq!(read(Act::Warn, size, text).0, text, "what is only read is not changed");
+    for cut in [Cut::Whole, Cut::Lines, Cut::Events] {
+        let whole = judged(cut, usize::MAX, text);
+        assert_eq!(whole, judged(cut, size, text), "the cuts make a difference");
+        assert_eq!(whole.concat(), text, "the pieces are the body");
+    }
+}
+
+fn read(act: Act, size: usize, text: &[u8]) -> (Vec<u8>, Vec<(&'static str, String)>) {
+    let (mut reader, mut out, mut signs) = (Reader::new(act), Vec::new(), Vec::new());
+    for chunk in text.chunks(size) {
+        out.extend(reader.push(Bytes::copy_from_slice(chunk), &mut signs).into_iter().flatten());
+    }
+    out.extend(reader.flush(&mut signs).into_iter().flatten());
+    (out, signs.into_iter().map(|sign| (sign.rule, sign.words)).collect())
+}
+
+fn judged(cut: Cut, size: usize, text: &[u8]) -> Vec<Vec<u8>> {
+    let (mut cutter, mut pieces, mut tools) = (Cutter::new(cut), Vec::new(), Tools::default());
+    let mut each = |piece: Piece<'_>| {
+        let (Piece::One(bytes) | Piece::Part(bytes, _)) = piece;
+        let _ = tools.event("a.test", bytes, Act::Strip, &mut Vec::new());
+        let _ = tools.text("a.test", bytes, Act::Strip, &mut Vec::new());
+        pieces.push(bytes.to_vec());
+        Ok::<(), std::convert::Infallible>(())
+    };
+    for chunk in text.chunks(size) {
+        let _ = cutter.push(chunk, &mut each);
+    }
+    let _ = cutter.finish(&mut each);
+    pieces
+}
+
 /// What is found and given back does not depend on the cuts, and what is given back is what came.
 fn cut(shape: &Shape, size: usize, text: &[u8]) {
     let whole = through(shape, usize::MAX, text);
@@ -107,13 +146,14 @@ mod tests {
     #[test]
     fn the_seeds_pass() {
         type Target = (&'static str, fn(&[u8]));
-        let targets: [Target; 6] = [
+        let targets: [Target; 7] = [
             ("scan_url", super::url),
             ("scan_header", super::header),
             ("scan_body", super::body),
             ("scan_multipart", super::multipart),
             ("scan_events", super::events),
             ("scan_messages", super::messages),
+            ("inbound", super::inbound),
         ];
         for (target, run) in targets {
             let seeds = format!("{}/../../fuzz/seeds/{target}", env!("CARGO_MANIFEST_DIR"));

@@ -6,19 +6,26 @@
 //! Invariant: sans-I/O; at most [`BLOCK`] and its margins are held, whatever comes; what is found does not depend on how
 //! the response was cut into chunks. Under `warn` not a byte is delayed or changed.
 
+mod cutter;
 mod hidden;
 mod phrases;
+mod reading;
 mod tools;
 
-pub use tools::{MAX_TOOLS, Tools};
+pub use cutter::{Cut, Cutter, MAX_PIECE, Piece};
+pub use tools::{Judged, MAX_TOOLS, Tools};
 
 use bytes::Bytes;
+use phrases::Phrase;
+use reading::Reading;
 use std::ops::Range;
 
 /// Looked at as one piece, in bytes.
 const BLOCK: usize = 16 << 10;
-/// How far a sign reaches on either side of where it begins.
+/// How far before a sign its text is looked at.
 const MARGIN: usize = 512;
+/// How far behind its beginning a sign may end: a phrase of 270 bytes, each spelled by an escape.
+const REACH: usize = 2 << 10;
 /// Signs told of one response; more of them say nothing new.
 const MAX_SIGNS: usize = 16;
 /// What stands where something was taken out. Fits into a JSON string and into HTML as it is.
@@ -74,11 +81,11 @@ impl Reader {
         let mut out = Vec::new();
         let mut rest = &chunk[..];
         while !rest.is_empty() {
-            let room = (self.context + BLOCK + MARGIN).saturating_sub(self.text.len());
+            let room = (self.context + BLOCK + REACH).saturating_sub(self.text.len());
             let (now, later) = rest.split_at(room.min(rest.len()));
             self.text.extend_from_slice(now);
             rest = later;
-            if self.text.len() == self.context + BLOCK + MARGIN {
+            if self.text.len() == self.context + BLOCK + REACH {
                 self.settle(self.context + BLOCK, &mut out, signs)?;
             }
         }
@@ -95,10 +102,17 @@ impl Reader {
         Ok(out.into())
     }
 
+    /// What comes next is a text of its own. To be called behind [`Reader::flush`].
+    pub fn forget(&mut self) {
+        self.base = self.base.saturating_add(self.text.len() as u64);
+        self.text.clear();
+        self.context = 0;
+    }
+
     /// Looks at everything up to `end` and moves it into the context.
     fn settle(&mut self, end: usize, out: &mut Vec<u8>, signs: &mut Vec<Sign>) -> Result<(), Blocked> {
         let mut done = self.context;
-        for (rule, span) in found(&self.text) {
+        for (rule, span) in found(&self.text, self.context..end, false) {
             // What begins in the context has been told; what begins behind `end` is seen whole next time.
             if span.start < done || span.start >= end {
                 continue;
@@ -133,16 +147,34 @@ impl Reader {
     }
 }
 
-/// All that is found in a text, in order and not overlapping.
-fn found(text: &[u8]) -> Vec<(&'static str, Range<usize>)> {
+/// All that is found in a text and begins in this part of it, in order and not overlapping. What describes a tool
+/// (`of_tool`) has no words for an agent in the open either.
+fn found(text: &[u8], within: Range<usize>, of_tool: bool) -> Vec<(&'static str, Range<usize>)> {
     let mut all = Vec::new();
-    hidden::find(text, &mut |rule, span| all.push((rule, span)));
-    phrases::find(text, &mut |phrase, span| {
-        // Words that mean little in the open mean much where nobody is to see them.
-        if !phrase.weak || hidden::is_unseen(text, span.start) {
+    // Words that mean little in the open mean much where nobody is to see them.
+    let weighs = |phrase: &Phrase, unseen: &dyn Fn() -> bool| {
+        !phrase.weak || (of_tool && phrase.rule == phrases::ORDER) || unseen()
+    };
+    hidden::find(text, within.clone(), &mut |rule, span| all.push((rule, span)));
+    phrases::find(text, within.clone(), &mut |phrase, span| {
+        if weighs(phrase, &|| hidden::is_unseen(text, span.start)) {
             all.push((phrase.rule, span));
         }
     });
+    if let Some(reading) = Reading::of(text) {
+        reading.hidden(&mut |rule, span| {
+            let rest = span.start.max(within.start)..span.end;
+            if !rest.is_empty() {
+                all.push((rule, rest));
+            }
+        });
+        reading.phrases(&mut |phrase, span, unseen| {
+            if weighs(phrase, &|| unseen) {
+                all.push((phrase.rule, span));
+            }
+        });
+    }
+    all.retain(|(_, span)| within.contains(&span.start));
     all.sort_by_key(|(_, span)| (span.start, std::cmp::Reverse(span.end)));
     let mut end = 0;
     all.retain(|(_, span)| {

@@ -25,6 +25,7 @@ mod stream;
 mod unnamed;
 mod whole;
 
+pub(crate) use decode::escapes::unescape;
 pub use detect::{Detectors, Hit, MAX_MATCH};
 pub use finding::{CANARY, Finding, KNOWN_SECRET, Place, RuleId, Shown, Step, Steps, TOO_DEEP};
 pub use known::Known;

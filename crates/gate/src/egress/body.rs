@@ -185,6 +185,8 @@ enum End {
     Open,
     /// The last data has gone out; these are left.
     Trailers(HeaderMap),
+    /// It is to break off; whether what went before has had its time to leave. hyper drops what it has not sent yet.
+    Broken(BodyError, bool),
     Closed,
 }
 
@@ -194,6 +196,12 @@ impl Filtered {
             match std::mem::replace(&mut self.end, End::Closed) {
                 End::Closed => return Poll::Ready(None),
                 End::Trailers(trailers) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                End::Broken(error, true) => return Poll::Ready(Some(Err(error))),
+                End::Broken(error, false) => {
+                    self.end = End::Broken(error, true);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 End::Open => self.end = End::Open,
             }
             let frame = match ready!(self.source.poll(cx)) {
@@ -204,14 +212,18 @@ impl Filtered {
                 }
                 None => {
                     self.end = End::Closed;
-                    return Poll::Ready(self.rest());
+                    match self.rest() {
+                        Some(Err(error)) => self.end = End::Broken(error, false),
+                        rest => return Poll::Ready(rest),
+                    }
+                    continue;
                 }
             };
             match frame.into_data() {
                 Ok(data) => match self.pass(data) {
                     Ok(data) if data.is_empty() => {}
                     Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                    Err(error) => return Poll::Ready(Some(Err(self.stop(error)))),
+                    Err(error) => self.end = End::Broken(error, false),
                 },
                 Err(frame) => {
                     let mut trailers = frame.into_trailers().unwrap_or_default();
@@ -219,8 +231,10 @@ impl Filtered {
                         window.scrubber().headers(&mut trailers);
                     }
                     self.end = End::Trailers(trailers);
-                    if let Some(rest) = self.rest() {
-                        return Poll::Ready(Some(rest));
+                    match self.rest() {
+                        Some(Err(error)) => self.end = End::Broken(error, false),
+                        Some(rest) => return Poll::Ready(Some(rest)),
+                        None => {}
                     }
                 }
             }
@@ -233,25 +247,29 @@ impl Filtered {
             None => data,
         };
         match &mut self.listener {
-            Some(listener) => listener.push(data).map_err(BodyError::Refused),
+            Some(listener) => {
+                let passed = listener.push(data).map_err(BodyError::Refused)?;
+                if let Some(reason) = listener.refused() {
+                    self.end = End::Broken(BodyError::Refused(reason), false);
+                }
+                Ok(passed)
+            }
             None => Ok(data),
         }
-    }
-
-    fn stop(&mut self, error: BodyError) -> BodyError {
-        self.end = End::Closed;
-        error
     }
 
     /// What was held back, at the end.
     fn rest(&mut self) -> Option<Result<Frame<Bytes>, BodyError>> {
         let mut rest = self.window.as_mut().map(Window::finish).unwrap_or_default();
         if let Some(listener) = &mut self.listener {
-            let passed = listener.push(rest).and_then(|passed| Ok((passed, listener.finish()?)));
+            let passed = listener.push(rest).and_then(|passed| match listener.refused() {
+                None => Ok((passed, listener.finish()?)),
+                Some(reason) => Err(reason),
+            });
             match passed {
                 Ok((passed, held)) if passed.is_empty() => rest = held,
                 Ok((passed, held)) => rest = [passed, held].concat().into(),
-                Err(reason) => return Some(Err(self.stop(BodyError::Refused(reason)))),
+                Err(reason) => return Some(Err(BodyError::Refused(reason))),
             }
         }
         if rest.is_empty() { None } else { Some(Ok(Frame::data(rest))) }

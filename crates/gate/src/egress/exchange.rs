@@ -11,6 +11,7 @@ use super::{
     flow::{Flow, Returned, head_length},
     frames::Relay,
     guard::{Guard, REFUSED, Watch},
+    hearing::Hearing,
     inbound::Listener,
     inject::Credentialed,
     judge::Judge,
@@ -284,17 +285,18 @@ impl Session {
             answer = self.sent(&live, again, &flow).await.map_err(|reason| stopped(reason, &judge, &flow, facts))?;
         }
         let Answer { response, method, scrubber, upgrade, .. } = answer;
+        let inbound = live.rules.route(route).map_or(Inbound::Warn, |route| route.inbound);
         match (response.status(), upgrade) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(upgrade)) => {
                 let once = live.rules.route(route).and_then(|route| route.granted.as_ref()).is_some_and(|it| it.once);
                 let lasting = Lasting::request(&self.egress, facts.clone(), method_override).for_once(once);
                 let relay = Relay::new(&scanner, Arc::clone(&judge));
-                let filters = Filters { up: Some(relay), down: scrubber, flow: Some(flow) };
+                let hearing = Listener::of_messages(&self.egress, facts, inbound).map(Hearing::new);
+                let filters = Filters { up: Some(relay), down: scrubber, hearing, flow: Some(flow) };
                 self.switch(response, upgrade, filters, lasting, facts).map(|response| response.map(Returned::from))
             }
             (StatusCode::SWITCHING_PROTOCOLS, None) => Err(Reason::UpstreamProtocol),
             _ => {
-                let inbound = live.rules.route(route).map_or(Inbound::Warn, |route| route.inbound);
                 let listener = Listener::new(&self.egress, facts, inbound, response.headers());
                 let decoders = &self.egress.decoders;
                 let response = respond(response, &method, scrubber.as_ref(), listener, decoders).await?;

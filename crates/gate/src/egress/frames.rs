@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 const FIN: u8 = 0x80;
 const MASKED: u8 = 0x80;
-const CONTINUATION: u8 = 0;
-const CLOSE: u8 = 8;
+pub(crate) const CONTINUATION: u8 = 0;
+pub(crate) const CLOSE: u8 = 8;
 /// Control frames carry no more (section 5.5).
 const MAX_CONTROL: u64 = 125;
 
@@ -166,12 +166,26 @@ impl<V: Verdict> Relay<V> {
     }
 }
 
-/// The head at the front of `bytes`, once it is all there.
+/// The head at the front of `bytes`, once it is all there. An agent's frames are masked.
 pub(crate) fn head(bytes: &[u8]) -> Result<Option<Head>, Reason> {
+    let Some((mut head, rest)) = unkeyed(bytes, true)? else { return Ok(None) };
+    let Some(mask) = rest.first_chunk::<4>() else { return Ok(None) };
+    head.mask = *mask;
+    head.bytes += mask.len();
+    Ok(Some(head))
+}
+
+/// The same of an upstream's frames, which are not.
+pub(crate) fn bare_head(bytes: &[u8]) -> Result<Option<Head>, Reason> {
+    Ok(unkeyed(bytes, false)?.map(|(head, _)| head))
+}
+
+/// The head without its mask, and what follows it.
+fn unkeyed(bytes: &[u8], masked: bool) -> Result<Option<(Head, &[u8])>, Reason> {
     let [first, second, rest @ ..] = bytes else { return Ok(None) };
     let (last, opcode, short) = (first & FIN != 0, first & 0x0f, second & 0x7f);
-    // Reserved bits belong to extensions, and there are none; an agent's frames are masked.
-    let sound = first & 0x70 == 0 && matches!(opcode, 0..=2 | 8..=10) && second & MASKED != 0;
+    // Reserved bits belong to extensions, and there are none.
+    let sound = first & 0x70 == 0 && matches!(opcode, 0..=2 | 8..=10) && (second & MASKED != 0) == masked;
     if !sound || (opcode >= CLOSE && !last) {
         return Err(Reason::RequestMalformed);
     }
@@ -181,7 +195,6 @@ pub(crate) fn head(bytes: &[u8]) -> Result<Option<Head>, Reason> {
         _ => 0,
     };
     let Some((long, rest)) = rest.split_at_checked(extended) else { return Ok(None) };
-    let Some(mask) = rest.first_chunk::<4>() else { return Ok(None) };
     let length = match extended {
         0 => u64::from(short),
         _ => long.iter().fold(0, |length, byte| length << 8 | u64::from(*byte)),
@@ -195,7 +208,7 @@ pub(crate) fn head(bytes: &[u8]) -> Result<Option<Head>, Reason> {
     if !shortest || (opcode >= CLOSE && length > MAX_CONTROL) {
         return Err(Reason::RequestMalformed);
     }
-    Ok(Some(Head { last, opcode, length, mask: *mask, bytes: 6 + extended }))
+    Ok(Some((Head { last, opcode, length, mask: [0; 4], bytes: 2 + extended }, rest)))
 }
 
 /// Masks, too.

@@ -28,6 +28,7 @@ pub(crate) mod frames;
 pub(crate) mod framing;
 mod freezing;
 mod guard;
+mod hearing;
 pub(crate) mod hello;
 mod inbound;
 mod inject;

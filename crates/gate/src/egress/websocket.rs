@@ -5,6 +5,7 @@ use super::{
     flow::Flow,
     frames::{Relay, farewell},
     freezing::Switch,
+    hearing::Hearing,
     scrub::{Scrubber, Window},
 };
 use bottle_spec::verdict::Reason;
@@ -47,6 +48,8 @@ pub(crate) struct Filters {
     pub(crate) up: Option<Relay>,
     /// Masks what comes from the upstream, length for length, so that frames stay whole.
     pub(crate) down: Option<Arc<Scrubber>>,
+    /// Reads the upstream's messages, behind that.
+    pub(crate) hearing: Option<Hearing>,
     /// Counts both ways.
     pub(crate) flow: Option<Arc<Flow>>,
 }
@@ -70,7 +73,10 @@ where
         Ok(())
     };
     let upwards = filters.up.map_or(Filter::None, |relay| Filter::Search(Box::new(relay)));
-    let downwards = filters.down.map_or(Filter::None, |scrubber| Filter::Mask(Window::masking(scrubber)));
+    let downwards = match (filters.down.map(Window::masking), filters.hearing.map(Box::new)) {
+        (None, None) => Filter::None,
+        (window, hearing) => Filter::Down(window, hearing),
+    };
     let both = async {
         tokio::try_join!(
             copy(down_read, up_write, frozen, &activity, upwards, spend),
@@ -97,8 +103,17 @@ where
 
 enum Filter {
     None,
-    Mask(Window),
+    Down(Option<Window>, Option<Box<Hearing>>),
     Search(Box<Relay>),
+}
+
+impl Filter {
+    fn hear(&mut self, bytes: &[u8]) -> Result<(), Ended> {
+        match self {
+            Filter::Down(_, Some(hearing)) => hearing.hear(bytes).map_err(Ended::Refused),
+            Filter::None | Filter::Down(..) | Filter::Search(_) => Ok(()),
+        }
+    }
 }
 
 enum Ended {
@@ -129,16 +144,18 @@ where
         activity.note();
         if amount == 0 {
             // A message that has not ended is none.
-            let rest = if let Filter::Mask(window) = &mut filter { window.finish() } else { Bytes::new() };
+            let rest = if let Filter::Down(Some(window), _) = &mut filter { window.finish() } else { Bytes::new() };
+            filter.hear(&rest)?;
             to.write_all(&rest).await.map_err(|_| Ended::Broken)?;
             return to.shutdown().await.map_err(|_| Ended::Broken);
         }
         let clean = match &mut filter {
-            Filter::None => None,
-            Filter::Mask(window) => Some(window.push(Bytes::copy_from_slice(&buffer))),
+            Filter::None | Filter::Down(None, _) => None,
+            Filter::Down(Some(window), _) => Some(window.push(Bytes::copy_from_slice(&buffer))),
             Filter::Search(relay) => Some(relay.pass(&buffer).map_err(Ended::Refused)?),
         };
         let clean = clean.as_deref().unwrap_or(&buffer);
+        filter.hear(clean)?;
         account(clean.len()).map_err(Ended::Refused)?;
         to.write_all(clean).await.map_err(|_| Ended::Broken)?;
         to.flush().await.map_err(|_| Ended::Broken)?;

@@ -11,22 +11,26 @@ const MIN_TAGS: usize = 8;
 /// Joiners and spaces without width in a row, as bits are hidden in them.
 const MIN_SHAPELESS: usize = 16;
 
-/// Gives runs of invisible characters.
-pub(super) fn find(text: &[u8], each: &mut dyn FnMut(&'static str, Range<usize>)) {
-    runs(text, &[0xf3, 0xa0], MIN_TAGS, tag, &mut |span| each(TAGS, span));
-    runs(text, &[0xe2], MIN_SHAPELESS, shapeless, &mut |span| each(SHAPELESS, span));
+/// Gives runs of invisible characters that begin in this part of the text; of one that began before it, the rest.
+pub(super) fn find(text: &[u8], within: Range<usize>, each: &mut dyn FnMut(&'static str, Range<usize>)) {
+    runs(text, within.clone(), &[0xf3, 0xa0], MIN_TAGS, tag, &mut |span| each(TAGS, span));
+    runs(text, within, &[0xe2], MIN_SHAPELESS, shapeless, &mut |span| each(SHAPELESS, span));
 }
 
 /// Runs of at least `least` characters that `length` knows, each beginning with `lead`.
 fn runs(
     text: &[u8],
+    within: Range<usize>,
     lead: &[u8],
     least: usize,
     length: fn(&[u8]) -> Option<usize>,
     each: &mut dyn FnMut(Range<usize>),
 ) {
-    let mut from = 0;
+    let mut from = within.start;
     while let Some(at) = text.get(from..).and_then(|rest| memmem::find(rest, lead)).map(|at| from + at) {
+        if at >= within.end {
+            return;
+        }
         let (mut end, mut count) = (at, 0);
         while let Some(length) = text.get(end..).and_then(length) {
             end += length;

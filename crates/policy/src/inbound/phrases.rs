@@ -125,11 +125,13 @@ fn bit(byte: u8) -> (usize, u64) {
     (usize::from(byte >> 6), 1 << (byte & 63))
 }
 
-/// Gives every phrase in the text.
-pub(super) fn find(text: &[u8], each: &mut dyn FnMut(&'static Phrase, Range<usize>)) {
+/// Gives every phrase that begins in this part of the text.
+pub(super) fn find(text: &[u8], within: Range<usize>, each: &mut dyn FnMut(&'static Phrase, Range<usize>)) {
     let starts = &*STARTS;
-    let (mut before, mut last) = (0, 0);
-    for (at, pair) in text.windows(2).enumerate() {
+    let byte_before = |back: usize| within.start.checked_sub(back).and_then(|at| text.get(at)).copied().unwrap_or(0);
+    let (mut before, mut last) = (byte_before(2), byte_before(1));
+    let part = text.get(within.start..text.len().min(within.end.saturating_add(1))).unwrap_or_default();
+    for (at, pair) in (within.start..).zip(part.windows(2)) {
         let &[first, second] = pair else { continue };
         let begins = begins_word(before, last);
         (before, last) = (last, first);

@@ -8,7 +8,7 @@ pub(super) mod bases;
 pub(super) mod class;
 pub(super) mod deflate;
 pub(super) mod delimited;
-pub(super) mod escapes;
+pub(crate) mod escapes;
 pub(super) mod inflate;
 pub(super) mod lanes;
 pub(super) mod quoted;

@@ -96,6 +96,20 @@ fn walk(text: &[u8], mut give: impl FnMut(&[u8], Range<usize>) -> ControlFlow<()
     undone
 }
 
+/// Appends what the escape at the start of `rest` stands for, which begins with `\` or `&`, as it is; gives its length.
+/// Always longer than what it stands for.
+pub(crate) fn unescape(rest: &[u8], out: &mut Vec<u8>) -> Option<usize> {
+    let (first, after) = rest.split_first()?;
+    let (length, unit) = if *first == b'&' { reference(after) } else { backslash(after) }?;
+    match unit {
+        Unit::Byte(byte) => out.push(byte),
+        Unit::Char(ch) => out.extend_from_slice(ch.encode_utf8(&mut [0; 4]).as_bytes()),
+        Unit::Nothing => {}
+        Unit::Same => return None,
+    }
+    Some(length + 1)
+}
+
 /// Whether something may be undone at the start of `rest`, which begins with an [`ESCAPE`] byte.
 pub(in crate::scan) fn begins(rest: &[u8]) -> bool {
     match rest.first() {

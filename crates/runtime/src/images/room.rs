@@ -112,7 +112,7 @@ mod tests {
     use super::*;
     use std::{
         io::{BufRead as _, BufReader},
-        process::{Command, Stdio},
+        process::{Child, Command, Stdio},
         time::Duration,
     };
 
@@ -144,6 +144,16 @@ mod tests {
         assert_eq!(there(), [false; 3]);
     }
 
+    /// Killed when this goes.
+    struct Maker(Child);
+
+    impl Drop for Maker {
+        fn drop(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        }
+    }
+
     /// A process of its own holds the lock, as whoever unpacks does, until it is killed.
     #[test]
     fn what_a_killed_process_was_making_goes_and_what_a_living_one_makes_stays() {
@@ -158,19 +168,18 @@ mod tests {
             let mut said = String::new();
             BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
             assert_eq!(said, "ready\n");
-            child
+            Maker(child)
         };
-        let (mut killed, mut alive) = (make_part("a"), make_part("b"));
+        let (killed, alive) = (make_part("a"), make_part("b"));
         fs::write(at("c", ".part"), [0; 500]).unwrap();
         make(Cache { directory: images, most: Cache::MOST });
         assert!(at("a", ".part").exists() && at("b", ".part").exists(), "both are at work");
         assert!(!at("c", ".part").exists(), "of an archive that nobody pulls any more");
-        killed.kill().unwrap();
-        killed.wait().unwrap();
+        drop(killed);
         sweep(images);
-        let left = (at("a", ".part").exists(), at("b", ".part").exists());
-        alive.kill().unwrap();
-        alive.wait().unwrap();
-        assert_eq!(left, (false, true));
+        assert_eq!((at("a", ".part").exists(), at("b", ".part").exists()), (false, true));
+        drop(alive);
+        sweep(images);
+        assert!(!at("b", ".part").exists());
     }
 }

@@ -141,7 +141,7 @@ fn bare(data: &[u8]) {
     }
     if let Ok(Some(head)) = whole {
         assert!(head.bytes <= data.len() && head.bytes <= 10, "a head is there");
-        assert_eq!(frames::head(data), Err(bottle_spec::verdict::Reason::RequestMalformed), "a frame is of one side");
+        assert_eq!(frames::head(data), Err(Reason::RequestMalformed), "a frame is of one side");
     }
 }
 

@@ -92,7 +92,7 @@ impl Parts {
             reader.fields.judge(judge);
         }
         if let Some(reader) = &mut self.markup {
-            reader.joined.judge(judge);
+            reader.judge(judge);
         }
         for reader in self.events.iter_mut().chain(&mut self.multipart) {
             reader.joined.judge(judge);

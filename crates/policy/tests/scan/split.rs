@@ -101,6 +101,8 @@ fn over_the_fields_of_a_body() {
         body(&Shape::Form, &format!("x=%zz&&=;a={a}&;b={b}&c={c}&%"), is);
         body(&Shape::Xml, &format!("<svg><text>{a}</text><text>{b}</text><!-- x --><text>{c}</text></svg>"), is);
         body(&Shape::Xml, &format!("<svg a=\"{a}\" b=\"{b}\" c=\"{c}\"/>"), is);
+        body(&Shape::Xml, &format!("<svg a='{a}' b='{b}'><g c=\"x\" d='{c}'/></svg>"), is);
+        body(&Shape::Xml, &format!("<p>it's <i>{a}</i><i o'clock>{b}</i><i>{c}</i></p>"), is);
         body(&Shape::EventStream, &format!("data: {a}\ndata: {b}\n\nevent: x\ndata: {c}\n\n"), is);
         let events: String = value.chars().fold(String::new(), |all, it| {
             all + &format!("event: delta\ndata: {{\"type\":\"delta\",\"index\":0,\"delta\":{{\"type\":\"text\",\"text\":\"{it}\"}}}}\n\n")

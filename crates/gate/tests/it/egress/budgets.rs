@@ -1,7 +1,7 @@
 //! Budgets: what goes over them is refused before it is sent, or stopped where it stands, and the agent is told when to
 //! come back.
 
-use super::harness::{Answer, Gate, LIMIT, Setup, Tls, head, setup, until_closed};
+use super::harness::{Answer, Gate, LIMIT, Setup, Tls, setup, until_closed};
 use bottle_spec::event::{AuditEvent, AuditRecord, EgressEnded};
 use bottle_testkit::{TlsUpstream, wait_until};
 use serde_json::{Value, json};
@@ -130,17 +130,6 @@ fn names_and_random_text_below_a_wildcard_are_budgeted() {
     assert_eq!(get(&format!("https://api.test{}", hash('d'))).status, 200, "the operator chose this host");
 }
 
-fn websocket(gate: &Gate) -> Tls {
-    let mut tls = gate.tunnel("api.test:443", "api.test").unwrap();
-    tls.write_all(
-        b"GET /ws HTTP/1.1\r\nHost: api.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-    )
-    .unwrap();
-    assert!(head(&mut tls).starts_with("HTTP/1.1 101"));
-    tls
-}
-
 /// Frames of two bytes until it is closed; how many came back, and what else.
 fn echoes(tls: &mut Tls) -> (usize, String) {
     for count in 0..1000 {
@@ -158,18 +147,18 @@ fn echoes(tls: &mut Tls) -> (usize, String) {
 fn a_websocket_and_a_tunnel_end_where_the_budget_does() {
     let upstream = start();
     let gate = within(&upstream, api(), json!({ "host": { "bytes": 1500 } })).start();
-    let (count, rest) = echoes(&mut websocket(&gate));
+    let (count, rest) = echoes(&mut gate.websocket());
     assert!((1..300).contains(&count) && rest.ends_with("budget_exceeded"), "{count} {rest:?}");
     wait_until("the denial", LIMIT, || gate.denials() == ["budget_exceeded"]);
 
     let passthrough = json!([{ "host": "api.test", "tls": "passthrough" }]);
     let gate = within(&upstream, passthrough.clone(), json!({ "host": { "bytes": 5000 } })).start();
-    let (count, rest) = echoes(&mut websocket(&gate));
+    let (count, rest) = echoes(&mut gate.websocket());
     assert!((1..300).contains(&count) && !rest.contains("budget"), "what is in TLS is not ours to add to: {rest:?}");
     wait_until("the denial", LIMIT, || gate.denials() == ["budget_exceeded"]);
 
     let gate = within(&upstream, passthrough, json!({ "bottle": { "requests": 1 } })).start();
-    assert_eq!(echoes(&mut websocket(&gate)).0, 1000, "no budget of bytes");
+    assert_eq!(echoes(&mut gate.websocket()).0, 1000, "no budget of bytes");
     let answer = gate.raw(b"CONNECT api.test:443 HTTP/1.1\r\nHost: api.test\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 429") && answer.contains("\r\nretry-after: "), "{answer}");
 }

@@ -334,6 +334,19 @@ impl Gate {
         self.tls(self.connect(authority), name)
     }
 
+    /// A WebSocket to api.test, its handshake done.
+    pub(super) fn websocket(&self) -> Tls {
+        let mut tls = self.tunnel("api.test:443", "api.test").unwrap();
+        tls.write_all(
+            b"GET /ws HTTP/1.1\r\nHost: api.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        )
+        .unwrap();
+        let head = head(&mut tls);
+        assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+        tls
+    }
+
     /// A tunnel with nothing in it yet.
     pub(super) fn connect(&self, authority: &str) -> TcpStream {
         let mut stream = self.stream();

@@ -251,13 +251,7 @@ fn messages_of_a_websocket_are_heard() {
                 Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
             let after = frame(0x81, "after");
             let (_upstream, gate) = before(inbound, &[&[&switching[..], &hello, &frames, &after].concat()]);
-            let mut tls = gate.tunnel("api.test:443", "api.test").unwrap();
-            tls.write_all(
-                b"GET /ws HTTP/1.1\r\nHost: api.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                  Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            )
-            .unwrap();
-            assert!(head(&mut tls).starts_with("HTTP/1.1 101"));
+            let mut tls = gate.websocket();
             let got = until_closed(&mut tls);
             let blocks = matches!(inbound, "strip" | "block") && name != "bytes";
             assert_eq!(got.contains("after"), !blocks, "{name} {inbound}: {got:?}");

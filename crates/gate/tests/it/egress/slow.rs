@@ -1,6 +1,6 @@
 //! Peers that take their time: each wait has an end, and nobody else waits meanwhile.
 
-use super::harness::{Gate, LIMIT, Tls, head, setup};
+use super::harness::{Gate, LIMIT, Tls, setup};
 use bottle_testkit::{TlsUpstream, wait_until};
 use serde_json::json;
 use std::io::{Read, Write};
@@ -73,12 +73,6 @@ fn an_agent_that_never_ends_its_body_is_given_up() {
 fn a_websocket_on_which_nothing_moves_is_given_up() {
     let upstream = upstream();
     let gate = open(&upstream);
-    let mut tls = gate.tunnel("api.test:443", "api.test").unwrap();
-    tls.write_all(
-        b"GET /ws HTTP/1.1\r\nHost: api.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-    )
-    .unwrap();
-    assert!(head(&mut tls).starts_with("HTTP/1.1 101"));
+    let mut tls = gate.websocket();
     gate.hurried(|| given_up(&mut tls));
 }

@@ -8,6 +8,8 @@
 //! In a container that no socket leads into, the porter is threads of init itself, and all that it carries goes over
 //! init's standard input and output ([`stream`]).
 //!
+//! In a machine that others are branched from it waits for a room ([`run_parked`]), which only a branch is given.
+//!
 //! Invariants: nothing of the bottle's can see the porter, its sockets or its token: other namespaces, another root and
 //! another uid. When the keeper is gone the porter ends, with it init, and with that the machine.
 
@@ -38,8 +40,13 @@ use std::{
     os::unix::net::UnixStream,
     path::Path,
     process::ExitCode,
+    thread,
+    time::Duration,
 };
 use way::Way;
+
+/// How often a parked porter looks. The machine that others are branched from stands still between them.
+const PARKED_PAUSE: Duration = Duration::from_millis(2);
 
 #[derive(Debug, thiserror::Error)]
 enum PorterError {
@@ -108,6 +115,17 @@ pub(crate) fn run() -> ExitCode {
             code
         }
     }
+}
+
+/// As a porter that is started before there is a bottle: of what the machine branches into, each finds a room of its own.
+pub(crate) fn run_parked() -> ExitCode {
+    // What of this program has not run is in the machine's memory from here on: a branch has another host behind its
+    // directories.
+    let _ = fs::read("/proc/self/exe");
+    while !Path::new(ENTRY).join(ROOM).exists() {
+        thread::sleep(PARKED_PAUSE);
+    }
+    run()
 }
 
 /// For the machine's own log.

@@ -19,6 +19,7 @@ mod spawn;
 mod still;
 mod sys;
 mod syscalls;
+mod within;
 
 use bottle_spec::{
     init_link::{InitToKeeper, KeeperToInit},
@@ -32,8 +33,14 @@ fn main() -> ExitCode {
     if argument.as_deref() == Some(machine_link::PORTER.as_ref()) {
         return machine::run();
     }
+    if argument.as_deref() == Some(machine_link::PARKED.as_ref()) {
+        return machine::run_parked();
+    }
     if argument.as_deref() == Some(machine_link::STREAM.as_ref()) {
         return machine::run_stream();
+    }
+    if argument.as_deref() == Some(machine_link::WITHIN.as_ref()) {
+        return within::run();
     }
     // Whoever could not start this process with the link says where it is.
     let link = match argument {

@@ -71,6 +71,14 @@ pub(crate) fn execute(program: &CStr, arguments: &[CString], environment: &[CStr
     io::Error::last_os_error()
 }
 
+/// `execv(3)`: with the environment that this program was given. Returns only on failure.
+pub(crate) fn execute_as_it_is(program: &CStr, arguments: &[CString]) -> io::Error {
+    let arguments: Vec<_> = arguments.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect();
+    // SAFETY: the array ends in a null pointer, and it and the strings it points to outlive the call.
+    unsafe { libc::execv(program.as_ptr(), arguments.as_ptr()) };
+    io::Error::last_os_error()
+}
+
 /// `execveat(2)` of an open file, with one argument and an empty environment. Returns only on failure.
 pub(crate) fn execute_file(program: BorrowedFd<'_>, name: &CStr) -> io::Error {
     let arguments = [name.as_ptr(), ptr::null()];

@@ -67,6 +67,11 @@ impl Dirs {
         self.cache.join("mirrors")
     }
 
+    /// Machines that others are branched from.
+    pub fn prepared(&self) -> PathBuf {
+        self.state.join("warm")
+    }
+
     pub fn bottles(&self) -> PathBuf {
         self.state.join("bottles")
     }

@@ -6,7 +6,7 @@
 use crate::{
     backend::{
         docker::{self, EngineError},
-        smolmachines,
+        smolmachines::{self, Prepared},
     },
     beneath, cgroup,
     engine_address::EngineAddress,
@@ -149,7 +149,7 @@ pub fn reap_containers(store: &Store, engine: &EngineAddress) -> Result<Vec<Reap
 
 /// Ends machines whose bottle is gone. Of a bottle that is listed [`reap`] takes care.
 pub fn reap_machines(store: &Store) -> Vec<Reaped> {
-    let gone = smolmachines::machines(&store.dirs().runtime).into_iter().filter_map(|(name, process)| {
+    let gone = smolmachines::machines(store.dirs()).into_iter().filter_map(|(name, process)| {
         let slug = name.parse::<Slug>().ok().filter(|slug| !store.bottle(slug).state.exists())?;
         let mut reaped = Reaped { name, what: Vec::new(), failures: Vec::new() };
         reaped.note(&format!("machine {}", process.pid), process.kill(PATIENCE));
@@ -157,6 +157,16 @@ pub fn reap_machines(store: &Store) -> Vec<Reaped> {
         Some(reaped)
     });
     gone.collect()
+}
+
+/// Ends prepared machines that no bottle runs in a branch of.
+pub fn reap_prepared(store: &Store) -> Option<Reaped> {
+    let mut reaped = Reaped { name: "warm".to_owned(), what: Vec::new(), failures: Vec::new() };
+    match Prepared::of(store.dirs()).remove_unused() {
+        Ok(keys) => reaped.what.extend(keys.iter().map(|key| format!("prepared machine {key}"))),
+        Err(error) => reaped.failures.push(format!("prepared machines: {error}")),
+    }
+    (!reaped.what.is_empty() || !reaped.failures.is_empty()).then_some(reaped)
 }
 
 /// A directory that no list shows. `None` where it is in use or gone.

@@ -359,13 +359,27 @@ pub struct Lock {
 impl Lock {
     /// `None` where another holds it.
     pub(crate) fn take(directory: &Path) -> Result<Option<Lock>, StoreError> {
+        Lock::try_take(directory, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    /// Waits until nobody holds it.
+    pub(crate) fn wait(directory: &Path) -> Result<Lock, StoreError> {
+        loop {
+            // A signal may come in between.
+            if let Some(lock) = Lock::try_take(directory, FlockOperation::LockExclusive)? {
+                return Ok(lock);
+            }
+        }
+    }
+
+    fn try_take(directory: &Path, how: FlockOperation) -> Result<Option<Lock>, StoreError> {
         let path = directory.join(LOCK);
         let failed = |error: Errno| StoreError::Write { path: path.clone(), source: error.into() };
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let held = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
-        match flock(&held, FlockOperation::NonBlockingLockExclusive) {
+        match flock(&held, how) {
             Ok(()) => Ok(Some(Lock { _held: held })),
-            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
             Err(error) => Err(failed(error)),
         }
     }

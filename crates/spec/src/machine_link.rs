@@ -128,6 +128,10 @@ impl Head {
 
 /// The porter's one argument.
 pub const PORTER: &str = "machine";
+/// The same, in a machine that others are branched from: it waits until there is a [`ROOM`], which only they get.
+pub const PARKED: &str = "parked";
+/// On the host: runs a program that sees other directories in the places of some. Pairs of paths, `--`, and the program.
+pub const WITHIN: &str = "within";
 /// The same for init in a container that has no socket.
 pub const STREAM: &str = "stream";
 /// Beneath [`ENTRY`]: the executable, and its [`MachineRoom`] in JSON.

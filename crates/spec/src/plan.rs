@@ -65,6 +65,9 @@ pub struct MachineProfile {
     pub smolvm: String,
     pub doors: MachineDoors,
     pub network: MachineNetwork,
+    /// Whether it is to be a branch of a prepared one, where that can be had.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub warm: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

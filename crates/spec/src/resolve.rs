@@ -60,7 +60,7 @@ pub fn resolve(request: &Request, host: &HostFacts) -> Result<Plan, Mistakes> {
         bottle: request.bottle.clone(),
         backend: request.backend.value,
         topology: resolver.topology(request),
-        machine: resolver.machine(request.backend.value),
+        machine: resolver.machine(request),
         provider: provided.provider,
         command: provided.command,
         prompt: request.prompt.clone(),
@@ -121,9 +121,10 @@ impl Resolver<'_> {
                     .of_host(),
             );
         }
-        if let Some(warm) = request.warm.as_ref().filter(|warm| warm.value) {
+        let cold = backend.value != Backend::Smolmachines;
+        if let Some(warm) = request.warm.as_ref().filter(|warm| warm.value && cold) {
             let message = format!("the {} backend starts no bottle warm", backend.value.as_str());
-            let hint = "leave `warm` out; docs/smolmachines.md says what stands against it";
+            let hint = "leave `warm` out, or use `backend: smolmachines`";
             self.mistakes.push(Mistake::new(&warm.place, message).hint(hint));
         }
     }
@@ -132,10 +133,10 @@ impl Resolver<'_> {
         self.notices.extend(self.host.smolvm.as_ref().and_then(|smolvm| smolvm.notice.clone()));
     }
 
-    fn machine(&self, backend: Backend) -> Option<MachineProfile> {
-        let smolvm = self.host.smolvm.as_ref().filter(|_| backend == Backend::Smolmachines)?;
-        let smolvm = smolvm.version.clone();
-        Some(MachineProfile { smolvm, doors: MachineDoors::Sockets, network: MachineNetwork::None })
+    fn machine(&self, request: &Request) -> Option<MachineProfile> {
+        let smolvm = self.host.smolvm.as_ref().filter(|_| request.backend.value == Backend::Smolmachines)?;
+        let (smolvm, warm) = (smolvm.version.clone(), request.warm.as_ref().is_some_and(|warm| warm.value));
+        Some(MachineProfile { smolvm, doors: MachineDoors::Sockets, network: MachineNetwork::None, warm })
     }
 
     fn check_host(&mut self, request: &Request) {

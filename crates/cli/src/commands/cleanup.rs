@@ -4,7 +4,7 @@ use super::list::{name, open, unreadable};
 use crate::{compose::Context, engine, error::CliError};
 use bottle_runtime::{
     audit_log::kept,
-    reap::{Wanted, candidates, reap, reap_containers, reap_machines},
+    reap::{Wanted, candidates, reap, reap_containers, reap_machines, reap_prepared},
     store::Listed,
 };
 use bottle_spec::{escape::Escaped, slug::Slug};
@@ -12,7 +12,7 @@ use std::{error::Error, process::ExitCode};
 
 /// Take away what crashed bottles left: processes, containers, cgroups, sockets, files
 ///
-/// Says what it took away. What a bottle's agent did in its home and workspace goes with the bottle; its audit log is
+/// Also machines that were prepared for warm starts and that no bottle runs in a branch of. Says what it took away. What a bottle's agent did in its home and workspace goes with the bottle; its audit log is
 /// kept (`bot-bottle audit list`).
 #[derive(Debug, clap::Args)]
 pub(crate) struct CleanupArgs {
@@ -54,6 +54,7 @@ pub(crate) fn run(args: CleanupArgs, context: &Context) -> Result<ExitCode, CliE
         }
     }
     reaped.extend(reap_machines(&store));
+    reaped.extend(reap_prepared(&store));
     let mut failures = 0;
     for one in &reaped {
         for what in &one.what {

@@ -70,9 +70,12 @@ pub(crate) fn render(plan: &Plan, request: &Request, slugs: &[Slug]) -> String {
 }
 
 fn backend(plan: &Plan) -> String {
-    if let Some(MachineProfile { smolvm, doors: MachineDoors::Sockets, network: MachineNetwork::None }) = &plan.machine
+    if let Some(MachineProfile { smolvm, doors: MachineDoors::Sockets, network: MachineNetwork::None, warm }) =
+        &plan.machine
     {
-        return format!("{}, by smolvm {smolvm}: its doors are sockets, and it has no network", plan.backend.as_str());
+        let warm = if *warm { ", and it starts as a branch of a prepared machine" } else { "" };
+        let backend = plan.backend.as_str();
+        return format!("{backend}, by smolvm {smolvm}: its doors are sockets, and it has no network{warm}");
     }
     match plan.topology {
         Topology::Socket => plan.backend.as_str().to_owned(),

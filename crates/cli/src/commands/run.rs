@@ -41,6 +41,9 @@ pub(crate) struct RunArgs {
     /// Leave no false credentials in the bottle's home
     #[arg(long)]
     no_canaries: bool,
+    /// Start as a branch of a machine that was prepared for this image; with --backend smolmachines
+    #[arg(long)]
+    warm: bool,
     #[command(flatten)]
     launch: LaunchArgs,
     /// Keep the bottle's home and logs when the program ends, for `resume`
@@ -126,6 +129,7 @@ impl RunArgs {
             git: self.git.clone(),
             push: self.push.clone(),
             no_canaries: self.no_canaries,
+            warm: self.warm,
             overrides: self.launch.overrides(context),
             command: self.command.clone(),
             ..self.policy.flags()

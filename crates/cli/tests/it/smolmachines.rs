@@ -8,6 +8,7 @@ mod images;
 mod life;
 mod refused;
 mod told;
+mod warm;
 
 use crate::stage::Stage;
 use bottle_testkit::{Machines, wait_until};

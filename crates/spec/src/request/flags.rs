@@ -42,6 +42,7 @@ pub struct Flags {
     pub git: Vec<String>,
     pub push: Vec<String>,
     pub no_canaries: bool,
+    pub warm: bool,
     pub overrides: Overrides,
     /// Not empty.
     pub command: Vec<String>,
@@ -251,7 +252,7 @@ impl Flags {
             protect: each::<SecretRef>("--protect", &self.protect, &mut mistakes),
             canaries: !self.no_canaries,
             budgets: budget::budgets(self, &mut mistakes),
-            warm: None,
+            warm: self.warm.then(|| Placed { value: true, place: Place::Flag("--warm".to_owned()) }),
             observe: self.overrides.observe,
             place,
         };

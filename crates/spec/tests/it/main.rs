@@ -335,14 +335,23 @@ fn a_bottle_cannot_write_to_what_decides_about_it() {
 }
 
 #[test]
-fn a_warm_start_is_refused_by_name_and_a_cold_one_is_not() {
-    let with = |text: &str| {
-        let agent = agent("---\nbottle: dev\nprovider: command\ncommand: [x]\n---\nHello.\n").unwrap();
-        start(agent, bottle(text).unwrap(), &host())
+fn a_warm_start_is_for_machines_alone() {
+    let engine = bottle_spec::facts::EngineFacts { image_id: "sha256:0".to_owned(), ..Default::default() };
+    let smolvm = Some(SmolvmFacts { version: "1.32.2".to_owned(), notice: None });
+    let host = HostFacts { smolvm, engine: Some(engine), ..host() };
+    let with = |backend: &str, text: &str| {
+        let text_of_agent =
+            format!("---\nbottle: dev\nprovider: command\ncommand: [x]\nbackend: {backend}\n---\nHello.\n");
+        let image = if backend == "smolmachines" { "image: debian:bookworm\n" } else { "" };
+        start(agent(&text_of_agent).unwrap(), bottle(&format!("{text}{image}")).unwrap(), &host)
     };
-    let refused = with("warm: true\n").unwrap_err().to_string();
+    let warm = |plan: bottle_spec::plan::Plan| plan.machine.map(|machine| machine.warm);
+    assert_eq!(warm(with("smolmachines", "warm: true\n").unwrap()), Some(true));
+    assert_eq!(warm(with("smolmachines", "warm: false\n").unwrap()), Some(false));
+    assert_eq!(warm(with("smolmachines", "").unwrap()), Some(false));
+    let refused = with("namespace", "warm: true\n").unwrap_err().to_string();
     assert!(refused.contains("starts no bottle warm") && refused.contains("dev.yaml:1"), "{refused}");
-    with("warm: false\n").unwrap();
+    with("namespace", "warm: false\n").unwrap();
     assert!(bottle("warm: maybe\n").is_err());
 }
 

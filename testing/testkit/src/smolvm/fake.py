@@ -4,6 +4,7 @@ machine starts the workload in namespaces of its own, with nothing of the host b
 
 Beside it lie `behaviour.json`, what is different about it this time, and `calls`, to which every call is added."""
 
+import hashlib
 import json
 import os
 import signal
@@ -16,7 +17,8 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # What `machine create --help` names since a version.
-SINCE = {"--mount-socket": (1, 6, 4), "--label": (1, 8, 0), "--user": (1, 14, 0), "--stop-on-exit": (1, 22, 0)}
+SINCE = {"--mount-socket": (1, 6, 4), "--label": (1, 8, 0), "--user": (1, 14, 0), "--stop-on-exit": (1, 22, 0),
+         "--branchable": (1, 30, 0)}
 HELP = """
   -n, --name <NAME>
       --label <KEY=VALUE>
@@ -28,6 +30,10 @@ HELP = """
   -u, --user <USER>
       --stop-on-exit
 """
+OTHER_HELP = {
+    "start": "  -n, --name <NAME>\n      --branchable\n",
+    "branch": "      --from <NAME>\n  -n, --name <NAME>\n      --label <KEY=VALUE>\n      --freeze-source\n      --no-wait-ready\n",
+}
 
 
 def behaviour():
@@ -65,7 +71,8 @@ def store(state, record):
 
 def parse(arguments):
     """Flags with their values, in order; and what comes after `--`."""
-    flags, switches = [], {"--stop-on-exit", "--json", "--net", "--force"}
+    flags = []
+    switches = {"--stop-on-exit", "--json", "--net", "--force", "--branchable", "--freeze-source", "--no-wait-ready"}
     while arguments:
         flag = arguments.pop(0)
         if flag == "--":
@@ -115,10 +122,55 @@ def create(state, arguments, how):
     print(f"Created machine: {name}")
 
 
-def start(state, name, how):
+def folder_of(state, name):
+    """By what a machine is called, as the real one does it."""
+    return os.path.join(state, ".cache/smolvm/vms", hashlib.sha256(name.encode()).hexdigest()[:16])
+
+
+def branch(state, arguments, how):
+    """A branch has no memory of another machine here: its workload, which waits, begins to wait anew."""
+    flags, _ = parse(arguments)
+    one = lambda name: next((value for flag, value in flags if flag == name), None)
+    source, name = load(state, one("--from")), one("--name")
+    if how.get("branch") == "fails":
+        fail("agent operation failed: fork clone boot: agent operation failed: rejuvenate clone: identity reset could not "
+             "be confirmed after 3 attempts")
+    if not source.get("branchable") or not os.path.exists(f"/proc/{source['pid']}"):
+        fail(f"agent operation failed: fork: golden '{source['name']}' is not running forkable")
+    if database(state).execute("SELECT 1 FROM vms WHERE name = ?", (name,)).fetchone():
+        fail(f"config operation failed: create machine: machine '{name}' already exists or is being created")
+    record = {**source, "name": name, "pid": None, "golden": source["name"], "labels": {}, "branchable": False}
+    for flag, value in flags:
+        if flag == "--label":
+            key, _, value = value.partition("=")
+            record["labels"][key] = value
+    record.update(how.get("branch writes", {}))
+    store(state, record)
+    start(state, name, how)
+
+
+def delete(state, name):
     record = load(state, name)
-    folder = os.path.join(state, ".cache/smolvm/vms/0123456789abcdef")
+    branches = [row for row in database(state).execute("SELECT data FROM vms") if json.loads(row[0]).get("golden") == name]
+    if branches:
+        fail(f"agent operation failed: delete: machine '{name}' is the fork base for {len(branches)} clone(s)")
+    try:
+        os.kill(record["pid"] or 0, signal.SIGKILL) if record["pid"] else None
+    except ProcessLookupError:
+        pass
+    subprocess.run(["chmod", "-R", "u+rwX", folder_of(state, name)], check=False)
+    subprocess.run(["rm", "-rf", folder_of(state, name)], check=True)
+    base = database(state)
+    base.execute("DELETE FROM vms WHERE name = ?", (name,))
+    base.commit()
+
+
+def start(state, name, how, branchable=False):
+    record = load(state, name)
+    folder = folder_of(state, name)
     os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "name"), "w") as file:
+        file.write(name)
     console = os.path.join(folder, "agent-console.log")
     tried = os.path.join(folder, "tried")
     if how.get("boot") == "never" or how.get("boot") == "late" and not os.path.exists(tried):
@@ -158,7 +210,7 @@ def start(state, name, how):
         if os.waitpid(pid, os.WNOHANG)[0]:
             fail("agent operation failed: start machine: the process exited before the agent was ready")
         time.sleep(0.005)
-    record.update(state="running", pid=pid)
+    record.update(state="running", pid=pid, branchable=branchable)
     store(state, record)
 
 
@@ -268,12 +320,22 @@ def main():
     if arguments == ["machine", "create", "--help"]:
         dropped = unknown(how)
         return print("\n".join(line for line in HELP.splitlines() if not any(flag in line.split() for flag in dropped)))
+    if arguments[2:] == ["--help"] and arguments[1] in OTHER_HELP:
+        if arguments[1] == "branch" and "--branchable" in unknown(how):
+            fail("unrecognized subcommand 'branch'", 2)
+        dropped = unknown(how)
+        return print("\n".join(line for line in OTHER_HELP[arguments[1]].splitlines()
+                               if not any(flag in line.split() for flag in dropped)))
     state, verb, rest = os.environ["HOME"], arguments[1], arguments[2:]
     name = rest[rest.index("--name") + 1]
     if verb == "create":
         create(state, rest, how)
     elif verb == "start":
-        start(state, name, how)
+        start(state, name, how, "--branchable" in rest)
+    elif verb == "branch":
+        branch(state, rest, how)
+    elif verb == "delete":
+        delete(state, name)
     elif verb == "status":
         record = load(state, name)
         print(json.dumps({"name": name, "state": record["state"], "pid": record["pid"]}))

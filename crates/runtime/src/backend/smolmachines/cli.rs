@@ -6,18 +6,21 @@
 use super::{
     error::SmolvmError,
     machine::{Machine, Order},
-    version::{FLOOR, Features, Version},
+    version::{FLOOR, Features, Version, names},
 };
 use crate::{backend::system::System, process};
+use bottle_spec::machine_link;
 use rustix::{
     fs::{MemfdFlags, memfd_create},
     process::{Pid, PidfdFlags, pidfd_open},
 };
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs::File,
     io::{self, Read as _, Seek as _},
+    iter,
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -32,6 +35,11 @@ const MOST_OUTPUT: u64 = 1 << 20;
 /// What it is asked before every machine.
 const VERSION: &[&str] = &["--version"];
 const HELP: &[&str] = &["machine", "create", "--help"];
+/// Before the first that is to start warm, and what the answers must name.
+const WARM: [(&[&str], &[&str]); 2] = [
+    (&["machine", "start", "--help"], &["--branchable"]),
+    (&["machine", "branch", "--help"], &["--from", "--name", "--label", "--freeze-source", "--no-wait-ready"]),
+];
 
 /// Where smolvm is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +81,17 @@ impl Smolvm {
         said.parse().map_err(|()| SmolvmError::Version(first_line(&said)))
     }
 
+    /// Whether it branches a running machine into others.
+    pub(super) fn branches(&self) -> Result<bool, SmolvmError> {
+        for (question, flags) in WARM {
+            let help = self.run(&question.join(" "), words(question), None, PATIENCE)?;
+            if help.code != 0 || flags.iter().any(|flag| !names(&help.stdout, flag)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn run(
         &self,
         what: &str,
@@ -80,9 +99,19 @@ impl Smolvm {
         state: Option<&Path>,
         patience: Duration,
     ) -> Result<Ran, SmolvmError> {
+        self.run_by(Command::new(&self.program), what, arguments, state, patience)
+    }
+
+    fn run_by(
+        &self,
+        mut command: Command,
+        what: &str,
+        arguments: Vec<OsString>,
+        state: Option<&Path>,
+        patience: Duration,
+    ) -> Result<Ran, SmolvmError> {
         let failed = |error| SmolvmError::Run(self.program.clone(), error);
         let (mut out, mut err) = (memory().map_err(failed)?, memory().map_err(failed)?);
-        let mut command = Command::new(&self.program);
         command.args(arguments).env_clear().current_dir("/").stdin(Stdio::null());
         command.stdout(out.try_clone().map_err(failed)?).stderr(err.try_clone().map_err(failed)?);
         // Where it looks for the programs that make file systems.
@@ -135,6 +164,32 @@ impl Machine {
         self.told("machine start", named("start", &self.name), START_PATIENCE).map(drop)
     }
 
+    /// The same, as one that others can be branched from.
+    pub(super) fn start_branchable(&self) -> Result<(), SmolvmError> {
+        self.told("machine start", start_branchable(&self.name), START_PATIENCE).map(drop)
+    }
+
+    /// Makes this machine as a branch of `source`, in whose state it is, by way of `launcher`, and returns when it has
+    /// answered. `source` stands still from then on.
+    pub(super) fn branch_from(
+        &self,
+        source: &str,
+        labels: &BTreeMap<String, String>,
+        launcher: &Launcher<'_>,
+    ) -> Result<(), SmolvmError> {
+        let arguments = launcher.arguments(&self.smolvm, branch(source, &self.name, labels));
+        let command = Command::new(launcher.program);
+        let ran = self.smolvm.run_by(command, "machine branch", arguments, Some(&self.state), START_PATIENCE)?;
+        self.judged("machine branch", ran).map(drop)
+    }
+
+    /// Has smolvm forget it, with its disks.
+    pub(super) fn delete(&self) -> Result<(), SmolvmError> {
+        let mut arguments = named("delete", &self.name);
+        arguments.push("--force".into());
+        self.told("machine delete", arguments, PATIENCE).map(drop)
+    }
+
     /// The process that is the machine.
     pub(super) fn pid(&self) -> Result<Option<i32>, SmolvmError> {
         #[derive(Deserialize)]
@@ -152,6 +207,10 @@ impl Machine {
 
     fn told(&self, what: &str, arguments: Vec<OsString>, patience: Duration) -> Result<Ran, SmolvmError> {
         let ran = self.smolvm.run(what, arguments, Some(&self.state), patience)?;
+        self.judged(what, ran)
+    }
+
+    fn judged(&self, what: &str, ran: Ran) -> Result<Ran, SmolvmError> {
         if ran.code == 0 { Ok(ran) } else { Err(self.failure(what, ran.code, &ran.stderr)) }
     }
 
@@ -191,10 +250,12 @@ impl Machine {
     }
 
     fn log(&self, name: &str) -> Option<String> {
-        let machines = std::fs::read_dir(self.state.join(System::HERE.cache()).join("vms")).ok()?;
-        let logs = machines.filter_map(Result::ok).map(|entry| entry.path().join(name));
-        let text = logs.into_iter().find_map(|log| end_of(&log).ok())?;
-        Some(shown(&text))
+        Some(shown(&end_of(&self.own_directory().join(name)).ok()?))
+    }
+
+    /// What smolvm has of it: logs, disks, sockets.
+    pub(super) fn own_directory(&self) -> PathBuf {
+        self.state.join(System::HERE.cache()).join("vms").join(Machine::id(&self.name))
     }
 }
 
@@ -211,6 +272,39 @@ fn status(name: &str) -> Vec<OsString> {
 /// One of the commands that a machine's name is all to. Where its state is, `HOME` says.
 fn named(verb: &str, name: &str) -> Vec<OsString> {
     vec!["machine".into(), verb.into(), "--name".into(), name.into()]
+}
+
+/// Runs a program that sees other directories in the places of some: our init, on the host.
+#[derive(Debug)]
+pub(super) struct Launcher<'a> {
+    pub(super) program: &'a Path,
+    /// What is seen, and where.
+    pub(super) places: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Launcher<'_> {
+    fn arguments(&self, smolvm: &Smolvm, arguments: Vec<OsString>) -> Vec<OsString> {
+        let pairs = self.places.iter().flat_map(|(source, place)| [source.into(), place.into()]);
+        let before = iter::once(OsString::from(machine_link::WITHIN)).chain(pairs);
+        let after = [OsString::from("--"), smolvm.program.clone().into()].into_iter().chain(arguments);
+        before.chain(after).collect()
+    }
+}
+
+fn start_branchable(name: &str) -> Vec<OsString> {
+    let mut arguments = named("start", name);
+    arguments.push("--branchable".into());
+    arguments
+}
+
+/// Where it is now: the workload waits, and says so to nobody.
+fn branch(source: &str, name: &str, labels: &BTreeMap<String, String>) -> Vec<OsString> {
+    let mut arguments = named("branch", name);
+    arguments.extend(["--from".into(), source.into(), "--freeze-source".into(), "--no-wait-ready".into()]);
+    for (name, value) in labels {
+        arguments.extend(["--label".into(), format!("{name}={value}").into()]);
+    }
+    arguments
 }
 
 fn create(order: &Order) -> Vec<OsString> {
@@ -287,7 +381,6 @@ fn first_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{super::version::Flags, *};
-    use std::collections::BTreeMap;
 
     #[test]
     fn a_machine_is_told_whole_and_an_older_smolvm_what_it_knows() {
@@ -318,6 +411,12 @@ mod tests {
         insta::assert_snapshot!("status", lines(status("bottle")));
         insta::assert_snapshot!("version", lines(words(VERSION)));
         insta::assert_snapshot!("help", lines(words(HELP)));
+        insta::assert_snapshot!("start-branchable", lines(start_branchable("source")));
+        let smolvm = Smolvm { program: "/smolvm".into(), libraries: None, rootfs: None };
+        let places = vec![("/state/home".into(), "/warm/home".into()), ("/run/x".into(), "/warm/sockets".into())];
+        let launcher = Launcher { program: Path::new("/init"), places };
+        let branched = launcher.arguments(&smolvm, branch("source", "a-abcde", &order.labels));
+        insta::assert_snapshot!("branch", lines(branched));
     }
 
     #[test]

@@ -85,6 +85,14 @@ pub enum MachineError {
     Link(PathBuf),
     #[error("listening for the machine")]
     Listen(#[source] io::Error),
+    #[error("smolvm {0} cannot branch machines; `pip install --upgrade smolmachines` has one that does")]
+    NoBranch(Version),
+    #[error(
+        "bottles run in branches of a prepared machine that has ended; `bot-bottle cleanup` after them makes room for another"
+    )]
+    Used,
+    #[error("preparing a machine")]
+    Prepare(#[source] Box<MachineError>),
     #[error("looking at smolvm")]
     Probe(#[source] SmolvmError),
     #[error("making the machine")]

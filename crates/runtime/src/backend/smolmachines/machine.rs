@@ -1,9 +1,10 @@
 //! A machine as data: what smolvm is told to make, and where all of it is. Pure.
 
 use super::{cli::Smolvm, version::Flags};
-use crate::backend::room::RoomSpec;
+use crate::{backend::room::RoomSpec, dirs::Dirs};
 use bottle_spec::machine_link;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -28,6 +29,32 @@ pub struct Machine {
     /// Where that leads, among what else makes the room.
     pub staging: PathBuf,
     pub name: String,
+    /// Where its bottle is to start warm: the branch that it may be in the place of all that.
+    #[serde(default)]
+    pub branch: Option<Branch>,
+}
+
+/// A machine that was branched from a prepared one, in the state of which smolvm knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Branch {
+    pub prepared: Prepared,
+    /// The bottle's: in the state of a prepared machine are as many as were branched from it.
+    pub name: String,
+}
+
+/// Where prepared machines are, each by the name of what makes it different from others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prepared {
+    /// A directory for each: smolvm's state, the disks, and the places that a branch sees its bottle's directories in.
+    pub directory: PathBuf,
+    /// The same by short paths, a link each.
+    pub links: PathBuf,
+}
+
+impl Prepared {
+    pub fn of(dirs: &Dirs) -> Prepared {
+        Prepared { directory: dirs.prepared(), links: dirs.runtime.join("warm") }
+    }
 }
 
 impl Machine {
@@ -38,7 +65,13 @@ impl Machine {
             state: runtime.join("vm"),
             staging: staging.to_owned(),
             name: NAME.to_owned(),
+            branch: None,
         }
+    }
+
+    /// Where smolvm keeps what it has of a machine with this name, below the directory of its cache.
+    pub(super) fn id(name: &str) -> String {
+        Sha256::digest(name).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

@@ -54,11 +54,25 @@ const MUST_BE_OFF: [&str; 25] = [
 
 /// Compares the machine's record with what was ordered.
 pub(super) fn verify(machine: &Machine, order: &Order) -> Result<(), RecordError> {
-    let path = machine.state.join(System::HERE.record());
-    let bytes = read(&path, &order.name).map_err(|error| RecordError::Database(path, error))?;
-    let record: Value = serde_json::from_slice(&bytes).map_err(RecordError::Malformed)?;
-    let found = differences(&record, order);
+    let found = differences(&load(machine, &order.name)?, order);
     if found.is_empty() { Ok(()) } else { Err(RecordError::Differs(found)) }
+}
+
+/// The same of a machine that smolvm branched from `source`.
+pub(super) fn verify_branch(machine: &Machine, order: &Order, source: &str) -> Result<(), RecordError> {
+    let record = load(machine, &order.name)?;
+    let mut found = differences(&record, order);
+    let of = record.get("golden").cloned().unwrap_or(Value::Null);
+    if of != *source {
+        found.push(format!("it is a branch of {of} and not of {source}"));
+    }
+    if found.is_empty() { Ok(()) } else { Err(RecordError::Differs(found)) }
+}
+
+fn load(machine: &Machine, name: &str) -> Result<Value, RecordError> {
+    let path = machine.state.join(System::HERE.record());
+    let bytes = read(&path, name).map_err(|error| RecordError::Database(path, error))?;
+    serde_json::from_slice(&bytes).map_err(RecordError::Malformed)
 }
 
 fn read(path: &Path, name: &str) -> rusqlite::Result<Vec<u8>> {

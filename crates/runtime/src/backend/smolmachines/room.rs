@@ -2,10 +2,11 @@
 
 use super::{
     error::{MachineError, SmolvmError},
-    machine::{Machine, Order},
+    machine::{Machine, Order, Prepared},
     record,
-    staging::{path_that_can_be_told, stage},
-    version::TESTED,
+    staging::{admit, path_that_can_be_told, stage},
+    version::{TESTED, Version},
+    warm,
 };
 use crate::{
     backend::{
@@ -15,11 +16,15 @@ use crate::{
         system::System,
     },
     beneath,
+    dirs::Dirs,
     process::ProcessId,
     socket::AsyncLink,
     sys,
 };
-use bottle_spec::{machine_link::Purpose, plan::Image};
+use bottle_spec::{
+    machine_link::{MachineRoom, Purpose},
+    plan::Image,
+};
 use std::{
     fs, io,
     os::{
@@ -54,8 +59,7 @@ pub async fn create(spec: &MachineSpec<'_>) -> Result<Room, MachineError> {
     let room = &spec.room;
     let ids = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let (entry, doors) = (spec.machine.staging.join("entry"), spec.runtime.join("doors"));
-    let token = stage(room, ids, &entry)?;
-    state(spec)?;
+    let staged = stage(room, ids, &entry)?;
     let smolvm = spec.machine.smolvm.clone();
     let features = blocking(move || smolvm.probe().map_err(MachineError::Probe)).await?;
     if features.version.is_newer_than_tested() {
@@ -66,17 +70,14 @@ pub async fn create(spec: &MachineSpec<'_>) -> Result<Room, MachineError> {
         path_that_can_be_told(path)?;
     }
     let sockets = carried::listen(&doors, room.doors).map_err(MachineError::Carried)?;
-    let machine = spec.machine.clone();
-    let wanted = order.clone();
-    blocking(move || {
-        machine.create(&wanted).map_err(MachineError::Make)?;
-        record::verify(&machine, &wanted).map_err(MachineError::Record)
-    })
-    .await?;
-    let board = Switchboard::new(token);
+    let board = Switchboard::new(staged.token);
     let connected = board.expect(Purpose::Link);
     let serving = tokio::task::spawn_local(std::rc::Rc::clone(&board).serve(sockets.link));
-    let opened = open(spec, connected).await;
+    let making = Making { machine: spec.machine.clone(), order, staged, entry, sockets: doors };
+    let opened = match blocking(move || making.start(features.version)).await {
+        Ok(pid) => open(spec, pid, connected).await,
+        Err(error) => Err(error),
+    };
     match opened {
         Ok((pid, pidfd, machine)) => {
             let link = carried::relayed(board, machine).map_err(MachineError::Carried)?;
@@ -89,17 +90,49 @@ pub async fn create(spec: &MachineSpec<'_>) -> Result<Room, MachineError> {
     }
 }
 
-/// Starts the machine and waits until its room is made.
+/// All that a machine is started with, for a thread that may wait.
+pub(super) struct Making {
+    pub(super) machine: Machine,
+    pub(super) order: Order,
+    pub(super) staged: MachineRoom,
+    pub(super) entry: PathBuf,
+    /// What the keeper listens in.
+    pub(super) sockets: PathBuf,
+}
+
+impl Making {
+    /// Warm where that is wanted and can be had, else cold; gives the process that is the machine.
+    fn start(&self, version: Version) -> Result<Option<i32>, MachineError> {
+        if let Some(branch) = &self.machine.branch {
+            match warm::start(self, branch, version) {
+                Ok(pid) => return Ok(pid),
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, "the bottle starts cold");
+                    self.machine.end().map_err(MachineError::Remove)?;
+                }
+            }
+        }
+        state(&self.machine)?;
+        admit(&self.staged, &self.entry)?;
+        make(&self.machine, &self.order)?;
+        start(&self.machine, Machine::start)?;
+        self.machine.pid().map_err(MachineError::Start)
+    }
+}
+
+/// Has smolvm write down the machine, and looks at what it wrote.
+pub(super) fn make(machine: &Machine, order: &Order) -> Result<(), MachineError> {
+    machine.create(order).map_err(MachineError::Make)?;
+    record::verify(machine, order).map_err(MachineError::Record)
+}
+
+/// Waits until the room of a machine that was started is made.
 async fn open(
     spec: &MachineSpec<'_>,
+    pid: Option<i32>,
     connected: tokio::sync::oneshot::Receiver<UnixStream>,
 ) -> Result<(i32, OwnedFd, AsyncLink), MachineError> {
-    let machine = spec.machine.clone();
-    let pid = blocking(move || {
-        start(&machine)?;
-        machine.pid().map_err(MachineError::Start)
-    })
-    .await?;
     let console = || spec.machine.console();
     let held = pid.and_then(|pid| Some((pid, carried::held(pid)?)));
     let (pid, pidfd) = held.ok_or_else(|| MachineError::Ended(console()))?;
@@ -117,12 +150,12 @@ async fn open(
 }
 
 /// smolvm gives every machine the same time to come up, which a busy host may miss: one that did not gets a second try.
-fn start(machine: &Machine) -> Result<(), MachineError> {
-    match machine.start() {
+pub(super) fn start(machine: &Machine, how: impl Fn(&Machine) -> Result<(), SmolvmError>) -> Result<(), MachineError> {
+    match how(machine) {
         Err(error @ SmolvmError::Boot(_)) => {
             tracing::warn!(%error, "the machine gets a second try");
             machine.end().map_err(MachineError::Remove)?;
-            machine.start().map_err(MachineError::Start)
+            how(machine).map_err(MachineError::Start)
         }
         started => started.map_err(MachineError::Start),
     }
@@ -162,21 +195,21 @@ fn unpacked(_: &Path, _: &str) -> Option<PathBuf> {
 
 /// The directory of the machine's state, by a path that is short enough for the sockets that smolvm puts there: its own
 /// is a link in the directory of sockets.
-fn state(spec: &MachineSpec<'_>) -> Result<(), MachineError> {
+fn state(machine: &Machine) -> Result<(), MachineError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| MachineError::Stage { path, source }
     };
-    let path = &spec.machine.state;
+    let path = &machine.state;
     fits(System::HERE, path)?;
-    let disks = spec.machine.staging.join("vm");
+    let disks = machine.staging.join("vm");
     beneath::remove_tree(&disks).map_err(failed(&disks))?;
     fs::DirBuilder::new().mode(0o700).recursive(true).create(&disks).map_err(failed(&disks))?;
     symlink(&disks, path).map_err(failed(path))
 }
 
 /// Whether smolvm's sockets can be below the directory of a state.
-fn fits(system: System, state: &Path) -> Result<(), MachineError> {
+pub(super) fn fits(system: System, state: &Path) -> Result<(), MachineError> {
     let longest = state.join(system.cache()).as_os_str().len() + BELOW;
     if longest > system.longest_socket() {
         return Err(MachineError::Carried(CarriedError::Long(state.to_owned())));
@@ -196,44 +229,71 @@ impl Machine {
     /// there was anything.
     pub fn remove(&self) -> Result<bool, MachineError> {
         let mut there = self.end().map_err(MachineError::Remove)?;
+        if let Some(branch) = &self.branch {
+            there |= branch.forget(&self.smolvm).map_err(MachineError::Remove)?;
+        }
         there |= self.staging.symlink_metadata().is_ok();
         beneath::remove_tree(&self.staging).map_err(MachineError::Remove)?;
         Ok(there)
     }
 
     /// The process that is the machine, and nothing else; whether there was one.
-    fn end(&self) -> io::Result<bool> {
+    pub(super) fn end(&self) -> io::Result<bool> {
         let mut there = false;
-        for process in self.processes() {
-            there |= process.kill(END_PATIENCE)?;
+        for process in running().filter(|it| self.is(it)) {
+            there |= process.end()?;
         }
         Ok(there)
     }
 
-    fn processes(&self) -> impl Iterator<Item = ProcessId> {
-        running().filter(|(state, _)| *state == self.state).map(|(_, process)| process)
+    fn is(&self, running: &Running) -> bool {
+        running.state == self.state || self.branch.as_ref().is_some_and(|branch| branch.is(running))
     }
 }
 
-/// Every process that is a machine, with the directory of its state. By their command lines, `… _boot-vm STATE/…`: a
-/// machine is one process, which smolvm has let go of.
-fn running() -> impl Iterator<Item = (PathBuf, ProcessId)> {
+/// A process that is a machine, with the directory of its state, and what it is called there.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) state: PathBuf,
+    pub(super) id: String,
+    process: ProcessId,
+}
+
+impl Running {
+    pub(super) fn end(&self) -> io::Result<bool> {
+        self.process.kill(END_PATIENCE)
+    }
+
+    /// What smolvm has of it.
+    pub(super) fn directory(&self) -> PathBuf {
+        self.state.join(System::HERE.cache()).join("vms").join(&self.id)
+    }
+}
+
+/// All there are, by their command lines, `… _boot-vm STATE/…/vms/ID/…`: a machine is one process, which smolvm has let go
+/// of.
+pub(super) fn running() -> impl Iterator<Item = Running> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let below = format!("/{}/", System::HERE.cache());
     pids.filter_map(move |pid| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let path = line.split(|byte| *byte == 0).skip_while(|word| *word != b"_boot-vm").nth(1)?;
-        let (state, _) = std::str::from_utf8(path).ok()?.split_once(&below)?;
-        Some((state.into(), ProcessId::of(pid).ok()?))
+        let (state, rest) = std::str::from_utf8(path).ok()?.split_once(&below)?;
+        let id = rest.strip_prefix("vms/")?.split('/').next()?.to_owned();
+        Some(Running { state: state.into(), id, process: ProcessId::of(pid).ok()? })
     })
 }
 
-/// Machines of bottles whose directories of sockets are in `runtimes`, each with its bottle's name. Also such whose bottle
+/// Machines of bottles that have their files in these directories, each with its bottle's name. Also such whose bottle
 /// is gone.
-pub fn machines(runtimes: &Path) -> Vec<(String, ProcessId)> {
-    let of = |state: &Path| Some(state.strip_prefix(runtimes).ok()?.parent()?.to_str()?.to_owned());
-    running().filter_map(|(state, process)| Some((of(&state)?, process))).collect()
+pub fn machines(dirs: &Dirs) -> Vec<(String, ProcessId)> {
+    let prepared = Prepared::of(dirs);
+    let of = |it: &Running| match prepared.branch_name(it) {
+        Some(name) => Some(name),
+        None => Some(it.state.strip_prefix(&dirs.runtime).ok()?.parent()?.to_str()?.to_owned()),
+    };
+    running().filter_map(|it| Some((of(&it)?, it.process))).collect()
 }
 
 #[cfg(test)]

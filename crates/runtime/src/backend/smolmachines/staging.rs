@@ -11,7 +11,7 @@ use crate::{
     provision::{Piece, Put},
 };
 use bottle_spec::{
-    machine_link::{self, MachineRoom, Place, Token},
+    machine_link::{self, MachineRoom, Place},
     plan::Workspace,
 };
 use std::{
@@ -21,8 +21,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Writes everything anew, and gives the token that the porter will know.
-pub(super) fn stage(room: &RoomSpec<'_>, ids: (u32, u32), entry: &Path) -> Result<Token, MachineError> {
+/// Writes everything anew but what the porter makes the room of, which [`admit`] does.
+pub(super) fn stage(room: &RoomSpec<'_>, ids: (u32, u32), entry: &Path) -> Result<MachineRoom, MachineError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| MachineError::Stage { path, source }
@@ -68,7 +68,7 @@ pub(super) fn stage(room: &RoomSpec<'_>, ids: (u32, u32), entry: &Path) -> Resul
     }
     let token = carried::token().map_err(MachineError::Carried)?;
     let scratch = scratch_bounds(room.plan.limits);
-    let spec = MachineRoom {
+    Ok(MachineRoom {
         token,
         host_name: room.slug.to_string(),
         uid: ids.0,
@@ -79,11 +79,15 @@ pub(super) fn stage(room: &RoomSpec<'_>, ids: (u32, u32), entry: &Path) -> Resul
         masked_files: MASKED_FILES.iter().map(|name| format!("/proc/{name}")).collect(),
         masked_directories: MASKED_DIRECTORIES.iter().map(|name| format!("/proc/{name}")).collect(),
         frozen: FROZEN.iter().map(|name| format!("/proc/{name}")).collect(),
-    };
+    })
+}
+
+/// Has the porter make the room: now, where it waits for it.
+pub(super) fn admit(room: &MachineRoom, entry: &Path) -> Result<(), MachineError> {
     let path = entry.join(machine_link::ROOM);
-    let bytes = serde_json::to_vec(&spec).map_err(io::Error::from).map_err(failed(&path))?;
-    write(&path, &bytes, 0o600).map_err(failed(&path))?;
-    Ok(token)
+    let beside = path.with_extension("new");
+    let written = serde_json::to_vec(room).map_err(io::Error::from).and_then(|bytes| write(&beside, &bytes, 0o600));
+    written.and_then(|()| fs::rename(&beside, &path)).map_err(|source| MachineError::Stage { path, source })
 }
 
 /// Home, workspace, and the directories that the plan mounts.

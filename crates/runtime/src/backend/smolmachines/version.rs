@@ -72,12 +72,16 @@ pub(super) const NEEDED: [&str; 6] = ["--name", "--image", "--cpus", "--mem", "-
 
 impl Features {
     pub fn of(version: Version, help: &str) -> Features {
-        let named =
-            |flag: &str| help.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).any(|word| word == flag);
+        let named = |flag: &str| names(help, flag);
         let missing = NEEDED.into_iter().filter(|flag| !named(flag)).collect();
         let flags = Flags { label: named("--label"), user: named("--user"), stop_on_exit: named("--stop-on-exit") };
         Features { version, missing, flags }
     }
+}
+
+/// Whether a `--help` names a flag, as a whole.
+pub(super) fn names(help: &str, flag: &str) -> bool {
+    help.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).any(|word| word == flag)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::{
         namespace,
         room::{Room, RoomSpec},
         roots,
-        smolmachines::{self, Machine, MachineSpec},
+        smolmachines::{self, Branch, Machine, MachineSpec, Prepared},
     },
     journal::{Container, Thing},
     process::{ProcessId, ended, kill_and_wait},
@@ -122,7 +122,10 @@ impl Making<'_> {
     /// The machine that the room will be, where it will be one.
     pub(super) fn planned_machine(&self) -> Option<Machine> {
         let smolvm = self.request.smolvm.as_ref().filter(|_| self.request.plan.backend == Backend::Smolmachines)?;
-        Some(Machine::of(smolvm, &self.bottle.runtime, &self.bottle.room()))
+        let machine = Machine::of(smolvm, &self.bottle.runtime, &self.bottle.room());
+        let warm = self.request.plan.machine.as_ref().is_some_and(|profile| profile.warm);
+        let branch = || Branch { prepared: Prepared::of(&self.request.dirs), name: self.bottle.slug.to_string() };
+        Some(Machine { branch: warm.then(branch), ..machine })
     }
 
     /// For init to set. In a container without a uid of its own the kernel would count all of the user's processes;

@@ -1,6 +1,8 @@
 //! The container engine: where it is, and what it says of an image before there is a plan.
 
 use crate::{compose::Context, error::CliError};
+#[cfg(feature = "registry")]
+use bottle_runtime::backend::docker::Made;
 use bottle_runtime::{
     backend::docker::{self, ImageError, Login, Source, Told},
     engine_address::EngineAddress,
@@ -47,14 +49,9 @@ pub(crate) fn facts(request: &Request, context: &Context) -> Result<Option<Engin
     }
     let Some(source) = source(request, context)? else { return Ok(None) };
     let address = address(context)?;
-    let ui = &context.ui;
-    let mut told = |told: Told<'_>| match told {
-        Told::Begins(what) => ui.say(&Escaped(what).to_string()),
-        Told::Line(line) if ui.stderr_is_terminal => ui.say(&format!("  {}", Escaped(line))),
-        Told::Line(_) => {}
-    };
     let scratch = context.dirs.images();
     let limited = request.limits != Limits::default();
+    let mut told = |what: Told<'_>| say(context, what);
     let found = docker::image(&address, &source, &scratch, limited, &|image| login(image, context), &mut told)
         .map_err(failed)?;
     Ok(Some(EngineFacts {
@@ -63,6 +60,25 @@ pub(crate) fn facts(request: &Request, context: &Context) -> Result<Option<Engin
         controllers: found.controllers.into_iter().map(str::to_owned).collect(),
         topology: found.topology,
     }))
+}
+
+/// An image that an engine makes, for a backend without one: as an archive, where `is_there` does not say of its id that it
+/// was unpacked before.
+#[cfg(feature = "registry")]
+pub(crate) fn made(request: &Request, context: &Context, is_there: &dyn Fn(&str) -> bool) -> Result<Made, CliError> {
+    let source = source(request, context)?.ok_or_else(|| CliError::usage("there is nothing to make an image of"))?;
+    let (address, scratch) = (address(context)?, context.dirs.images());
+    let mut told = |what: Told<'_>| say(context, what);
+    docker::fetched(&address, &source, &scratch, &|image| login(image, context), &mut told, is_there).map_err(failed)
+}
+
+fn say(context: &Context, told: Told<'_>) {
+    let ui = &context.ui;
+    match told {
+        Told::Begins(what) => ui.say(&Escaped(what).to_string()),
+        Told::Line(line) if ui.stderr_is_terminal => ui.say(&format!("  {}", Escaped(line))),
+        Told::Line(_) => {}
+    }
 }
 
 /// What `docker login` has kept for the registry of an image.

@@ -1,6 +1,6 @@
 //! Images that no engine has: pulled, and unpacked for the backend that shows them as directories.
 
-use crate::{compose::Context, error::CliError};
+use crate::{compose::Context, engine, error::CliError};
 use bottle_runtime::{
     backend::docker::Login,
     images::{self, Cache, Credentials, Pull, PullError, Pulled, UnpackError},
@@ -13,7 +13,7 @@ use bottle_spec::{
     request::{Request, base},
 };
 use docker_credential::{CredentialRetrievalError, DockerCredential};
-use std::path::Path;
+use std::{os::fd::AsRawFd as _, path::Path};
 
 /// What all images together may take, as `10GiB`.
 const LIMIT: &str = "BOT_BOTTLE_IMAGES_LIMIT";
@@ -25,6 +25,7 @@ pub(crate) fn facts(request: &Request, context: &Context) -> Result<Option<Engin
         return Ok(None);
     }
     let of_request = |path: &Path| absolute(path, base(&request.image.place, &context.cwd), &context.home);
+    let directory = context.dirs.images();
     let mut pack = false;
     // An archive of ours stays until it is unpacked.
     let mut held = None;
@@ -42,7 +43,16 @@ pub(crate) fn facts(request: &Request, context: &Context) -> Result<Option<Engin
             pack = true;
             of_request(path)
         }
-        Image::Host | Image::Dir(_) | Image::Dockerfile(_) | Image::Provider(_) => return Ok(None),
+        Image::Dockerfile(_) | Image::Provider(_) => {
+            let made = engine::made(request, context, &|id| is_unpacked(id, context))?;
+            let Some(archive) = made.archive else {
+                return Ok(Some(EngineFacts { image_id: made.id, image_env: made.env, ..EngineFacts::default() }));
+            };
+            let open = format!("/proc/self/fd/{}", archive.as_raw_fd());
+            held = Some(archive);
+            open.into()
+        }
+        Image::Host | Image::Dir(_) => return Ok(None),
     };
     let mut told = |read: u64, total: u64| {
         if context.ui.stderr_is_terminal {
@@ -50,12 +60,22 @@ pub(crate) fn facts(request: &Request, context: &Context) -> Result<Option<Engin
         }
     };
     let unpack = if pack { images::unpack_pack } else { images::unpack };
-    let directory = context.dirs.images();
     let cache = Cache { directory: &directory, most: most(context)? };
     let unpacked = unpack(&archive, cache, &mut told).map_err(|error| not_unpacked(error, pack))?;
     drop(held);
     context.held.hold(&unpacked.id, unpacked.held);
     Ok(Some(EngineFacts { image_id: unpacked.id, image_env: unpacked.env, ..EngineFacts::default() }))
+}
+
+/// Whether it is there; where it is, it stays until the bottle has it.
+fn is_unpacked(id: &str, context: &Context) -> bool {
+    let directory = context.dirs.images();
+    let Ok(held) = images::hold(&directory, id) else { return false };
+    let is_there = images::root(&directory, id).is_some();
+    if is_there {
+        context.held.hold(id, held);
+    }
+    is_there
 }
 
 fn most(context: &Context) -> Result<u64, CliError> {

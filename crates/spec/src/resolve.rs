@@ -183,11 +183,6 @@ impl Resolver<'_> {
             self.mistakes
                 .push(Mistake::new(&image.place, message).hint("use `backend: smolmachines`, or another image"));
         }
-        if backend == Backend::Smolmachines && matches!(resolved, Image::Dockerfile(_) | Image::Provider(_)) {
-            let message = "the smolmachines backend builds no image";
-            let hint = "let an engine build it: `docker build --tag NAME DIRECTORY`, `docker save --output FILE NAME`; then name it `docker-archive:FILE`";
-            self.mistakes.push(Mistake::new(&image.place, message).hint(hint));
-        }
         resolved
     }
 
@@ -339,8 +334,9 @@ impl Resolver<'_> {
         let is_elsewhere = match &request.image.value {
             // What is wrong with it has been said.
             Image::Host => false,
-            Image::Dir(_) | Image::Dockerfile(_) | Image::Provider(_) => request.backend.value == Backend::Docker,
+            Image::Dir(_) => request.backend.value == Backend::Docker,
             Image::Smolmachine(_) => request.backend.value == Backend::Smolmachines,
+            Image::Dockerfile(_) | Image::Provider(_) => true,
             Image::Reference(_) | Image::OciArchive(_) | Image::DockerArchive(_) => true,
         };
         if is_elsewhere && self.host.engine.is_none() {

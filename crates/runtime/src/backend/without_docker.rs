@@ -6,6 +6,7 @@ use bottle_spec::{slug::Slug, topology::Topology};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs::File,
     path::{Path, PathBuf},
 };
 
@@ -129,6 +130,25 @@ pub fn image(
     _logins: &dyn Fn(&str) -> Option<Login>,
     _told: &mut dyn FnMut(Told<'_>),
 ) -> Result<ImageFacts, ImageError> {
+    Err(EngineError)
+}
+
+/// As the backend has it.
+#[derive(Debug)]
+pub struct Made {
+    pub id: String,
+    pub env: BTreeMap<String, String>,
+    pub archive: Option<File>,
+}
+
+pub fn fetched(
+    _engine: &EngineAddress,
+    _source: &Source,
+    _scratch: &Path,
+    _logins: &dyn Fn(&str) -> Option<Login>,
+    _told: &mut dyn FnMut(Told<'_>),
+    _is_there: &dyn Fn(&str) -> bool,
+) -> Result<Made, ImageError> {
     Err(EngineError)
 }
 

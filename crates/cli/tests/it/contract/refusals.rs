@@ -27,8 +27,7 @@ impl Backend {
             }
             Backend::Smolmachines => &[
                 (&["--image", "host"], 2, "name an image"),
-                (&["--image", "dockerfile:Dockerfile"], 2, "`docker save --output FILE NAME`"),
-                (&["--image", "provider:no-such-image:1"], 2, "`docker save --output FILE NAME`"),
+                (&["--image", "provider:no-such-image:1"], 2, "nothing is known that installs"),
                 (&["--image", "docker-archive:image.tar"], 4, "cannot be read as an image"),
                 (&["--image", "smolmachine:image.smolmachine"], 4, "`smolvm pack create --image`"),
                 // What this host would run in such a directory could not be guarded.

@@ -1,7 +1,10 @@
 //! Machines of images that nobody unpacked: from a registry, and from an archive.
 
 use super::{LIMITS, SOON, Yard};
-use bottle_testkit::{ImageRegistry, Running};
+use bottle_testkit::{
+    ImageRegistry, Running,
+    engine::{Engine, IMAGE, Make},
+};
 use std::{fs, path::Path};
 
 const SCRIPT: [&str; 3] = ["sh", "-c", "echo $OF_THE_IMAGE $PATH; ls /bin/busybox; id -u >/dev/null && echo fine"];
@@ -48,8 +51,34 @@ fn an_archive_is_unpacked_and_another_machines_is_refused() {
     assert!(refused.code == Some(4) && refused.stderr.contains("smolvm pack create --image"), "{refused}");
     let elsewhere = yard.run(&["--backend", "docker", "--image", &pack], &SCRIPT);
     assert!(elsewhere.stderr.contains("an image for the smolmachines backend alone"), "{elsewhere}");
-    let refused = yard.run(&["--image", "dockerfile:."], &SCRIPT);
-    assert!(refused.stderr.contains("docker save"), "{refused}");
+    yard.nothing_is_left();
+}
+
+#[test]
+fn what_an_engine_makes_of_a_dockerfile_is_fetched_from_it_once() {
+    let mut yard = Yard::of_stand_ins();
+    let nowhere = format!("unix://{}/no.sock", yard.stage.env.root().display());
+    yard.stage.env.set("DOCKER_HOST", &nowhere);
+    yard.stage.env.write("work/made/Dockerfile", format!("FROM {IMAGE}\nENV OF_THE_IMAGE=built\nRUN echo ran >/ran\n"));
+    let shell = |yard: &Yard, script: &str| {
+        yard.run(&["--workspace", "none", "--image", "dockerfile:made"], &["sh", "-c", script])
+    };
+    let without = shell(&yard, "true");
+    assert!(without.failure(4).contains("the image cannot be had"), "{without}");
+    let mut made = false;
+    for make in [Make::Docker, Make::Podman] {
+        let Some(engine) = Engine::shared(make) else { continue };
+        made = true;
+        yard.stage.env.set("DOCKER_HOST", &engine.host());
+        let first = shell(&yard, "echo $OF_THE_IMAGE; cat /ran; ls /usr/bin/curl");
+        assert_eq!(first.success(), "built\nran\n/usr/bin/curl\n", "{first}");
+        assert!(first.stderr.contains("fetching the image"), "{first}");
+        let again = shell(&yard, "cat /ran");
+        assert!(again.success() == "ran\n" && !again.stderr.contains("fetching"), "{again}");
+        let images = yard.stage.env.root().join("cache/bot-bottle/images");
+        fs::remove_dir_all(images).expect("a cache of ours");
+    }
+    assert!(made || !bottle_testkit::env::is_root(), "an engine could be had");
     yard.nothing_is_left();
 }
 

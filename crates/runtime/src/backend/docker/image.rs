@@ -36,6 +36,8 @@ use packed::Packed;
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    fs::File,
+    io::Write as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -99,20 +101,40 @@ pub fn image(
 ) -> Result<ImageFacts, ImageError> {
     super::engine::blocking(async {
         let engine = Engine::connect_for(address, LONG).await?;
-        let mut maker = Maker { engine: &engine, scratch, logins, told };
-        let reference = match source {
-            Source::Reference(reference) => maker.named(reference).await?,
-            Source::Dockerfile(path) => maker.built(path).await?,
-            Source::DockerArchive(path) => maker.loaded(path, archive::docker(path)?).await?,
-            Source::OciArchive(path) => maker.loaded(path, archive::oci(path)?).await?,
-            Source::Directory(path) => maker.imported(path).await?,
-            Source::Installed { base, line } => maker.installed(base, line).await?,
-        };
+        let reference = Maker { engine: &engine, scratch, logins, told }.have(source).await?;
         let Found { id, env } = find(&engine, &reference).await?;
         // Podman takes a third of a second for it.
         let controllers = if limited { controllers(&engine).await? } else { BTreeSet::new() };
         let topology = reach::topology(&engine, scratch).await?;
         Ok(ImageFacts { id, env, controllers, topology })
+    })
+}
+
+/// An image that an engine has, for a backend that shows directories.
+#[derive(Debug)]
+pub struct Made {
+    pub id: String,
+    pub env: BTreeMap<String, String>,
+    /// As `docker save` writes it, in a file without a name; `None` where it was not wanted.
+    pub archive: Option<File>,
+}
+
+/// Has the engine have it, and fetches it, unless `is_there` says of its id that this was done before.
+pub fn fetched(
+    address: &EngineAddress,
+    source: &Source,
+    scratch: &Path,
+    logins: &dyn Fn(&str) -> Option<Login>,
+    told: &mut dyn FnMut(Told<'_>),
+    is_there: &dyn Fn(&str) -> bool,
+) -> Result<Made, ImageError> {
+    super::engine::blocking(async {
+        let engine = Engine::connect_for(address, LONG).await?;
+        let mut maker = Maker { engine: &engine, scratch, logins, told };
+        let reference = maker.have(source).await?;
+        let Found { id, env } = find(&engine, &reference).await?;
+        let archive = if is_there(&id) { None } else { Some(maker.fetch(&reference).await?) };
+        Ok(Made { id, env, archive })
     })
 }
 
@@ -150,6 +172,29 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
+    /// Gives a name that the engine has it by.
+    async fn have(&mut self, source: &Source) -> Result<String, ImageError> {
+        match source {
+            Source::Reference(reference) => self.named(reference).await,
+            Source::Dockerfile(path) => self.built(path).await,
+            Source::DockerArchive(path) => self.loaded(path, archive::docker(path)?).await,
+            Source::OciArchive(path) => self.loaded(path, archive::oci(path)?).await,
+            Source::Directory(path) => self.imported(path).await,
+            Source::Installed { base, line } => self.installed(base, line).await,
+        }
+    }
+
+    async fn fetch(&mut self, reference: &str) -> Result<File, ImageError> {
+        (self.told)(Told::Begins("fetching the image from the engine"));
+        let mut file = packed::unnamed(self.scratch)?;
+        let mut stream = std::pin::pin!(self.engine.docker.export_image(reference));
+        while let Some(piece) = stream.next().await {
+            let written = file.write_all(&piece.map_err(refused)?);
+            written.map_err(|source| ImageError::Pack { path: self.scratch.to_owned(), source })?;
+        }
+        Ok(file)
+    }
+
     async fn built(&mut self, path: &Path) -> Result<String, ImageError> {
         let (directory, name) = dockerfile::place(path)?;
         let text = dockerfile::read(&directory.join(&name))?;

@@ -35,7 +35,7 @@ mod volumes;
 pub use container::ContainerSpec;
 pub use engine::{abandoned, remove, remove_now, server};
 pub use error::{ContainerError, EngineError};
-pub use image::{ImageError, ImageFacts, Login, Source, Told, image};
+pub use image::{ImageError, ImageFacts, Login, Made, Source, Told, fetched, image};
 pub use put::put_into;
 pub use room::create;
 pub use sent::{Coming, Sending, SentError, fetch, send, sending};

@@ -73,7 +73,20 @@ impl Packed {
     }
 }
 
-/// Takes what is packed and counts it. The file has no name: it goes with the process, however that ends.
+/// A file without a name: it goes with the process, however that ends.
+pub(super) fn unnamed(scratch: &Path) -> Result<File, ImageError> {
+    let failed = |source| ImageError::Pack { path: scratch.to_owned(), source };
+    // Beside it are things that nobody else may see.
+    private_directory(scratch).map_err(|error| failed(io::Error::other(error)))?;
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|error| failed(io::Error::other(error)))?;
+    let path = scratch.join(format!(".packing-{:016x}", u64::from_le_bytes(random)));
+    let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+    fs::remove_file(&path).map_err(failed)?;
+    Ok(file)
+}
+
+/// Takes what is packed and counts it.
 pub(super) struct Packer {
     file: io::BufWriter<File>,
     hash: Sha256,
@@ -82,14 +95,7 @@ pub(super) struct Packer {
 
 impl Packer {
     pub(super) fn new(scratch: &Path) -> Result<Packer, ImageError> {
-        let failed = |source| ImageError::Pack { path: scratch.to_owned(), source };
-        // Beside it are things that nobody else may see.
-        private_directory(scratch).map_err(|error| failed(io::Error::other(error)))?;
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(|error| failed(io::Error::other(error)))?;
-        let path = scratch.join(format!(".packing-{:016x}", u64::from_le_bytes(random)));
-        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
-        fs::remove_file(&path).map_err(failed)?;
+        let file = unnamed(scratch)?;
         Ok(Packer { file: io::BufWriter::with_capacity(PIECE, file), hash: Sha256::new(), length: 0 })
     }
 

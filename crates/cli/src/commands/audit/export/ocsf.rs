@@ -92,6 +92,7 @@ fn egress(record: &Value) -> Value {
     let denied = text(record, "decision") != Some("allow");
     let mut event = network(record, activity(method), if denied { 3 } else { 1 });
     disposition(&mut event, denied);
+    status(&mut event, denied);
     let mut url = Map::new();
     let host = text(record, "host");
     if let Some(host) = host {
@@ -124,7 +125,11 @@ fn disposition(event: &mut Map<String, Value>, denied: bool) {
     event.insert("action".to_owned(), json!(action));
     event.insert("disposition_id".to_owned(), json!(id));
     event.insert("disposition".to_owned(), json!(disposition));
-    event.insert("status_id".to_owned(), json!(if denied { 2 } else { 1 }));
+}
+
+/// Success or failure; of a finding the numbers mean something else.
+fn status(event: &mut Map<String, Value>, failed: bool) {
+    event.insert("status_id".to_owned(), json!(if failed { 2 } else { 1 }));
 }
 
 fn activity(method: Option<&str>) -> (u64, &'static str) {
@@ -148,6 +153,7 @@ fn activity(method: Option<&str>) -> (u64, &'static str) {
 fn ended(record: &Value) -> Value {
     let mut event = network(record, (OTHER, "End"), 1);
     disposition(&mut event, false);
+    status(&mut event, false);
     if let Some(status) = number(record, "status") {
         event.insert("http_response".to_owned(), json!({ "code": status }));
     }
@@ -165,6 +171,8 @@ fn finding(record: &Value) -> Value {
     let action = text(record, "action").unwrap_or_default();
     let mut event = base(record, (2, "Findings"), (2004, "Detection Finding"), (1, "Create"), 4);
     disposition(&mut event, action == "block");
+    // New: nobody has looked at it.
+    event.insert("status_id".to_owned(), json!(1));
     let rule = text(record, "rule").unwrap_or_default();
     event.insert(
         "finding_info".to_owned(),
@@ -193,7 +201,7 @@ fn lifecycle(record: &Value, kind: &str) -> Value {
     let mut event = base(record, (6, "Application Activity"), (6002, "Application Lifecycle"), activity, severity);
     event.insert("app".to_owned(), product());
     let refused = record.get("accepted") == Some(&Value::Bool(false));
-    event.insert("status_id".to_owned(), json!(if refused { 2 } else { 1 }));
+    status(&mut event, refused);
     Value::Object(event)
 }
 
@@ -258,6 +266,7 @@ mod tests {
                 }
                 2004 => {
                     assert_eq!(number("activity_id"), 1);
+                    assert_eq!(number("status_id"), 1, "new, for whoever works through them");
                     assert!(event["finding_info"]["uid"].is_string(), "{event}");
                     assert!(event["finding_info"]["analytic"]["type_id"].is_u64(), "{event}");
                 }

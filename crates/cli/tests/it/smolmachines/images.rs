@@ -5,7 +5,7 @@ use bottle_testkit::{
     ImageRegistry, Running,
     engine::{Engine, IMAGE, Make},
 };
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 const SCRIPT: [&str; 3] = ["sh", "-c", "echo $OF_THE_IMAGE $PATH; ls /bin/busybox; id -u >/dev/null && echo fine"];
 
@@ -101,6 +101,41 @@ fn a_pack_of_smolvms_is_unpacked_once_and_smolvm_is_not_asked_to() {
     fs::remove_dir_all(yard.stage.env.root().join("cache/bot-bottle/images")).expect("a cache of ours");
     let ran = yard.run(&["--image", &format!("smolmachine:{}", other.display())], &SCRIPT);
     assert!(ran.code == Some(4) && ran.stderr.contains("cannot be unpacked"), "{ran}");
+    yard.nothing_is_left();
+}
+
+/// With the real smolvm, which starts a machine of its own for it: `cargo xtask emulated smolmachines smolvm_itself_packed`.
+#[test]
+fn what_smolvm_itself_packed_is_an_image() {
+    let yard = Yard::new();
+    let env = &yard.stage.env;
+    if !yard.machines.are_real() {
+        return println!("SKIPPED(no real machine: run `cargo xtask emulated smolmachines smolvm_itself_packed`)");
+    }
+    let packed = env.root().join("packed");
+    fs::create_dir(&packed).expect("a directory of ours");
+    let (home, out) = (packed.join("home"), packed.join("out"));
+    for directory in [&home, &out] {
+        fs::create_dir(directory).expect("a directory of ours");
+        std::os::unix::fs::chown(directory, Some(env.user()), Some(env.user())).expect("root may give it away");
+    }
+    let unpacked = env.root().join("image");
+    println!("pack");
+    let user = env.user().to_string();
+    let program = yard.machines.program();
+    let mut pack = Command::new("setpriv");
+    pack.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--"]).arg(&program);
+    pack.args(["pack", "create", "--cpus", "1", "--mem", "512", "--storage", "2", "--image"]).arg(&unpacked).arg("-o");
+    pack.arg(out.join("key")).env("HOME", &home);
+    for (variable, beside) in [("SMOLVM_LIB_DIR", "lib"), ("SMOLVM_AGENT_ROOTFS", "rootfs")] {
+        pack.env(variable, program.with_file_name(beside));
+    }
+    let packed = Running::start(pack).finish(SOON * 5);
+    assert_eq!(packed.code, Some(0), "{packed}");
+    println!("run");
+    let image = format!("smolmachine:{}", out.join("key.smolmachine").display());
+    let ran = yard.run(&["--image", &image], &["sh", "-c", "ls /bin/busybox /usr/bin/curl"]);
+    assert_eq!(ran.success(), "/bin/busybox\n/usr/bin/curl\n", "{ran}");
     yard.nothing_is_left();
 }
 

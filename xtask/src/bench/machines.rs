@@ -18,7 +18,8 @@ const NAME: &str = "bench-kqzmb";
 const RUNS: usize = 11;
 const REAL_RUNS: usize = 2;
 /// Without these there is no machine, whoever starts it.
-const NEEDED: [&str; 3] = ["create", "start", "status"];
+const NEEDED: [&str; 4] = ["create", "start", "branch", "status"];
+const LIMITS: [&str; 4] = ["--limit", "cpus=1", "--limit", "memory=512MiB"];
 
 /// One start.
 struct Start {
@@ -41,18 +42,23 @@ pub(super) fn measure(program: &Path) -> Result<Table> {
         }
     }
     let runs = if machines.are_real() { REAL_RUNS } else { RUNS };
-    let starts = (0..runs).map(|_| one(&env, &times)).collect::<Result<Vec<_>>>()?;
-    let of = |part: fn(&Start) -> Duration| median(&starts.iter().map(part).collect::<Vec<_>>());
+    let cold = (0..runs).map(|_| one(&env, &times, &LIMITS)).collect::<Result<Vec<_>>>()?;
+    let of = |part: fn(&Start) -> Duration| of(&cold, part);
     let which = if machines.are_real() { "the real smolvm" } else { "the tests' stand-in for smolvm" };
     let mut table = Table::new(&format!("Start of a machine, by {which}"), &["what", "p50"]);
     table.row(vec!["`run --detach`, to its end".to_owned(), milliseconds(of(|it| it.whole))]);
     table.row(vec!["of it `smolvm machine create`, `start` and `status`".to_owned(), milliseconds(of(|it| it.needed))]);
     table.row(vec!["of it asking smolvm for its version and flags".to_owned(), milliseconds(of(|it| it.asked))]);
-    let own = of(|it| it.whole.saturating_sub(it.needed));
-    table.row(vec!["all but what is needed of smolvm".to_owned(), milliseconds(own)]);
+    table.row(vec!["all but what is needed of smolvm".to_owned(), milliseconds(of(Start::own))]);
+    let warm = warm(&env, &times, runs)?;
+    let of = |part: fn(&Start) -> Duration| self::of(&warm, part);
+    table.row(vec!["`run --warm --detach`, where a machine is prepared".to_owned(), milliseconds(of(|it| it.whole))]);
+    table.row(vec!["of it `smolvm machine branch` and `status`".to_owned(), milliseconds(of(|it| it.needed))]);
+    table.row(vec!["all but what is needed of smolvm, warm".to_owned(), milliseconds(of(Start::own))]);
     // For scale: what the same takes where there is no machine.
     let env = TestEnv::ordinary(program);
-    let bare = (0..runs).map(|_| started(&env, &[])).collect::<Result<Vec<_>>>()?;
+    let bare = (0..runs).map(|_| started(&env, NAME, &[]).inspect(|_| ended(&env)));
+    let bare = bare.collect::<Result<Vec<_>>>()?;
     table.row(vec!["`run --detach` on the namespace backend".to_owned(), milliseconds(median(&bare))]);
     Ok(table)
 }
@@ -67,9 +73,42 @@ fn stopwatch(smolvm: &Path, times: &Path) -> String {
     )
 }
 
-fn one(env: &TestEnv, times: &Path) -> Result<Start> {
+impl Start {
+    fn own(&self) -> Duration {
+        self.whole.saturating_sub(self.needed)
+    }
+}
+
+fn of(starts: &[Start], part: fn(&Start) -> Duration) -> Duration {
+    median(&starts.iter().map(part).collect::<Vec<_>>())
+}
+
+/// Beside the bottle for which the machine was prepared.
+fn warm(env: &TestEnv, times: &Path, runs: usize) -> Result<Vec<Start>> {
+    let flags = [&LIMITS[..], &["--warm"]].concat();
+    started(env, "first-kqzmb", &flags)?;
+    let one = |_| {
+        let start = timed(env, times, &flags)?;
+        env.run(&["stop", "--grace", "0", NAME]).success();
+        wait_until("it to be gone", SOON, || !env.run(&["list"]).stdout.contains(NAME));
+        Ok(start)
+    };
+    let starts = (0..runs).map(one).collect::<Result<Vec<_>>>()?;
+    env.run(&["stop", "--grace", "0", "first-kqzmb"]).success();
+    env.run(&["cleanup", "--all", "--yes"]).success();
+    wait_until("nothing to be left", SOON, || env.leftovers().is_empty());
+    Ok(starts)
+}
+
+fn one(env: &TestEnv, times: &Path, flags: &[&str]) -> Result<Start> {
+    let start = timed(env, times, flags)?;
+    ended(env);
+    Ok(start)
+}
+
+fn timed(env: &TestEnv, times: &Path, flags: &[&str]) -> Result<Start> {
     fs::write(times, "")?;
-    let whole = started(env, &["--limit", "cpus=1", "--limit", "memory=512MiB"])?;
+    let whole = started(env, NAME, flags)?;
     let (mut needed, mut asked) = (Duration::ZERO, Duration::ZERO);
     for line in fs::read_to_string(times)?.lines() {
         let (time, words) = line.split_once(' ').context("a time and a command")?;
@@ -80,17 +119,21 @@ fn one(env: &TestEnv, times: &Path) -> Result<Start> {
     Ok(Start { whole, needed, asked })
 }
 
-/// A bottle in the background, and its end, which is not measured.
-fn started(env: &TestEnv, flags: &[&str]) -> Result<Duration> {
-    let words = [&["run", "--detach", "--name", NAME][..], flags, &["--", "sleep", "1000"]].concat();
+/// A bottle in the background.
+fn started(env: &TestEnv, name: &str, flags: &[&str]) -> Result<Duration> {
+    let words = [&["run", "--detach", "--name", name][..], flags, &["--", "sleep", "1000"]].concat();
     let mut command = env.command(&words);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let from = Instant::now();
     let output = command.output()?;
     let whole = from.elapsed();
     ensure!(output.status.success(), "no start: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(whole)
+}
+
+/// Its end, which is not measured.
+fn ended(env: &TestEnv) {
     env.run(&["stop", "--grace", "0", NAME]).success();
     env.run(&["cleanup", "--all", "--yes"]).success();
     wait_until("nothing to be left", SOON, || env.leftovers().is_empty());
-    Ok(whole)
 }

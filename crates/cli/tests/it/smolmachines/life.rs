@@ -7,7 +7,7 @@ use crate::{
     stage::{HOST, TOKEN},
 };
 use bottle_testkit::{Running, wait_for, wait_until};
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
     collections::BTreeSet,
     fs,
@@ -305,6 +305,15 @@ fn a_bottle_that_stood_still_goes_on() {
     yard.nothing_is_left();
 }
 
+/// The keeper that was told to stop at this point.
+pub(super) fn held(yard: &Yard, point: &str) -> Pid {
+    wait_for(&format!("the keeper to be held at {point}"), SOON, || {
+        let keeper = pid_of(&yard.stage, "keeper")?;
+        let stat = fs::read_to_string(format!("/proc/{}/stat", keeper.as_raw_nonzero())).ok()?;
+        stat.rsplit(") ").next()?.starts_with('T').then_some(keeper)
+    })
+}
+
 /// Where a machine is about to be there, or is.
 #[test]
 fn a_keeper_that_is_killed_anywhere_leaves_nothing_past_cleanup() {
@@ -312,11 +321,7 @@ fn a_keeper_that_is_killed_anywhere_leaves_nothing_past_cleanup() {
     for point in ["room", "room.done", "serve.done", "probe", "agent.done", "end", "remove"] {
         let flags = ["--limit", "cpus=1", "--limit", "memory=512MiB", "--allow", HOST, "--hold-at", point];
         let running = yard.stage.spawn(&flags, &["true"]);
-        let keeper = wait_for(&format!("the keeper to be held at {point}"), SOON, || {
-            let keeper = pid_of(&yard.stage, "keeper")?;
-            let stat = fs::read_to_string(format!("/proc/{}/stat", keeper.as_raw_nonzero())).ok()?;
-            stat.rsplit(") ").next()?.starts_with('T').then_some(keeper)
-        });
+        let keeper = held(&yard, point);
         kill_process(keeper, Signal::KILL).expect("our own keeper");
         running.wait(SOON).expect("the launcher ends");
         yard.nothing_is_left();

@@ -1,6 +1,6 @@
 //! Bottles that start warm: as branches of a machine that was prepared.
 
-use super::{NAME, SOON, Yard};
+use super::{NAME, SOON, Yard, life::held};
 use crate::{
     gate::pid_of,
     stage::{HOST, TOKEN},
@@ -112,15 +112,33 @@ fn only_the_first_bottle_waits_for_a_machine_to_be_prepared() {
     assert_eq!(verbs(&yard), ["create", "start", "branch", "branch", "status"]);
     yard.stage.env.run(&["stop", "--grace", "0", NAME]).success();
     assert_eq!(verbs(&yard), ["delete"]);
+    // It outlives all that were branched from it.
+    yard.stage.env.run(&["stop", "--grace", "0", OTHER]).success();
+    start(&yard, "next-kqzmb", &[]);
+    assert_eq!(verbs(&yard), ["delete", "create", "start", "branch", "branch", "status"]);
     // With one door more, which is one socket more.
     start(&yard, "third-kqzmb", &["--allow", "other.test:8443"]);
     assert_eq!(verbs(&yard), prepares);
     assert_eq!(prepared(&yard).len(), 2);
-    yard.stage.env.run(&["stop", "--grace", "0", OTHER]).success();
+    yard.stage.env.run(&["stop", "--grace", "0", "next-kqzmb"]).success();
     yard.stage.env.run(&["cleanup", "--yes"]).success();
     assert_eq!(prepared(&yard).len(), 1, "the one that nobody runs in is gone");
     yard.stage.env.run(&["stop", "--grace", "0", "third-kqzmb"]).success();
     yard.nothing_is_left();
+}
+
+#[test]
+fn a_keeper_that_is_killed_anywhere_leaves_no_branch_past_cleanup() {
+    let yard = Yard::of_stand_ins();
+    for point in ["room", "room.done", "agent.done", "remove"] {
+        let flags = ["--limit", "cpus=1", "--limit", "memory=512MiB", "--warm", "--hold-at", point];
+        let running = yard.stage.spawn(&flags, &["true"]);
+        let keeper = held(&yard, point);
+        kill_process(keeper, Signal::KILL).expect("our own keeper");
+        running.wait(SOON).expect("the launcher ends");
+        yard.nothing_is_left();
+        assert!(prepared(&yard).is_empty(), "{point}");
+    }
 }
 
 #[test]

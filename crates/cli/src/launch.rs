@@ -5,7 +5,9 @@ use crate::{
     compose::Context,
     engine,
     error::{CliError, Kind},
-    host, notify, secrets, smolvm, terminal,
+    host, notify,
+    secrets::{self, Use},
+    smolvm, terminal,
 };
 use bottle_policy::{Fault, Rules};
 use bottle_runtime::{
@@ -227,7 +229,8 @@ impl Watched {
 pub(crate) fn read_secrets(plan: &Plan, context: &Context) -> Result<Vec<HeldSecret>, CliError> {
     let mut held = Vec::with_capacity(plan.secrets.len());
     for secret in &plan.secrets {
-        let reading = secrets::read(&secret.source, context).map_err(|error| {
+        let what_for = if secret.injected { Use::Sent } else { Use::LookedFor };
+        let reading = secrets::read(&secret.source, what_for, context).map_err(|error| {
             let next = error.next_step();
             let source = Escaped(&secret.source.to_string()).to_string();
             CliError::host(format!("the secret {source} cannot be read")).because(error).next(next)

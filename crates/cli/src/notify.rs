@@ -16,7 +16,7 @@ use crate::{
     catalog,
     compose::Context,
     error::{CliError, Kind, in_a_line},
-    secrets,
+    secrets::{self, Use},
 };
 use bottle_gate::confine;
 use bottle_spec::{
@@ -83,7 +83,7 @@ fn written(url: &WebhookUrl) -> String {
 }
 
 fn kept(source: &SecretRef, context: &Context) -> Result<Secret, CliError> {
-    let reading = secrets::read(source, context).map_err(|error| {
+    let reading = secrets::read(source, Use::Sent, context).map_err(|error| {
         CliError::host(format!("the secret {} cannot be read", Escaped(&source.to_string()))).because(error)
     })?;
     Ok(reading.value)

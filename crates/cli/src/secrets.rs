@@ -67,8 +67,10 @@ pub(crate) enum SecretError {
     TooLong,
     #[error("the value is empty")]
     Empty,
-    #[error("the value is not UTF-8 text on one line")]
+    #[error("the value is not UTF-8 text on one line, and what the gate sends must be")]
     NotALine,
+    #[error("the value is not UTF-8 text")]
+    NotText,
 }
 
 impl SecretError {
@@ -89,16 +91,25 @@ impl SecretError {
             }
             SecretError::Login(error) => error.next_step(),
             SecretError::NotRenewed => "run: bot-bottle login NAME --renew",
-            SecretError::TooLong | SecretError::Empty | SecretError::NotALine => {
+            SecretError::TooLong | SecretError::Empty | SecretError::NotALine | SecretError::NotText => {
                 "the source must give the bare secret and nothing else"
             }
         }
     }
 }
 
+/// What is done with a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// It stands in a request, so it is one line.
+    Sent,
+    /// It is only looked for: a key or a file of several lines as well.
+    LookedFor,
+}
+
 /// The secret as it is now.
-pub(crate) fn read(source: &SecretRef, context: &Context) -> Result<Reading, SecretError> {
-    let SecretRef::Login(name) = source else { return read_here(source, &context.environment) };
+pub(crate) fn read(source: &SecretRef, what_for: Use, context: &Context) -> Result<Reading, SecretError> {
+    let SecretRef::Login(name) = source else { return read_here(source, what_for, &context.environment) };
     let Access { value, until } = Logins::of(context).access(name, None).map_err(SecretError::Login)?;
     Ok(Reading { value, until, warning: None })
 }
@@ -106,7 +117,7 @@ pub(crate) fn read(source: &SecretRef, context: &Context) -> Result<Reading, Sec
 /// The secret once more, after `held` was refused or before it expires. A login is renewed by a process of its own: the
 /// keeper, which asks, reads no server's answers.
 pub(crate) fn read_again(source: &SecretRef, held: &Secret, environment: &Environment) -> Result<Reading, SecretError> {
-    let SecretRef::Login(name) = source else { return read_here(source, environment) };
+    let SecretRef::Login(name) = source else { return read_here(source, Use::Sent, environment) };
     let mut process = Command::new(PROGRAM);
     process.args(["login-token", name]);
     let (bytes, status) = output(&mut process, "bot-bottle", Some(held), environment, COMMAND_TIME)?;
@@ -117,7 +128,7 @@ pub(crate) fn read_again(source: &SecretRef, held: &Secret, environment: &Enviro
     Ok(Reading { value, until, warning: None })
 }
 
-fn read_here(source: &SecretRef, environment: &Environment) -> Result<Reading, SecretError> {
+fn read_here(source: &SecretRef, what_for: Use, environment: &Environment) -> Result<Reading, SecretError> {
     let mut warning = None;
     let bytes = match source {
         SecretRef::Env(name) => {
@@ -155,20 +166,25 @@ fn read_here(source: &SecretRef, environment: &Environment) -> Result<Reading, S
         }
         SecretRef::Login(_) => return Err(SecretError::NotRenewed),
     };
-    Ok(Reading { value: one_line(&bytes)?, until: None, warning })
+    Ok(Reading { value: bare(&bytes, what_for)?, until: None, warning })
 }
 
-/// The value without one trailing line break. Control characters are refused: they would end a header.
-fn one_line(bytes: &[u8]) -> Result<Secret, SecretError> {
+/// The value without one trailing line break. Control characters are refused: they would end a header. Those of text with
+/// several lines are none where it is only looked for.
+fn bare(bytes: &[u8], what_for: Use) -> Result<Secret, SecretError> {
     if bytes.len() as u64 > VALUE_MAX {
         return Err(SecretError::TooLong);
     }
-    let text = std::str::from_utf8(bytes).map_err(|_| SecretError::NotALine)?;
+    let (refused, is_layout): (_, fn(char) -> bool) = match what_for {
+        Use::Sent => (SecretError::NotALine, |_| false),
+        Use::LookedFor => (SecretError::NotText, |letter| matches!(letter, '\n' | '\r' | '\t')),
+    };
+    let Ok(text) = std::str::from_utf8(bytes) else { return Err(refused) };
     let text = text.strip_suffix('\n').unwrap_or(text);
     let text = text.strip_suffix('\r').unwrap_or(text);
     match text {
         "" => Err(SecretError::Empty),
-        text if text.chars().any(char::is_control) => Err(SecretError::NotALine),
+        text if text.chars().any(|letter| letter.is_control() && !is_layout(letter)) => Err(refused),
         text => Ok(Secret::new(text.to_owned())),
     }
 }
@@ -257,7 +273,11 @@ mod tests {
     }
 
     fn value(source: &str) -> Result<String, SecretError> {
-        read_here(&source.parse().unwrap(), &environment()).map(|reading| reading.value.expose().to_owned())
+        value_for(source, Use::Sent)
+    }
+
+    fn value_for(source: &str, what_for: Use) -> Result<String, SecretError> {
+        read_here(&source.parse().unwrap(), what_for, &environment()).map(|reading| reading.value.expose().to_owned())
     }
 
     #[test]
@@ -271,6 +291,15 @@ mod tests {
         assert!(matches!(value("command:printf '\\377'"), Err(SecretError::NotALine)));
         assert!(matches!(value("command:true"), Err(SecretError::Empty)));
         assert!(matches!(value("command:yes"), Err(SecretError::TooLong | SecretError::Failed(_))));
+    }
+
+    #[test]
+    fn what_is_only_looked_for_may_have_several_lines() {
+        assert_eq!(value_for("command:printf 'a\\r\\n\\tb\\r\\n'", Use::LookedFor).unwrap(), "a\r\n\tb");
+        for other in ["command:printf '\\377'", "command:printf 'a\\033b'"] {
+            assert!(matches!(value_for(other, Use::LookedFor), Err(SecretError::NotText)), "{other}");
+        }
+        assert!(matches!(value_for("command:echo", Use::LookedFor), Err(SecretError::Empty)));
     }
 
     #[test]
@@ -295,15 +324,15 @@ mod tests {
         let source = SecretRef::File(path.clone());
         fs::write(&path, "hunter2\n").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        let reading = read_here(&source, &environment()).unwrap();
+        let reading = read_here(&source, Use::Sent, &environment()).unwrap();
         assert_eq!(reading.value.expose(), "hunter2");
         assert!(reading.warning.unwrap().contains("mode 640"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(read_here(&source, &environment()).unwrap().warning, None);
+        assert_eq!(read_here(&source, Use::Sent, &environment()).unwrap().warning, None);
         fs::write(&path, "x".repeat(40_000)).unwrap();
-        assert!(matches!(read_here(&source, &environment()), Err(SecretError::TooLong)));
+        assert!(matches!(read_here(&source, Use::Sent, &environment()), Err(SecretError::TooLong)));
         let folder = SecretRef::File(dir.path().to_owned());
-        assert!(matches!(read_here(&folder, &environment()), Err(SecretError::NotAFile(_))));
+        assert!(matches!(read_here(&folder, Use::Sent, &environment()), Err(SecretError::NotAFile(_))));
         assert!(matches!(value("file:token"), Err(SecretError::Relative(_))));
         assert!(matches!(value("file:/nonexistent/x"), Err(SecretError::File { .. })));
     }

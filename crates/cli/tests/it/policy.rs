@@ -122,6 +122,19 @@ fn a_protected_file_does_not_leave_in_a_request() {
     assert_eq!(ran.success(), "403 403 200 ", "{ran}");
     let ran = stage.run(&["--allow", HOST], &["sh", "-c", &script]);
     assert_eq!(ran.success(), "200 200 200 ", "the control: {ran}");
+    // A file of several lines, any of which is as bad as all.
+    let lines = ["qO3v7RkBz1xWc9TnYh5LmUe8PdAs2GfJ", "Zt6KrB0wXy4NvQjH8eSiMcF1oDpGlU3a"];
+    fs::write(&file, format!("[default]\nfirst = {}\nsecond = {}\n", lines[0], lines[1])).expect("a file of ours");
+    let script = lines
+        .map(|line| format!("curl -s -o /dev/null -w '%{{http_code}} ' -d '[default] {line}' https://{HOST}/echo;"));
+    let script =
+        format!("{} curl -s -o /dev/null -w '%{{http_code}}' -d '[default]' https://{HOST}/echo", script.concat());
+    let ran = stage.run(&["--allow", HOST, "--protect", &flag], &["sh", "-c", &script]);
+    assert_eq!(ran.success(), "403 403 200", "{ran}");
+    let ran = stage.run(&["--allow", HOST], &["sh", "-c", &script]);
+    assert_eq!(ran.success(), "200 200 200", "the control: {ran}");
+    let ran = stage.run(&["--allow", HOST, "--auth", &format!("{HOST}=bearer:{flag}")], &["true"]);
+    assert!(ran.failure(4).contains("on one line, and what the gate sends must be"), "{ran}");
     stage.env.bottle("own", &format!("protect: [\"{flag}\"]\negress: {{ routes: [{{ host: {HOST} }}] }}\n"));
     let (body, url) = (file.display().to_string(), format!("https://{HOST}/echo"));
     let asked = stage.env.run(&["policy", "check", "--bottle", "own", "--body-file", &body, &url]);

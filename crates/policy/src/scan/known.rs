@@ -6,6 +6,7 @@
 //!
 //! Invariant: values and spellings are wiped when this is dropped, and nothing prints them.
 
+mod lines;
 mod loose;
 mod search;
 mod spell;

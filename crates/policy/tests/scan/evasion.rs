@@ -259,6 +259,76 @@ fn a_long_value_and_one_full_of_signs_are_known() {
     }
 }
 
+/// Of a key and a service account what is theirs alone is known, in whatever way it is laid out, and nothing of what every
+/// other has as well.
+#[test]
+fn of_several_lines_what_looks_random_is_known_and_the_rest_is_not() {
+    let line = |seed: u8| {
+        let bytes: Vec<u8> =
+            (0..48u8).map(|it| it.wrapping_mul(it).wrapping_mul(37).wrapping_add(seed.wrapping_mul(it ^ 91))).collect();
+        hide::base64(&bytes)
+    };
+    let body = |seed: u8| (0..26).map(|it| line(seed.wrapping_add(it * 3))).collect::<Vec<_>>();
+    let pem = |body: &[String], end: &str| {
+        format!("-----BEGIN THING-----{end}{}{end}-----END THING-----{end}", body.join(end))
+    };
+    let account = |body: &[String], id: &str| {
+        serde_json::to_string_pretty(&serde_json::json!({
+            "type": "service_account", "project_id": "tide-tables", "private_key_id": id, "private_key": pem(body, "\n"),
+            "client_email": "tides@tide-tables.example", "client_id": "104857600000000000001",
+            "auth_uri": "https://accounts.example/o/oauth2/auth", "token_uri": "https://oauth2.example/token",
+            "auth_provider_x509_cert_url": "https://www.example/oauth2/v1/certs",
+            "client_x509_cert_url": "https://www.example/robot/v1/metadata/x509/tides%40tide-tables.example",
+        }))
+        .unwrap()
+    };
+    let (ours, others) = (body(1), body(2));
+    let (id, other_id) = ("8f14e45fceea167a5a36dedd4bea2543c9f0f895", "1f0e3dad99908345f7439f8ffabdffc4b6d767d2");
+    let key = pem(&body(3), "\n");
+    let openssh = format!(
+        "-----BEGIN OPENSSH THING-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW\n{}\n",
+        line(200)
+    );
+    let known = Known::builder()
+        .secret("account", account(&ours, id).as_bytes())
+        .secret("key", key.as_bytes())
+        .secret("openssh", openssh.as_bytes())
+        .build();
+    let scanner = Arc::new(Scanner::new(known));
+    let told = |text: &str, name: &str| {
+        [13, 4096].iter().all(|size| {
+            let (_, found) = in_chunks(&scanner, &Shape::Raw, text.as_bytes().chunks(*size));
+            found.iter().any(|it| it.name.as_deref() == Some(name))
+        })
+    };
+    for (way, text) in [
+        ("whole", account(&ours, id)),
+        ("its key on its own", pem(&ours, "\n")),
+        ("with the line ends of Windows", pem(&ours, "\r\n")),
+        ("without any", ours.concat()),
+        ("one line", ours[9].clone()),
+        ("the line after the first, indented", format!("    {}\n", ours[0])),
+        ("its id", format!("key {id}")),
+        ("in base64", hide::base64(account(&ours, id).as_bytes())),
+        ("in hexadecimal", hide::hex(account(&ours, id).as_bytes(), "", "")),
+    ] {
+        assert!(told(&text, "account"), "{way}: {text}");
+    }
+    assert!(told(&serde_json::json!({ "k": key }).to_string(), "key") && told(&body(3)[25], "key"));
+    assert!(told(&line(200), "openssh"));
+    for (way, text) in [
+        ("another account", account(&others, other_id)),
+        ("another key", pem(&others, "\n")),
+        ("another OpenSSH key", openssh.replace(&line(200), &others[0])),
+        ("the words of one", account(&[], "").replace("tide-tables", "other")),
+    ] {
+        for name in ["account", "key", "openssh"] {
+            let (_, found) = in_chunks(&scanner, &Shape::Raw, text.as_bytes().chunks(4096));
+            assert!(!found.iter().any(|it| it.name.as_deref() == Some(name)), "{way}: {found:?}");
+        }
+    }
+}
+
 #[test]
 fn what_is_known_is_seen_in_any_guise() {
     let known = || subjects().into_iter().skip(1);

@@ -5,7 +5,7 @@ use crate::{
     commands::run::PolicyFlags,
     compose::Context,
     error::{CliError, Kind},
-    secrets,
+    secrets::{self, Use},
 };
 use bottle_policy::{
     Question, Rules,
@@ -137,7 +137,7 @@ fn known<'a>(sources: impl Iterator<Item = &'a SecretRef>, context: &Context) ->
     let mut known = Known::builder();
     for source in sources {
         let at_hand = matches!(source, SecretRef::Env(_) | SecretRef::File(_));
-        match at_hand.then(|| secrets::read(source, context)) {
+        match at_hand.then(|| secrets::read(source, Use::LookedFor, context)) {
             Some(Ok(reading)) => known = known.secret(source.to_string(), reading.value.expose().as_bytes()),
             _ => context.ui.say(&format!("note: {} was not looked for", Escaped(&source.to_string()))),
         }

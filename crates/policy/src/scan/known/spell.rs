@@ -3,6 +3,7 @@
 //! An encoding of a part of a text is the same wherever the part stands, but for its borders: base64 has three, base32
 //! five, base85 four ways to spell the middle of a value, by where it stands in the groups.
 
+use super::lines;
 use crate::scan::{Step, Steps, decode::class};
 use zeroize::Zeroizing;
 
@@ -18,13 +19,24 @@ const MIN_ENCODED: usize = 8;
 const PART: usize = 128;
 /// Of how many parts: of a value longer than 4 KiB, the first 4 KiB.
 const PARTS: usize = 32;
+/// A key of 8192 bits has a hundred lines; whoever sends it sends the first.
+const PARTS_OF_LINES: usize = 64;
 
 type Give<'a> = dyn FnMut(Zeroizing<Vec<u8>>, Steps) + 'a;
 
-fn parts(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// A text of several lines has words in it that every text of its kind has, a key's first line or the addresses in a service
+/// account: of one in which something looks random, that is searched, and the whole where it is short.
+fn parts(value: &[u8]) -> Vec<&[u8]> {
     let long = value.len() > 2 * PART;
+    if value.contains(&b'\n') {
+        let mut random: Vec<&[u8]> = lines::random(value).take(PARTS_OF_LINES).collect();
+        if !random.is_empty() {
+            random.extend((!long).then_some(value));
+            return random;
+        }
+    }
     let size = if long { PART } else { value.len().max(1) };
-    value.chunks(size).filter(move |part| !long || part.len() == PART).take(PARTS)
+    value.chunks(size).filter(move |part| !long || part.len() == PART).take(PARTS).collect()
 }
 
 /// What is searched in a text as it is.

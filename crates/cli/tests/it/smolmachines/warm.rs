@@ -202,6 +202,18 @@ fn command_line(pid: u32) -> String {
 }
 
 #[test]
+fn a_branch_that_ends_at_once_shows_its_console() {
+    let yard = Yard::of_stand_ins();
+    start(&yard, OTHER, &[]);
+    yard.machines.behave(&json!({ "boot": "ends" }));
+    let ran = yard.run(&["--warm", "--allow", HOST, "--detach", "--name", NAME], &["true"]);
+    assert!(ran.failure(4).contains("a machine that ends at once"), "{ran}");
+    yard.machines.behave(&json!({}));
+    yard.stage.env.run(&["stop", "--grace", "0", OTHER]).success();
+    yard.nothing_is_left();
+}
+
+#[test]
 fn the_preflight_says_that_a_bottle_starts_warm() {
     let yard = Yard::of_stand_ins();
     let env = &yard.stage.env;

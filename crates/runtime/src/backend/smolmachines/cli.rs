@@ -250,7 +250,9 @@ impl Machine {
     }
 
     fn log(&self, name: &str) -> Option<String> {
-        Some(shown(&end_of(&self.own_directory().join(name)).ok()?))
+        let own = end_of(&self.own_directory().join(name)).ok();
+        let of_branch = || self.branch.as_ref()?.machines(&self.smolvm).find_map(|machine| machine.log(name));
+        own.map(|text| shown(&text)).or_else(of_branch)
     }
 
     /// What smolvm has of it: logs, disks, sockets.

@@ -120,18 +120,20 @@ impl Branch {
     /// Has smolvm forget it wherever it is; whether it was anywhere.
     pub(super) fn forget(&self, smolvm: &Smolvm) -> io::Result<bool> {
         let mut there = false;
-        for key in self.prepared.keys() {
-            let machine = self.prepared.machine(smolvm, &key, &self.name);
-            let own = machine.own_directory();
-            if own.exists() {
-                there = true;
-                // Its disks go all the same. What is written down goes with the machine that it is a branch of.
-                if let Err(error) = machine.delete() {
-                    tracing::warn!(%error, "smolvm did not forget a branch");
-                }
-                beneath::remove_tree(&own)?;
+        for machine in self.machines(smolvm) {
+            there = true;
+            // Its disks go all the same. What is written down goes with the machine that it is a branch of.
+            if let Err(error) = machine.delete() {
+                tracing::warn!(%error, "smolvm did not forget a branch");
             }
+            beneath::remove_tree(&machine.own_directory())?;
         }
         Ok(there)
+    }
+
+    /// It, in the state of whichever machine it was branched from; none or one.
+    pub(super) fn machines(&self, smolvm: &Smolvm) -> impl Iterator<Item = Machine> {
+        let of = |key: String| self.prepared.machine(smolvm, &key, &self.name);
+        self.prepared.keys().into_iter().map(of).filter(|machine| machine.own_directory().exists())
     }
 }

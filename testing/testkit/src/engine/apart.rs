@@ -137,7 +137,7 @@ fn serving(make: Make, at: &dyn Fn(&str) -> String) -> String {
         Make::Docker => format!(
             "exec rootlesskit --state-dir={} --net=host --copy-up=/etc --copy-up=/run --propagation=rslave \
              sh -c 'rm -rf /run/docker /run/containerd; exec dockerd --rootless --data-root {} --exec-root {} --pidfile {} \
-             --host unix://{} --bridge=none --iptables=false --ip6tables=false --storage-driver vfs'",
+             --host unix://{} --bridge=none --iptables=false --ip6tables=false --ip-forward=false --storage-driver vfs'",
             at("run/kit"),
             at("data"),
             at("run/exec"),

@@ -113,14 +113,18 @@ fn a_machine_whose_memory_is_taken_goes_on() {
         println!("SKIPPED(no real machine: run `cargo xtask emulated smolmachines whose_memory`)");
         return;
     }
-    yard.detached(&[], "sleep 100000");
-    println!("take");
-    let hungry = yard.stage.env.run(&["exec", NAME, "--", "tail", "/dev/zero"]);
-    assert_eq!(hungry.code, Some(137), "it is ended by the kernel: {hungry}");
-    println!("live");
-    assert_eq!(yard.exec("echo alive"), "alive\n");
-    yard.stage.env.run(&["stop", "--grace", "1", NAME]).success();
-    yard.nothing_is_left();
+    // The second is the least that a machine gets.
+    for memory in ["memory=512MiB", "memory=256MiB"] {
+        let flags = ["--limit", "cpus=1", "--limit", memory, "--detach", "--name", NAME];
+        yard.stage.run(&flags, &["sleep", "100000"]).success();
+        println!("take, {memory}: {}", yard.exec("grep -E '^Mem' /proc/meminfo | tr -s '\\n ' ' '"));
+        let hungry = yard.stage.env.run(&["exec", NAME, "--", "tail", "/dev/zero"]);
+        assert_eq!(hungry.code, Some(137), "it is ended by the kernel: {hungry}");
+        println!("live");
+        assert_eq!(yard.exec("echo alive"), "alive\n");
+        yard.stage.env.run(&["stop", "--grace", "1", NAME]).success();
+        yard.nothing_is_left();
+    }
 }
 
 /// Listens at every address that this host has.

@@ -289,6 +289,9 @@ fn of_several_lines_what_looks_random_is_known_and_the_rest_is_not() {
         "-----BEGIN OPENSSH THING-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW\n{}\n",
         line(200)
     );
+    // With what a server shows to everybody.
+    let public = pem(&others, "\n").replace("THING", "CERTIFICATE");
+    let key = format!("{public}{key}");
     let known = Known::builder()
         .secret("account", account(&ours, id).as_bytes())
         .secret("key", key.as_bytes())
@@ -319,6 +322,7 @@ fn of_several_lines_what_looks_random_is_known_and_the_rest_is_not() {
     for (way, text) in [
         ("another account", account(&others, other_id)),
         ("another key", pem(&others, "\n")),
+        ("the certificate beside the key", public),
         ("another OpenSSH key", openssh.replace(&line(200), &others[0])),
         ("the words of one", account(&[], "").replace("tide-tables", "other")),
     ] {

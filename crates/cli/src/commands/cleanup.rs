@@ -12,8 +12,8 @@ use std::{error::Error, process::ExitCode};
 
 /// Take away what crashed bottles left: processes, containers, cgroups, sockets, files
 ///
-/// Also machines that were prepared for warm starts and that no bottle runs in a branch of. Says what it took away. What a bottle's agent did in its home and workspace goes with the bottle; its audit log is
-/// kept (`bot-bottle audit list`).
+/// Also machines that were prepared for warm starts and that no bottle runs in a branch of. Says what it took away. What
+/// a bottle's agent did in its home and workspace goes with the bottle; its audit log is kept (`bot-bottle audit list`).
 #[derive(Debug, clap::Args)]
 pub(crate) struct CleanupArgs {
     /// Also the bottles that have stopped and could be resumed

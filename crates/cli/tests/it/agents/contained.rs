@@ -129,7 +129,7 @@ fn works_in_a_machine(client: Client) {
         return;
     }
     let mut stage = AgentStage::of(kind, script(kind), TestEnv::ordinary(crate::stage::program()), LIMITS);
-    let machines = Machines::install(&mut stage.env);
+    Machines::install(&mut stage.env);
     client.install(&stage.env.root().join("image"));
     stage.env.set("PATH", "/usr/local/bin:/usr/bin:/bin");
     println!("version");
@@ -140,7 +140,6 @@ fn works_in_a_machine(client: Client) {
     println!("conversation");
     told_to(kind, &stage);
     stage.env.run(&["cleanup", "--all", "--yes"]).success();
-    drop(machines);
 }
 
 #[test]

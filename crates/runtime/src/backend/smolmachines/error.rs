@@ -5,7 +5,11 @@ use super::{
     version::{FLOOR, Version},
 };
 use crate::backend::carried::CarriedError;
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Of running smolvm.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +121,14 @@ pub enum MachineError {
     Carried(CarriedError),
     #[error("what is left of the machine cannot be taken away")]
     Remove(#[source] io::Error),
+}
+
+impl MachineError {
+    /// Of what happened at a path.
+    pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> MachineError + use<> {
+        let path = path.to_owned();
+        move |source| MachineError::Stage { path, source }
+    }
 }
 
 fn console(text: &Option<String>) -> String {

@@ -16,7 +16,6 @@ use crate::{
 use std::{
     fs,
     io::{self, ErrorKind},
-    path::Path,
     time::SystemTime,
 };
 
@@ -26,14 +25,10 @@ pub(super) const SOURCE: &str = "source";
 impl Prepared {
     /// Waits for whoever prepares, branches or takes away.
     pub(super) fn lock(&self) -> Result<Lock, MachineError> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |error| MachineError::Stage { path, source: io::Error::other(error) }
-        };
         for directory in [&self.directory, &self.links] {
-            private_directory(directory).map_err(failed(directory))?;
+            private_directory(directory).map_err(io::Error::other).map_err(MachineError::at(directory))?;
         }
-        Lock::wait(&self.directory).map_err(failed(&self.directory))
+        Lock::wait(&self.directory).map_err(io::Error::other).map_err(MachineError::at(&self.directory))
     }
 
     /// In the state of the prepared machine of this key, the machine of this name.

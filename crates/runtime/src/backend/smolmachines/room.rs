@@ -196,16 +196,12 @@ fn unpacked(_: &Path, _: &str) -> Option<PathBuf> {
 /// The directory of the machine's state, by a path that is short enough for the sockets that smolvm puts there: its own
 /// is a link in the directory of sockets.
 fn state(machine: &Machine) -> Result<(), MachineError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| MachineError::Stage { path, source }
-    };
     let path = &machine.state;
     fits(System::HERE, path)?;
     let disks = machine.staging.join("vm");
-    beneath::remove_tree(&disks).map_err(failed(&disks))?;
-    fs::DirBuilder::new().mode(0o700).recursive(true).create(&disks).map_err(failed(&disks))?;
-    symlink(&disks, path).map_err(failed(path))
+    beneath::remove_tree(&disks).map_err(MachineError::at(&disks))?;
+    fs::DirBuilder::new().mode(0o700).recursive(true).create(&disks).map_err(MachineError::at(&disks))?;
+    symlink(&disks, path).map_err(MachineError::at(path))
 }
 
 /// Whether smolvm's sockets can be below the directory of a state.

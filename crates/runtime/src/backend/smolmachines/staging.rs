@@ -23,14 +23,10 @@ use std::{
 
 /// Writes everything anew but what the porter makes the room of, which [`admit`] does.
 pub(super) fn stage(room: &RoomSpec<'_>, ids: (u32, u32), entry: &Path) -> Result<MachineRoom, MachineError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| MachineError::Stage { path, source }
-    };
-    beneath::remove_tree(entry).map_err(failed(entry))?;
-    DirBuilder::new().mode(0o700).recursive(true).create(entry).map_err(failed(entry))?;
+    beneath::remove_tree(entry).map_err(MachineError::at(entry))?;
+    DirBuilder::new().mode(0o700).recursive(true).create(entry).map_err(MachineError::at(entry))?;
     let init = entry.join(machine_link::PROGRAM);
-    write(&init, room.init_image, 0o755).map_err(failed(&init))?;
+    write(&init, room.init_image, 0o755).map_err(MachineError::at(&init))?;
     let mut places = own_places(room)?;
     let mut files = Vec::new();
     let shell = room.plan.env.get("SHELL").map_or("/bin/sh", String::as_str);
@@ -43,7 +39,7 @@ pub(super) fn stage(room: &RoomSpec<'_>, ids: (u32, u32), entry: &Path) -> Resul
     for (index, (target, bytes, mode)) in of_etc.chain(of_pieces).enumerate() {
         let name = format!("file-{index}");
         let path = entry.join(&name);
-        write(&path, &bytes, mode).map_err(failed(&path))?;
+        write(&path, &bytes, mode).map_err(MachineError::at(&path))?;
         files.push((name, target));
     }
     places.extend(files.iter().map(|(name, target)| file(name, target)));
@@ -52,7 +48,7 @@ pub(super) fn stage(room: &RoomSpec<'_>, ids: (u32, u32), entry: &Path) -> Resul
             Put::File { .. } => {}
             Put::Tree(source) => {
                 let name = format!("tree-{index}");
-                copy(source, &entry.join(&name)).map_err(failed(source))?;
+                copy(source, &entry.join(&name)).map_err(MachineError::at(source))?;
                 places.push(Place { directory: source.is_dir(), ..file(&name, target) });
             }
             Put::Link(to) => match files.iter().find(|(_, target)| target == to) {
@@ -63,7 +59,7 @@ pub(super) fn stage(room: &RoomSpec<'_>, ids: (u32, u32), entry: &Path) -> Resul
     }
     for (index, mount) in room.plan.mounts.iter().enumerate().filter(|(_, mount)| mount.source.is_file()) {
         let name = format!("mount-{index}");
-        copy(&mount.source, &entry.join(&name)).map_err(failed(&mount.source))?;
+        copy(&mount.source, &entry.join(&name)).map_err(MachineError::at(&mount.source))?;
         places.push(file(&name, &mount.target));
     }
     let token = carried::token().map_err(MachineError::Carried)?;
@@ -87,7 +83,7 @@ pub(super) fn admit(room: &MachineRoom, entry: &Path) -> Result<(), MachineError
     let path = entry.join(machine_link::ROOM);
     let beside = path.with_extension("new");
     let written = serde_json::to_vec(room).map_err(io::Error::from).and_then(|bytes| write(&beside, &bytes, 0o600));
-    written.and_then(|()| fs::rename(&beside, &path)).map_err(|source| MachineError::Stage { path, source })
+    written.and_then(|()| fs::rename(&beside, &path)).map_err(MachineError::at(&path))
 }
 
 /// Home, workspace, and the directories that the plan mounts.

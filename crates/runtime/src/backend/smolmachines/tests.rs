@@ -78,6 +78,18 @@ fn it_is_new_enough_and_knows_what_is_needed() {
         assert!(!features.version.is_newer_than_tested());
         let all = Flags { label: true, user: true, stop_on_exit: true };
         assert_eq!(features.flags == all, features.version == TESTED, "{features:?}");
+        assert_eq!(smolvm.branches().unwrap(), features.version == TESTED, "whether bottles start warm: {features:?}");
+    }
+}
+
+/// By it a branch is found among others, and the console of a machine that did not come up.
+#[test]
+fn what_it_has_of_a_machine_lies_where_it_is_looked_for() {
+    for smolvm in real() {
+        let Ordered { machine, order, .. } = &ordered(&smolvm);
+        machine.create(order).unwrap();
+        let told = asked(machine, &["machine", "data-dir", "--name", &order.name]);
+        assert_eq!(Path::new(String::from_utf8_lossy(&told.stdout).trim()), machine.own_directory(), "{told:?}");
     }
 }
 

@@ -24,9 +24,9 @@ use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder, File},
-    io::{self, Write as _},
+    io::Write as _,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, symlink},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, SystemTime},
 };
 
@@ -42,7 +42,7 @@ pub(super) fn start(making: &Making, branch: &Branch, version: Version) -> Resul
     }
     let _lock = branch.prepared.lock()?;
     let init = making.entry.join(PROGRAM);
-    let init = fs::read(&init).map_err(failed(&init))?;
+    let init = fs::read(&init).map_err(MachineError::at(&init))?;
     let source = Source::of(&branch.prepared, making, key(&making.order, version, &init)?);
     source.ready(&init).map_err(|error| MachineError::Prepare(Box::new(error)))?;
     source.branch(making, &branch.name)
@@ -50,7 +50,7 @@ pub(super) fn start(making: &Making, branch: &Branch, version: Version) -> Resul
 
 /// What two bottles must have in common to be branches of one machine.
 fn key(order: &Order, version: Version, init: &[u8]) -> Result<String, MachineError> {
-    let image = fs::metadata(&order.image).map_err(failed(&order.image))?;
+    let image = fs::metadata(&order.image).map_err(MachineError::at(&order.image))?;
     // An image that was unpacked anew is another directory at the same path.
     let image = (&order.image, image.dev(), image.ino());
     let volumes: Vec<_> = order.volumes.iter().map(|(_, inside, writable)| (inside, writable)).collect();
@@ -113,12 +113,12 @@ impl Source<'_> {
         let Machine { state, staging, .. } = &self.machine;
         fits(System::HERE, state)?;
         for directory in self.order.volumes.iter().map(|(host, ..)| host).chain([&staging.join(SOCKETS)]) {
-            DirBuilder::new().mode(0o700).recursive(true).create(directory).map_err(failed(directory))?;
+            DirBuilder::new().mode(0o700).recursive(true).create(directory).map_err(MachineError::at(directory))?;
         }
         let program = place(&self.machine, ENTRY).join(PROGRAM);
         let written = File::options().write(true).create_new(true).mode(0o755).open(&program);
-        written.and_then(|mut file| file.write_all(init)).map_err(failed(&program))?;
-        symlink(staging, state).map_err(failed(state))?;
+        written.and_then(|mut file| file.write_all(init)).map_err(MachineError::at(&program))?;
+        symlink(staging, state).map_err(MachineError::at(state))?;
         make(&self.machine, &self.order)?;
         start_machine(&self.machine, Machine::start_branchable)
     }
@@ -148,9 +148,4 @@ impl Source<'_> {
 /// In a prepared machine's directory, where a branch sees what it finds there.
 fn place(machine: &Machine, inside: &str) -> PathBuf {
     machine.staging.join(inside.trim_start_matches('/'))
-}
-
-fn failed(path: &Path) -> impl FnOnce(io::Error) -> MachineError + use<> {
-    let path = path.to_owned();
-    move |source| MachineError::Stage { path, source }
 }
